@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Installs what npm cannot: a real Redis for the scale suite and curl for the README's tour. Safe to run again; does nothing
+# where they are already there, and says so where it may not install (the suite that needs Redis is then skipped and named).
+set -euo pipefail
+missing=()
+command -v redis-server >/dev/null || missing+=(redis-server)
+command -v curl >/dev/null || missing+=(curl ca-certificates)
+if [ ${#missing[@]} = 0 ]; then exit 0; fi
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+  echo "not installed, and not installable by this user: ${missing[*]}" >&2
+  exit 0
+fi
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

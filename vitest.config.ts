@@ -1,0 +1,17 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  oxc: { decorator: { legacy: true, emitDecoratorMetadata: true } },
+  test: {
+    environment: 'node',
+    include: ['src/**/*.spec.ts', 'packages/*/src/**/*.spec.ts', 'test/**/*.{spec,e2e-spec}.ts'],
+    globalSetup: ['test/support/global-setup.ts'],
+    pool: 'forks',
+    maxWorkers: 2,
+    hookTimeout: 60_000,
+    testTimeout: 30_000,
+    // On a shared machine one stall must not hide what the rest says; the closing lines name who needed it.
+    retry: process.env['CI'] ? 1 : 0,
+    reporters: ['default', './test/support/count-reporter.ts'],
+  },
+});
