@@ -1,0 +1,45 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { EntityManager } from 'typeorm';
+import type { Actor } from './actor.js';
+
+/** What is known about the work in hand: an HTTP request, a socket message or a job. Carried through every await. */
+export interface RequestContext {
+  readonly requestId: string;
+  /** When the work began, `performance.now()`. */
+  readonly startedAt: number;
+  actor?: Actor;
+  ip?: string;
+  userAgent?: string;
+  method?: string;
+  /** Path as asked for, without the query. */
+  path?: string;
+  /** Route pattern with its prefix, e.g. `/api/v1/commands/:id`; set once routing is done. */
+  route?: string;
+  /** `X-User-ID`: context only, never identity (GEN-08). */
+  claimedUserId?: string;
+  /** Public id of the resource the request acts on, for the audit entry. */
+  resourceId?: string;
+  /** HTTP status of a success on this route; set by the guard for the audit entry written before the answer. */
+  expectedStatus?: number;
+  /** True on high-rate routes, whose requests are counted by the minute instead of written down one by one. */
+  auditByMinute?: boolean;
+  /** Set once the audit entry of this request is part of a transaction. */
+  audited?: boolean;
+  /** Transaction that `Database.transaction` joins, while it is open, instead of opening its own. */
+  transaction?: EntityManager;
+}
+
+const storage = new AsyncLocalStorage<RequestContext>();
+
+export function currentContext(): RequestContext | undefined {
+  return storage.getStore();
+}
+
+export function runInContext<T>(context: RequestContext, work: () => T): T {
+  return storage.run(context, work);
+}
+
+/** Runs work that serves nobody in particular: what the request that set it off knows, its transaction too, stays out of it. */
+export function runDetached<T>(work: () => T): T {
+  return storage.exit(work);
+}

@@ -1,0 +1,16 @@
+export { CryptoModule } from './crypto.module.js';
+export {
+  generateKey,
+  generateOneTimeToken,
+  hashKey,
+  parseKey,
+  parseOneTimeToken,
+  safeEqual,
+  type GeneratedKey,
+  type GeneratedToken,
+  type KeyKind,
+} from './key-format.js';
+export { MasterKeys, type MasterKey } from './master-key.js';
+export { checkPasswordStrength, type PasswordContext } from './password-strength.js';
+export { PasswordHasher } from './password.js';
+export { SecretBox } from './secret-box.js';

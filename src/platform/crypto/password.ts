@@ -1,0 +1,108 @@
+import { randomBytes } from 'node:crypto';
+import { hash, parseOptions, verify } from '@node-rs/argon2';
+import { AppError } from '../errors/index.js';
+
+export interface PasswordHasherOptions {
+  /** KiB of memory, passes and lanes of one hash. */
+  memoryCost?: number;
+  timeCost?: number;
+  parallelism?: number;
+  /** Hashes computed at once; each takes `memoryCost` and a thread. */
+  maxConcurrent?: number;
+  /** Callers that may wait for a turn, and for how long, before they are answered 503. */
+  maxQueue?: number;
+  maxWaitMs?: number;
+}
+
+const ARGON2ID = 2;
+const HASH_BYTES = 32;
+const SALT_BYTES = 16;
+
+/**
+ * Argon2id password hashes (PHC strings). Passwords are normalised to NFKC, so the same text typed on two keyboards matches.
+ * Load is bounded: beyond the queue or the wait every method rejects with a retryable 503.
+ */
+export class PasswordHasher {
+  private readonly cost: { memoryCost: number; timeCost: number; parallelism: number };
+  private readonly turns: Turns;
+  /** A well-formed hash with no known password: checking against it costs what a real check costs. */
+  private readonly decoy: string;
+
+  constructor(o: PasswordHasherOptions = {}) {
+    this.cost = { memoryCost: o.memoryCost ?? 65_536, timeCost: o.timeCost ?? 3, parallelism: o.parallelism ?? 1 };
+    this.turns = new Turns(o.maxConcurrent ?? 2, o.maxQueue ?? 20, o.maxWaitMs ?? 3000);
+    const { memoryCost, timeCost, parallelism } = this.cost;
+    const [salt, digest] = [SALT_BYTES, HASH_BYTES].map((n) => randomBytes(n).toString('base64').replace(/=+$/, ''));
+    this.decoy = `$argon2id$v=19$m=${memoryCost},t=${timeCost},p=${parallelism}$${salt}$${digest}`;
+  }
+
+  async hash(password: string): Promise<string> {
+    return this.turns.run(() => hash(password.normalize('NFKC'), { ...this.cost, outputLen: HASH_BYTES }));
+  }
+
+  /**
+   * Whether the password belongs to the hash. `null` (no such user) does the same work and answers false, so that response
+   * times do not tell which users exist (G12).
+   */
+  async verify(stored: string | null, password: string): Promise<boolean> {
+    const matches = await this.turns.run(() => verify(stored ?? this.decoy, password.normalize('NFKC')));
+    return matches && stored !== null;
+  }
+
+  /** True when the hash was made with other parameters than today's: hash again at the next login. */
+  needsRehash(stored: string): boolean {
+    try {
+      const { algorithm, memoryCost, timeCost, parallelism } = parseOptions(stored);
+      const now = this.cost;
+      const same = memoryCost === now.memoryCost && timeCost === now.timeCost && parallelism === now.parallelism;
+      return !same || (algorithm as number) !== ARGON2ID;
+    } catch {
+      return true;
+    }
+  }
+}
+
+/** At most `slots` at work; a bounded queue with a bounded wait in front. */
+class Turns {
+  private active = 0;
+  private readonly waiting = new Set<() => void>();
+
+  constructor(
+    private readonly slots: number,
+    private readonly maxQueue: number,
+    private readonly maxWaitMs: number,
+  ) {}
+
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    if (this.active < this.slots) this.active++;
+    else await this.wait();
+    try {
+      return await work();
+    } finally {
+      const [next] = this.waiting;
+      // The slot is handed over, not freed: a newcomer cannot overtake the queue.
+      if (next) next();
+      else this.active--;
+    }
+  }
+
+  private wait(): Promise<void> {
+    if (this.waiting.size >= this.maxQueue) return Promise.reject(busy());
+    return new Promise((resolve, reject) => {
+      const enter = (): void => {
+        clearTimeout(timer);
+        this.waiting.delete(enter);
+        resolve();
+      };
+      const timer = setTimeout(() => {
+        this.waiting.delete(enter);
+        reject(busy());
+      }, this.maxWaitMs);
+      this.waiting.add(enter);
+    });
+  }
+}
+
+function busy(): AppError {
+  return AppError.unavailable('Too many sign-ins at once, try again shortly', 2);
+}

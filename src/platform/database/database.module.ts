@@ -1,0 +1,45 @@
+import { type DynamicModule, Module } from '@nestjs/common';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import pg from 'pg';
+import { Settings } from '../config/index.js';
+import { dataSourceOptions, type Schema } from './data-source-options.js';
+import { Database } from './database.js';
+import { PreparingClient } from './prepared.js';
+
+@Module({})
+export class DatabaseModule {
+  /** `url` is the external server's or that of the embedded one, which is up before Nest starts. */
+  static with(url: string, schema: Schema): DynamicModule {
+    return {
+      module: DatabaseModule,
+      global: true,
+      imports: [
+        TypeOrmModule.forRootAsync({
+          inject: [Settings],
+          useFactory: (settings: Settings) => ({
+            ...dataSourceOptions(url, schema, settings.dbPool),
+            retryAttempts: 1,
+          }),
+        }),
+      ],
+      providers: [
+        { provide: 'DATABASE_URL', useValue: url },
+        {
+          // Bulk writes (telemetry, audit batches) never wait behind requests for a connection, nor requests behind them.
+          provide: 'BULK_POOL',
+          useFactory: () =>
+            new pg.Pool({
+              connectionString: url,
+              Client: PreparingClient,
+              max: 6,
+              application_name: 'nexus-bulk',
+              connectionTimeoutMillis: 5000,
+              options: '-c statement_timeout=30000 -c lock_timeout=5000 -c TimeZone=UTC',
+            }),
+        },
+        Database,
+      ],
+      exports: [Database, 'DATABASE_URL'],
+    };
+  }
+}

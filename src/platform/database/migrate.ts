@@ -1,0 +1,75 @@
+import { Client } from 'pg';
+import { DataSource } from 'typeorm';
+import { dataSourceOptions, type Schema } from './data-source-options.js';
+import { StartError } from './embedded-start-error.js';
+
+/** One lock for the whole cluster of replicas: only one of them migrates at a time. */
+const MIGRATION_LOCK = 7_241_990_051;
+/** Longest wait for another replica that migrates. */
+const WAIT_MS = 10 * 60_000;
+const LOCK_NOT_AVAILABLE = '55P03';
+
+/**
+ * Brings the database to the newest schema. Safe to call from many replicas at once: an advisory lock lets one of them
+ * work and the others find nothing left to do. A migration may take as long as it needs, but not wait for a table in use.
+ * @returns names of the migrations that were run
+ * @throws StartError when another replica is still at it after `waitMs`, or when the schema is newer than this program: it
+ * could write what the newer one does not expect
+ */
+export async function migrate(url: string, schema: Schema, waitMs = WAIT_MS): Promise<string[]> {
+  const guard = new Client({
+    connectionString: url,
+    connectionTimeoutMillis: 5000,
+    keepAlive: true,
+    options: `-c statement_timeout=0 -c lock_timeout=${waitMs}`,
+  });
+  // It is idle while migrations run; should it break, the database refuses the same migration twice by itself.
+  guard.on('error', () => undefined);
+  await guard.connect();
+  try {
+    await lock(guard, waitMs);
+    await refuseNewer(guard, schema);
+    return await run(url, schema);
+  } finally {
+    await guard.end();
+  }
+}
+
+async function lock(guard: Client, waitMs: number): Promise<void> {
+  try {
+    await guard.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
+  } catch (error) {
+    if ((error as { code?: string }).code !== LOCK_NOT_AVAILABLE) throw error;
+    throw new StartError(
+      `Another Nexus has been migrating this database for ${Math.round(waitMs / 1000)} s; start again when it is done.`,
+    );
+  }
+}
+
+async function refuseNewer(guard: Client, schema: Schema): Promise<void> {
+  const { rows: tables } = await guard.query(`SELECT 1 WHERE to_regclass('nexus_migrations') IS NOT NULL`);
+  if (tables.length === 0) return;
+  const { rows } = await guard.query<{ name: string }>('SELECT name FROM nexus_migrations ORDER BY id');
+  const known = new Set(schema.migrations.map((Migration) => new Migration().name ?? Migration.name));
+  const newer = rows.map(({ name }) => name).filter((name) => !known.has(name));
+  if (newer.length === 0) return;
+  throw new StartError(
+    `The database belongs to a newer version of Nexus (it has ${newer.join(', ')}). ` +
+      'Start that version, or restore a backup from before the upgrade.',
+  );
+}
+
+async function run(url: string, schema: Schema): Promise<string[]> {
+  const source = new DataSource({
+    ...dataSourceOptions(url, schema),
+    extra: {
+      options: '-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c lock_timeout=30000 -c TimeZone=UTC',
+    },
+  });
+  await source.initialize();
+  try {
+    return (await source.runMigrations()).map((m) => m.name);
+  } finally {
+    await source.destroy();
+  }
+}

@@ -1,0 +1,2 @@
+export { AppError, isAppError } from './app-error.js';
+export type { ErrorKind, FieldIssue } from './app-error.js';

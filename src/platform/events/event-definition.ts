@@ -1,0 +1,77 @@
+import { EVENT_NAME } from './event-pattern.js';
+
+export type JsonSchema = Readonly<Record<string, unknown>>;
+
+/** A kind of event: past tense, dotted lower case (row EVT-10). Payloads are plain data: public ids, no entities. */
+export interface EventDefinition<Payload extends object> {
+  readonly type: string;
+  /** What has happened, for readers of the catalogue (row WHK-09). */
+  readonly summary: string;
+  /** JSON Schema (draft 2020-12) of the payload. */
+  readonly schema: JsonSchema;
+  /** Never set; carries the payload type. */
+  readonly payload?: Payload;
+}
+
+/** An event as it left the outbox. */
+export interface StoredEvent<Payload extends object = Record<string, unknown>> {
+  readonly id: string;
+  /** Place in the one order of all events; grows without being dense. */
+  readonly seq: string;
+  readonly type: string;
+  /** Public id of the resource it is about; events of one subject keep their order. */
+  readonly subject: string | null;
+  readonly data: Payload;
+  readonly actorId: string;
+  readonly requestId: string | null;
+  readonly occurredAt: string;
+  /** Who a caller says it comes from; null: the server itself. */
+  readonly source: string | null;
+  readonly metadata: Record<string, unknown> | null;
+  readonly priority: EventPriority;
+  readonly correlationId: string | null;
+  /** From then on nobody is told any more (ISO 8601); null: never. */
+  readonly expiresAt: string | null;
+}
+
+/** What the server's own events are shown to come from; nobody else may say so. */
+export const SERVER_SOURCE = 'nexus';
+
+export const EVENT_PRIORITIES = ['low', 'normal', 'high', 'critical'] as const;
+export type EventPriority = (typeof EVENT_PRIORITIES)[number];
+
+/** An event that a caller emits: its name is not in the catalogue, its data follow no schema of ours. */
+export type EmittedEvent = Omit<StoredEvent, 'id' | 'seq' | 'subject' | 'actorId' | 'requestId' | 'occurredAt'>;
+
+export function isExpired({ expiresAt }: Pick<StoredEvent, 'expiresAt'>, now = Date.now()): boolean {
+  return expiresAt !== null && Date.parse(expiresAt) <= now;
+}
+
+const declared = new Map<string, EventDefinition<object>>();
+
+/** Declares a kind of event, once in the whole server. */
+export function defineEvent<Payload extends object>(
+  type: string,
+  options: { summary: string; schema: JsonSchema },
+): EventDefinition<Payload> {
+  if (!EVENT_NAME.test(type)) {
+    throw new Error(`${type} is not a dotted lower-case event name`);
+  }
+  if (declared.has(type)) throw new Error(`Event ${type} is declared twice`);
+  const definition: EventDefinition<Payload> = { type, ...options };
+  declared.set(type, definition);
+  return definition;
+}
+
+/** The schema of a payload with these fields. Further ones may be added later: readers must not mind them. */
+export function payloadSchema(
+  required: Readonly<Record<string, JsonSchema>>,
+  optional: Readonly<Record<string, JsonSchema>> = {},
+): JsonSchema {
+  return { type: 'object', required: Object.keys(required), properties: { ...required, ...optional } };
+}
+
+/** All kinds of events, by name. */
+export function declaredEvents(): readonly EventDefinition<object>[] {
+  return [...declared.values()].sort((a, b) => (a.type < b.type ? -1 : 1));
+}

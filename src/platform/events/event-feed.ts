@@ -1,0 +1,172 @@
+import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
+import { runDetached } from '../context/index.js';
+import { Database } from '../database/index.js';
+import { Logger } from '../observability/index.js';
+import { Bus } from '../realtime/index.js';
+import type { StoredEvent } from './event-definition.js';
+import { EventRelay } from './event-relay.js';
+import { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';
+
+/** Tells every process how far the relay has come: `{ upTo: seq }`. */
+const PLACED = 'events.placed';
+
+const BATCH = 500;
+/** A message of the bus can be lost. */
+const POLL_MS = 1000;
+
+type Listener = (event: StoredEvent) => void;
+
+/**
+ * All events in their order, in every process, soon after the relay has placed them: for what wants to know now and keeps its own
+ * place (live streams), while `@OnEvent` is for what must be done. Nothing is read while nobody listens.
+ */
+@Injectable()
+export class EventFeed implements BeforeApplicationShutdown {
+  private readonly listeners = new Set<Listener>();
+  private reader: Reader | undefined;
+
+  constructor(
+    private readonly db: Database,
+    private readonly bus: Bus,
+    private readonly logger: Logger,
+    relay: EventRelay,
+  ) {
+    relay.onPlaced((upTo) => bus.publish(PLACED, { upTo }));
+  }
+
+  /**
+   * Calls `listener` (a function of its own for each call) with every event placed after {@link started} resolves, once and in
+   * order.
+   * @returns a function that ends the subscription
+   */
+  subscribe(listener: Listener): () => void {
+    this.listeners.add(listener);
+    if (!this.reader) {
+      this.reader = new Reader(this, this.listeners, this.logger);
+      this.reader.unsubscribe = this.bus.subscribe(PLACED, () => this.reader?.wake());
+      this.reader.wake();
+    }
+    return () => {
+      this.listeners.delete(listener);
+      if (this.listeners.size === 0) this.stop();
+    };
+  }
+
+  /** Resolves once the events after some place are being read; subscribers of before hear all that follow. Rejects when none is there. */
+  async started(): Promise<void> {
+    if (!this.reader) throw new Error('Nobody has subscribed to the feed');
+    await this.reader.started;
+  }
+
+  /** Events placed after `seq`, in order. Those from before the oldest one kept are gone: see {@link oldestSeq}. */
+  async since(seq: string, limit: number): Promise<StoredEvent[]> {
+    const rows = await this.db.query<EventRow>(
+      `SELECT ${EVENT_COLUMNS.join()} FROM events WHERE seq > $1::bigint ORDER BY seq LIMIT $2`,
+      [seq, limit],
+    );
+    return rows.map(toStoredEvent);
+  }
+
+  /** Place of an event by its UUID; null when it is not kept any more or was not placed yet. */
+  async placeOf(id: string): Promise<string | null> {
+    const [row] = await this.db.query<{ seq: string | null }>('SELECT seq FROM events WHERE id = $1', [id]);
+    return row?.seq ?? null;
+  }
+
+  /** Place of the newest event; `0` when there is none. */
+  async newestSeq(): Promise<string> {
+    const [{ seq }] = await this.db.query<{ seq: string | null }>('SELECT max(seq) AS seq FROM events');
+    return seq ?? '0';
+  }
+
+  /** Place of the oldest event that is kept; null when there is none. */
+  async oldestSeq(): Promise<string | null> {
+    const [{ seq }] = await this.db.query<{ seq: string | null }>('SELECT min(seq) AS seq FROM events');
+    return seq;
+  }
+
+  /** Place of the newest event that was purged; `0` when there is none. From before it, what follows is not all there was. */
+  async removedUpTo(): Promise<string> {
+    const [{ up_to }] = await this.db.query<{ up_to: string }>('SELECT up_to FROM events_removed');
+    return up_to;
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    const reading = this.reader?.reading;
+    this.stop();
+    await reading;
+  }
+
+  private stop(): void {
+    this.reader?.stop();
+    this.reader = undefined;
+  }
+}
+
+/** Reads on from one place for as long as somebody listens. */
+class Reader {
+  readonly started: Promise<void>;
+  reading: Promise<void> | undefined;
+  unsubscribe: () => void = () => undefined;
+  private place: string | undefined;
+  private again = false;
+  private stopped = false;
+  private begin: () => void = () => undefined;
+  private readonly timer = setInterval(() => this.wake(), POLL_MS);
+
+  constructor(
+    private readonly feed: EventFeed,
+    private readonly listeners: ReadonlySet<Listener>,
+    private readonly logger: Logger,
+  ) {
+    this.timer.unref();
+    this.started = new Promise((resolve) => (this.begin = resolve));
+  }
+
+  wake(): void {
+    if (this.stopped) return;
+    if (this.reading) {
+      this.again = true;
+      return;
+    }
+    this.reading = runDetached(() => this.read())
+      .catch((error: unknown) => this.logger.warn({ err: String(error) }, 'The event feed failed and will try again'))
+      .finally(() => {
+        this.reading = undefined;
+        if (!this.again) return;
+        this.again = false;
+        this.wake();
+      });
+  }
+
+  stop(): void {
+    this.stopped = true;
+    clearInterval(this.timer);
+    this.unsubscribe();
+    // Who waits for a start that never comes would wait for ever.
+    this.begin();
+  }
+
+  private async read(): Promise<void> {
+    if (this.place === undefined) {
+      this.place = await this.feed.newestSeq();
+      this.begin();
+    }
+    while (!this.stopped) {
+      const events = await this.feed.since(this.place, BATCH);
+      for (const event of events) {
+        this.place = event.seq;
+        for (const listener of this.listeners) this.tell(listener, event);
+      }
+      if (events.length < BATCH) return;
+    }
+  }
+
+  private tell(listener: Listener, event: StoredEvent): void {
+    try {
+      listener(event);
+    } catch (error) {
+      this.logger.error({ event: event.type, err: String(error) }, 'A listener of the event feed failed');
+    }
+  }
+}

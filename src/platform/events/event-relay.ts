@@ -1,0 +1,174 @@
+import { type BeforeApplicationShutdown, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { runDetached } from '../context/index.js';
+import { Database, type Tx } from '../database/index.js';
+import { type JobDefinition, JobQueue } from '../jobs/index.js';
+import { Logger } from '../observability/index.js';
+import { isExpired, type StoredEvent } from './event-definition.js';
+import { EventHandlers } from './event-handlers.js';
+import { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';
+
+const BATCH = 500;
+/** Events of one job for a subscriber that takes many. */
+const JOB_BATCH = 100;
+/** Also the time after which a crash of the process that wrote an event is made good by another. */
+const POLL_MS = 1000;
+/** Pause after a round, in milliseconds: short beside what a reader of a live stream notices, long beside a round. */
+const REST_MS = 25;
+const RELAY_LOCK = 7_241_990_052;
+
+type Enqueued = Parameters<JobQueue['enqueueMany']>[0][number];
+
+/** Says which of these kinds of events somebody wants, as of the transaction. */
+export type AskWanted = (tx: Tx, types: readonly string[]) => Promise<ReadonlySet<string>>;
+
+/**
+ * Takes events out of the outbox in order: gives each its place and adds one job per subscriber. One
+ * relay works at a time (advisory lock); what a crash left between two steps is done again, at least once. It starts at once when
+ * it is idle; under load it rests between its rounds, so that a round and its jobs serve many events.
+ */
+@Injectable()
+export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  /** By name of the handler. */
+  private readonly narrowed = new Map<string, AskWanted>();
+  private running: Promise<void> | undefined;
+  private resting: NodeJS.Timeout | undefined;
+  private again = false;
+  private stopped = true;
+  private timer: NodeJS.Timeout | undefined;
+  private readonly placedListeners: ((upTo: string) => void)[] = [];
+
+  constructor(
+    private readonly db: Database,
+    private readonly jobs: JobQueue,
+    private readonly handlers: EventHandlers,
+    private readonly logger: Logger,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    this.stopped = false;
+    this.timer = setInterval(() => this.wake(), POLL_MS);
+    this.wake();
+  }
+
+  /** Relays what is waiting, soon; calls in the meantime are folded into one more round. */
+  wake(): void {
+    if (this.stopped) return;
+    if (this.running || this.resting) {
+      this.again = true;
+      return;
+    }
+    // Whoever woke it: the relay works for all, not in that one's request.
+    this.running = runDetached(() => this.drain())
+      .catch((error: unknown) => {
+        // Not at once, whoever asks: another process may fare better, and the next poll is near.
+        this.again = false;
+        this.logger.warn({ err: String(error) }, 'The event relay failed and will try again');
+      })
+      .finally(() => {
+        this.running = undefined;
+        this.rest();
+      });
+  }
+
+  private rest(): void {
+    this.resting = setTimeout(() => {
+      this.resting = undefined;
+      if (!this.again) return;
+      this.again = false;
+      this.wake();
+    }, REST_MS);
+  }
+
+  private async drain(): Promise<void> {
+    while (!this.stopped && (await this.relayBatch()) === BATCH);
+  }
+
+  /** `listener` is called after each commit of this process's relay with the place of the newest event. */
+  onPlaced(listener: (upTo: string) => void): void {
+    this.placedListeners.push(listener);
+  }
+
+  /** Events that `wanted` does not name cost this subscriber no job. It is asked for each batch, in its transaction. */
+  narrow(handler: string, wanted: AskWanted): void {
+    this.narrowed.set(handler, wanted);
+  }
+
+  private relayBatch(): Promise<number> {
+    return this.db.transaction(async (tx) => {
+      const [{ locked }] = await tx.query<{ locked: boolean }[]>('SELECT pg_try_advisory_xact_lock($1) AS locked', [
+        RELAY_LOCK,
+      ]);
+      if (!locked) {
+        // Another process is at work, and may have looked before the newest event was there.
+        this.again = true;
+        return 0;
+      }
+      const [rows] = await tx.query<[EventRow[], number]>(
+        `WITH batch AS (
+           SELECT id, position FROM events WHERE relayed_at IS NULL ORDER BY position LIMIT ${BATCH}
+         ), placed AS (
+           SELECT id, nextval('events_seq') AS seq FROM (SELECT id FROM batch ORDER BY position) ordered
+         )
+         UPDATE events e SET seq = coalesce(e.seq, p.seq), relayed_at = now()
+         FROM placed p WHERE e.id = p.id
+         RETURNING ${EVENT_COLUMNS.map((name) => `e.${name}`).join()}`,
+      );
+      if (rows.length === 0) return 0;
+      const events = rows.map(toStoredEvent).sort((a, b) => (BigInt(a.seq) < BigInt(b.seq) ? -1 : 1));
+      // What has expired gets its place all the same: readers of places would take a hole for a loss.
+      const live = events.filter((event) => !isExpired(event));
+      const jobs = [...this.jobsOf(live), ...(await this.batchesOf(tx, live))];
+      // Before the commit: when this process dies here the events are still unrelayed and the job ids stay the same.
+      await this.jobs.enqueueMany(jobs);
+      const upTo = events[events.length - 1].seq;
+      this.db.afterCommit(tx, () => this.placedListeners.forEach((listener) => listener(upTo)));
+      return rows.length;
+    });
+  }
+
+  private jobsOf(events: StoredEvent[]): Enqueued[] {
+    return events.flatMap((event) =>
+      this.handlers
+        .of(event.type)
+        .filter(({ many }) => !many)
+        .map(({ job }) => ({
+          job,
+          payload: event,
+          options: { jobId: event.id },
+          requestId: event.requestId ?? undefined,
+        })),
+    );
+  }
+
+  private async batchesOf(tx: Tx, events: StoredEvent[]): Promise<Enqueued[]> {
+    const types = [...new Set(events.map(({ type }) => type))];
+    const found: Enqueued[] = [];
+    for (const type of types) {
+      const own = events.filter((event) => event.type === type);
+      for (const { job, many } of this.handlers.of(type)) if (many) found.push(...inBatches(job, own));
+    }
+    for (const { name, job } of this.handlers.of(null)) {
+      const wanted = await this.narrowed.get(name)?.(tx, types);
+      const own = wanted ? events.filter(({ type }) => wanted.has(type)) : events;
+      found.push(...inBatches(job, own));
+    }
+    return found;
+  }
+
+  /** Before the queues and the database are closed. */
+  async beforeApplicationShutdown(): Promise<void> {
+    this.stopped = true;
+    clearInterval(this.timer);
+    clearTimeout(this.resting);
+    await this.running;
+  }
+}
+
+function inBatches(job: JobDefinition<unknown>, events: StoredEvent[]): Enqueued[] {
+  const found: Enqueued[] = [];
+  for (let i = 0; i < events.length; i += JOB_BATCH) {
+    const payload = events.slice(i, i + JOB_BATCH);
+    found.push({ job, payload, options: { jobId: `${payload[0].id}-${payload.length}` } });
+  }
+  return found;
+}

@@ -1,0 +1,31 @@
+import { Global, Module } from '@nestjs/common';
+import { DiscoveryModule } from '@nestjs/core';
+import { DeadLetterOffice } from './dead-letter-office.js';
+import { DeadLetters } from './dead-letters.js';
+import { EventBus } from './event-bus.js';
+import { EventDiscovery } from './event-discovery.js';
+import { EventFeed } from './event-feed.js';
+import { EventHandlers } from './event-handlers.js';
+import { EventHistory } from './event-history.js';
+import { EventRelay } from './event-relay.js';
+import { EventRetention } from './event-retention.js';
+import { OutboxStatus } from './outbox-status.js';
+
+@Global()
+@Module({
+  imports: [DiscoveryModule],
+  providers: [
+    EventRelay,
+    EventBus,
+    EventFeed,
+    EventRetention,
+    EventHandlers,
+    EventDiscovery,
+    DeadLetterOffice,
+    DeadLetters,
+    OutboxStatus,
+    EventHistory,
+  ],
+  exports: [OutboxStatus, EventBus, EventFeed, EventHandlers, DeadLetters, EventHistory],
+})
+export class EventsModule {}

@@ -1,0 +1,82 @@
+import { Injectable } from '@nestjs/common';
+import type { NestExpressApplication } from '@nestjs/platform-express';
+import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
+import { stringify } from 'yaml';
+import { Settings, VERSION } from '../config/index.js';
+import { completeDocument } from './complete-document.js';
+
+const DESCRIPTION = `Nexus sees, decides, acts and proves: telemetry comes in, rules and people decide, commands run on agents, and the
+audit trail shows who did what.
+
+**Authentication.** Send an API key or an access token as \`Authorization: Bearer …\`, or an API key as \`X-API-Key\`. Each operation names the
+scopes it needs in \`x-required-scopes\`; one of them is enough.
+
+**Errors** all have one shape (schema \`Error\`). Answers 429 and 5xx may be tried again: wait for \`Retry-After\`, else 1, 2, then 4 seconds.
+
+**Limits.** Every limited answer carries \`X-RateLimit-Limit\`, \`-Remaining\`, \`-Reset\` (Unix seconds) and \`-Window\` (seconds).
+
+**Safe repeats.** A POST with an \`Idempotency-Key\` is done once; the same key with the same body within 24 hours gets the stored answer.`;
+
+const TAGS: [name: string, description: string][] = [
+  ['auth', 'Login, sessions, API keys'],
+  ['security', 'Access tokens, roles, the audit trail'],
+  ['telemetry', 'Send, query and roll up events and metrics'],
+  ['alerts', 'Rules over telemetry, the alerts they raise, and silences'],
+  ['commands', 'Run commands on agents and follow their output'],
+  ['ai', 'The registry of agents: hosts, AI and services'],
+  ['agents', 'How agents join'],
+  ['webhooks', 'Tell other programs what happens, and what was told'],
+  ['hooks', 'Let other programs tell what happens, by signed calls'],
+  ['events', 'Events of your programs, and looking all events up'],
+  ['streams', 'Events as they happen, over WebSocket and server-sent events'],
+  ['system', 'Health, metrics and this document'],
+];
+
+/** The OpenAPI 3.1 document of the running server (DOC-02), built at the first request for it. */
+@Injectable()
+export class ApiDocument {
+  private app: NestExpressApplication | undefined;
+  private document: OpenAPIObject | undefined;
+  private text: { json: string; yaml: string } | undefined;
+
+  constructor(private readonly settings: Settings) {}
+
+  /** Called once, when the pipeline is configured. */
+  attach(app: NestExpressApplication): void {
+    this.app = app;
+  }
+
+  get(): OpenAPIObject {
+    if (this.document) return this.document;
+    if (!this.app) throw new Error('The document needs a configured application');
+    const builder = new DocumentBuilder()
+      .setOpenAPIVersion('3.1.0')
+      .setTitle('Nexus API')
+      .setVersion(VERSION)
+      .setDescription(DESCRIPTION)
+      .setLicense('Apache-2.0', 'https://www.apache.org/licenses/LICENSE-2.0')
+      .addServer('/', 'This server')
+      .addServer('http://localhost:8000', 'A server on this machine with the default port')
+      .addBearerAuth({ type: 'http', scheme: 'bearer', description: 'An access token or any API key' }, 'bearer')
+      .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'An API key' }, 'apiKey');
+    const document = SwaggerModule.createDocument(this.app, builder.build());
+    this.document = completeDocument(document, { prefix: this.settings.apiPrefix, tags: TAGS });
+    return this.document;
+  }
+
+  json(): string {
+    return this.rendered().json;
+  }
+
+  yaml(): string {
+    return this.rendered().yaml;
+  }
+
+  private rendered(): { json: string; yaml: string } {
+    this.text ??= {
+      json: JSON.stringify(this.get(), null, 2),
+      yaml: stringify(this.get(), { aliasDuplicateObjects: false }),
+    };
+    return this.text;
+  }
+}

@@ -1,0 +1,49 @@
+import type { IncomingMessage, Server } from 'node:http';
+import ipaddr from 'ipaddr.js';
+
+type Range = ReturnType<typeof ipaddr.parseCIDR>;
+
+const trusted = new WeakMap<object, Range[]>();
+
+/** Makes `X-Forwarded-For` count on this server when it comes from one of these networks (GEN-15). */
+export function trustProxies(server: Server, cidrs: readonly string[]): void {
+  trusted.set(
+    server,
+    cidrs.map((cidr) => (cidr.includes('/') ? ipaddr.parseCIDR(cidr) : single(cidr))),
+  );
+}
+
+/**
+ * Address of the client, IPv4-mapped IPv6 shown as IPv4: the peer, or, when that is a trusted proxy, the last address of
+ * `X-Forwarded-For` that is none. What a client writes into that header itself is never believed.
+ */
+export function clientIp(request: IncomingMessage): string {
+  const peer = plain(request.socket.remoteAddress ?? 'unknown');
+  const server = (request.socket as { server?: object }).server;
+  const ranges = server ? (trusted.get(server) ?? []) : [];
+  const forwarded = request.headers['x-forwarded-for'];
+  if (ranges.length === 0 || forwarded === undefined || !within(peer, ranges)) return peer;
+  let client = peer;
+  for (const hop of String(forwarded).split(',').reverse()) {
+    const address = plain(hop.trim());
+    if (!ipaddr.isValid(address)) break;
+    client = address;
+    if (!within(address, ranges)) break;
+  }
+  return client;
+}
+
+function within(address: string, ranges: Range[]): boolean {
+  if (!ipaddr.isValid(address)) return false;
+  const parsed = ipaddr.parse(address);
+  return ranges.some(([network, bits]) => network.kind() === parsed.kind() && parsed.match(network, bits));
+}
+
+function single(address: string): Range {
+  const parsed = ipaddr.parse(address);
+  return [parsed, parsed.kind() === 'ipv4' ? 32 : 128];
+}
+
+function plain(address: string): string {
+  return address.startsWith('::ffff:') ? address.slice(7) : address;
+}

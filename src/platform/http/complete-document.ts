@@ -1,0 +1,303 @@
+import type { OpenAPIObject } from '@nestjs/swagger';
+
+type Json = Record<string, unknown>;
+interface Operation extends Json {
+  operationId?: string;
+  parameters?: Json[];
+  requestBody?: Json;
+  responses: Record<string, Json>;
+  security?: unknown[];
+  tags?: string[];
+}
+
+const METHODS = ['get', 'put', 'post', 'delete', 'patch'] as const;
+
+/** Answers that any operation of their kind can give; written once under components. */
+const ERRORS: Record<string, { name: string; description: string; code: string; message: string }> = {
+  400: {
+    name: 'BadRequest',
+    description: 'Something in the request is wrong',
+    code: 'VALIDATION_ERROR',
+    message: 'Invalid request parameters',
+  },
+  401: {
+    name: 'Unauthenticated',
+    description: 'No valid credential',
+    code: 'AUTHENTICATION_FAILED',
+    message: 'Authentication is required',
+  },
+  403: {
+    name: 'Forbidden',
+    description: 'The credential lacks the scope',
+    code: 'AUTHORIZATION_FAILED',
+    message: 'Insufficient permissions for this resource',
+  },
+  404: {
+    name: 'NotFound',
+    description: 'There is no such resource',
+    code: 'RESOURCE_NOT_FOUND',
+    message: 'cmd not found',
+  },
+  409: {
+    name: 'Conflict',
+    description: 'Clashes with the state of the resource, or with another request of the same Idempotency-Key',
+    code: 'RESOURCE_CONFLICT',
+    message: 'The resource already exists',
+  },
+  413: {
+    name: 'TooLarge',
+    description: 'The body is larger than allowed',
+    code: 'PAYLOAD_TOO_LARGE',
+    message: 'The body is larger than 10485760 bytes',
+  },
+  415: {
+    name: 'UnsupportedMedia',
+    description: 'The body is not JSON',
+    code: 'UNSUPPORTED_MEDIA_TYPE',
+    message: 'The body must be JSON (Content-Type: application/json)',
+  },
+  422: {
+    name: 'Unprocessable',
+    description: 'Well formed, but cannot be done',
+    code: 'UNPROCESSABLE_ENTITY',
+    message: 'The request cannot be carried out',
+  },
+  429: {
+    name: 'RateLimited',
+    description: 'Too many requests; try again after Retry-After',
+    code: 'RATE_LIMIT_EXCEEDED',
+    message: 'Too many requests',
+  },
+  500: {
+    name: 'InternalError',
+    description: 'A fault of the server',
+    code: 'INTERNAL_ERROR',
+    message: 'Internal server error',
+  },
+  503: {
+    name: 'Unavailable',
+    description: 'Overloaded, starting, stopping or without its database; try again',
+    code: 'SERVICE_UNAVAILABLE',
+    message: 'The service is temporarily unavailable',
+  },
+};
+
+const HEADERS: Record<string, { description: string; example: unknown; type: string }> = {
+  'X-Request-ID': { description: 'Id of this request', example: 'req_01JQ8Z9V0N5T3M2K1H7G6F5E4D', type: 'string' },
+  'X-RateLimit-Limit': { description: 'Requests allowed in the window', example: 1000, type: 'integer' },
+  'X-RateLimit-Remaining': { description: 'Requests left in the window', example: 999, type: 'integer' },
+  'X-RateLimit-Reset': { description: 'When the window ends, Unix seconds', example: 1762134900, type: 'integer' },
+  'X-RateLimit-Window': { description: 'Length of the window in seconds', example: 60, type: 'integer' },
+  'Retry-After': { description: 'Seconds to wait before trying again', example: 30, type: 'integer' },
+};
+
+/** Adds to the scanned routes what all of them share: errors, headers, `Idempotency-Key`, tags, envelopes; OpenAPI 3.1 words. */
+export function completeDocument(
+  document: OpenAPIObject,
+  options: { prefix: string; tags: [name: string, description: string][] },
+): OpenAPIObject {
+  const whole = document as unknown as Json & { paths: Record<string, Json>; components: Record<string, Json> };
+  whole.paths = Object.fromEntries(
+    Object.entries(whole.paths)
+      .map(([path, item]): [string, Json] => [path.replace('{/}', '').replace(/(.)\/$/, '$1'), item])
+      .sort(([a], [b]) => (a < b ? -1 : 1)),
+  );
+  const used = new Set<string>();
+  for (const [path, item] of Object.entries(whole.paths)) {
+    for (const method of METHODS) {
+      const operation = item[method] as Operation | undefined;
+      if (!operation) continue;
+      const limited = path.startsWith(`/${options.prefix}/`) && operation['x-rate-limit'] !== 'none';
+      completeOperation(operation, method, path, limited);
+      for (const tag of operation.tags ?? []) used.add(tag);
+    }
+  }
+  const known = new Map(options.tags);
+  whole.tags = [...known.keys(), ...used]
+    .filter((name, index, all) => used.has(name) && all.indexOf(name) === index)
+    .map((name) => ({ name, description: known.get(name) ?? name }));
+  whole.components = {
+    ...whole.components,
+    schemas: { ...whole.components.schemas, Error: errorSchema() },
+    responses: Object.fromEntries(
+      Object.entries(ERRORS).map(([status, error]) => [error.name, errorResponse(status, error)]),
+    ),
+    headers: Object.fromEntries(
+      Object.entries(HEADERS).map(([name, { description, example, type }]) => [
+        name,
+        { description, example, schema: { type } },
+      ]),
+    ),
+  };
+  modernise(whole.components.schemas);
+  modernise(whole.paths);
+  return document;
+}
+
+function completeOperation(operation: Operation, method: string, path: string, limited: boolean): void {
+  const writes = method === 'post' || method === 'put' || method === 'patch';
+  const guarded = (operation.security?.length ?? 0) > 0;
+  const statuses = [
+    '400',
+    ...(guarded ? ['401', '403'] : []),
+    ...(path.includes('{') ? ['404'] : []),
+    ...(writes ? ['409', '413', '415', '422'] : []),
+    ...(limited ? ['429'] : []),
+    '500',
+    '503',
+  ];
+  if (method === 'post' && operation['x-idempotency'] !== false) {
+    operation.parameters = [
+      ...(operation.parameters ?? []),
+      {
+        name: 'Idempotency-Key',
+        in: 'header',
+        required: false,
+        description: 'Makes the request safe to repeat for 24 hours',
+        schema: { type: 'string', minLength: 1, maxLength: 255 },
+        example: '5e0c6f0a-3b1d-4c5e-9b7a-2f1e0d9c8b7a',
+      },
+    ];
+  }
+  delete operation['x-idempotency'];
+  if (operation['x-sunset']) operation.deprecated = true;
+  const headers = Object.fromEntries(
+    Object.keys(HEADERS)
+      .filter((name) => name === 'X-Request-ID' || (limited && name.startsWith('X-RateLimit')))
+      .map((name) => [name, { $ref: `#/components/headers/${name}` }]),
+  );
+  for (const response of Object.values(operation.responses)) {
+    if (!response.$ref) response.headers = { ...headers, ...(response.headers as Json) };
+  }
+  if (operation['x-wire'] === 'envelope') wrapAnswers(operation);
+  delete operation['x-wire'];
+  for (const status of statuses) {
+    operation.responses[status] ??= { $ref: `#/components/responses/${ERRORS[status].name}` };
+  }
+}
+
+/** Shows success bodies of the envelope profile as they are sent (contract C-01). */
+function wrapAnswers(operation: Operation): void {
+  for (const [status, response] of Object.entries(operation.responses)) {
+    const content = (response.content as Record<string, Json> | undefined)?.['application/json'];
+    if (!status.startsWith('2') || !content?.schema) continue;
+    content.schema = {
+      type: 'object',
+      required: ['success', 'data', 'message', 'timestamp', 'request_id'],
+      properties: {
+        success: { type: 'boolean', const: true },
+        data: content.schema,
+        message: { type: 'string', examples: ['OK'] },
+        timestamp: { type: 'string', format: 'date-time', examples: ['2025-11-03T01:54:00.000Z'] },
+        request_id: { type: 'string', examples: [HEADERS['X-Request-ID'].example] },
+      },
+    };
+  }
+}
+
+/** Words of OpenAPI 3.0 as JSON Schema 2020-12 says them; the scanner has already turned `nullable` into types. */
+function modernise(node: unknown): void {
+  if (Array.isArray(node)) return node.forEach(modernise);
+  if (typeof node !== 'object' || node === null) return;
+  const schema = node as Json;
+  for (const [flag, bound] of [
+    ['exclusiveMinimum', 'minimum'],
+    ['exclusiveMaximum', 'maximum'],
+  ]) {
+    if (schema[flag] === true) {
+      schema[flag] = schema[bound];
+      delete schema[bound];
+    } else if (schema[flag] === false) delete schema[flag];
+  }
+  Object.values(schema).forEach(modernise);
+}
+
+function errorResponse(status: string, error: { description: string; code: string; message: string }): Json {
+  const again = status === '429' || status === '503';
+  return {
+    description: error.description,
+    headers: {
+      'X-Request-ID': { $ref: '#/components/headers/X-Request-ID' },
+      ...(again ? { 'Retry-After': { $ref: '#/components/headers/Retry-After' } } : {}),
+    },
+    content: {
+      'application/json': {
+        schema: { $ref: '#/components/schemas/Error' },
+        example: errorExample(error, again),
+      },
+    },
+  };
+}
+
+function errorExample({ code, message }: { code: string; message: string }, again: boolean): Json {
+  const timestamp = '2025-11-03T01:54:00.000Z';
+  const request_id = HEADERS['X-Request-ID'].example;
+  const details =
+    code === 'VALIDATION_ERROR'
+      ? [
+          {
+            field: 'timeout',
+            issue: 'must not be greater than 3600',
+            reason: 'must not be greater than 3600',
+            received: 'number',
+            location: 'body',
+          },
+        ]
+      : {};
+  return {
+    success: false,
+    error: { code, message, details, request_id, timestamp, ...(again ? { retry_after: 30 } : {}) },
+    timestamp,
+    request_id,
+  };
+}
+
+function errorSchema(): Json {
+  const text = { type: 'string' };
+  const time = { type: 'string', format: 'date-time' };
+  return {
+    type: 'object',
+    description: 'Every refusal and failure.',
+    required: ['success', 'error', 'timestamp', 'request_id'],
+    properties: {
+      success: { type: 'boolean', const: false },
+      error: {
+        type: 'object',
+        required: ['code', 'message', 'details', 'request_id', 'timestamp'],
+        properties: {
+          code: { ...text, description: 'Stable word for programs', examples: ['VALIDATION_ERROR'] },
+          message: { ...text, description: 'For people' },
+          type: { ...text, description: 'Finer than `code`, e.g. `TOKEN_EXPIRED`' },
+          details: {
+            description: 'For `VALIDATION_ERROR` one entry per wrong field; an object for every other code',
+            oneOf: [
+              {
+                type: 'array',
+                items: {
+                  type: 'object',
+                  required: ['field', 'issue'],
+                  properties: {
+                    field: text,
+                    issue: text,
+                    reason: text,
+                    expected: text,
+                    received: text,
+                    location: { ...text, enum: ['body', 'query', 'path', 'header'] },
+                  },
+                },
+              },
+              { type: 'object' },
+            ],
+          },
+          request_id: text,
+          timestamp: time,
+          retry_after: { type: 'integer', description: 'Seconds to wait' },
+          limit: { type: 'integer', description: 'Requests allowed in the window' },
+          window: { ...text, description: 'The window in words', examples: ['1 minute'] },
+        },
+      },
+      timestamp: time,
+      request_id: text,
+    },
+  };
+}

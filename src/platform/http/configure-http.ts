@@ -1,0 +1,104 @@
+import http from 'node:http';
+import type { NestApplicationOptions } from '@nestjs/common';
+import { ExpressAdapter, type NestExpressApplication } from '@nestjs/platform-express';
+import { Settings } from '../config/index.js';
+import { ApiDocument } from './api-document.js';
+import { trustProxies } from './client-ip.js';
+import { answerClientError, Entrance } from './entrance.js';
+import { ErrorFilter } from './error-filter.js';
+import { tagAnswers } from './etag.js';
+import { InFlight } from './in-flight.js';
+import { LeanRoutes } from './lean-routes.js';
+import { RateLimiter } from './rate-limiter.js';
+import { checkRequest, parseBody, renderMiddlewareError } from './request-pipeline.js';
+import { compressAnswers, crossOrigin, securityHeaders } from './web-headers.js';
+
+/** How long slow clients are waited for, in milliseconds (rule 32). */
+export interface ServerTimeouts {
+  headers: number;
+  request: number;
+  checkEvery: number;
+}
+
+const TIMEOUTS: ServerTimeouts = { headers: 10_000, request: 30_000, checkEvery: 5_000 };
+
+/** Builds the HTTP server itself: slow clients are cut, and lean routes are asked before Express. */
+class NexusHttpAdapter extends ExpressAdapter {
+  /** First to see every request; set once the pipeline is configured. */
+  entrance: http.RequestListener | undefined;
+
+  constructor(private readonly timeouts: ServerTimeouts) {
+    super();
+  }
+
+  override initHttpServer(_options: NestApplicationOptions): void {
+    const express = this.getInstance<http.RequestListener>();
+    const server = http.createServer(
+      {
+        headersTimeout: this.timeouts.headers,
+        requestTimeout: this.timeouts.request,
+        connectionsCheckingInterval: this.timeouts.checkEvery,
+        keepAliveTimeout: 5_000,
+        maxHeaderSize: 16 * 1024,
+      },
+      (request, response) => (this.entrance ?? express)(request, response),
+    );
+    server.maxConnections = 10_000;
+    server.on('clientError', answerClientError);
+    this.setHttpServer(server);
+  }
+}
+
+export function createHttpAdapter(timeouts: Partial<ServerTimeouts> = {}): ExpressAdapter {
+  return new NexusHttpAdapter({ ...TIMEOUTS, ...timeouts });
+}
+
+/** Routes that stand at the root of the server; all others are under the API prefix. */
+const AT_ROOT = [
+  'health',
+  'health/detailed',
+  'healthz',
+  'readyz',
+  'startup',
+  'metrics',
+  'docs',
+  'docs/:file',
+  'redoc',
+  'redoc/:file',
+  'openapi.json',
+  'openapi.yaml',
+];
+
+/** The global pipeline of every request, in this order; guards, interceptors and pipes of Nest come after it. */
+export function configureHttp(app: NestExpressApplication): void {
+  const settings = app.get(Settings);
+  const adapter = app.getHttpAdapter() as unknown as NexusHttpAdapter;
+  adapter.entrance = app.get(Entrance).listener(app.getHttpAdapter().getInstance() as http.RequestListener);
+  trustProxies(app.getHttpServer(), settings.trustedProxies);
+  app.disable('x-powered-by');
+  app.disable('etag');
+  app.set('query parser', 'simple');
+  app.setGlobalPrefix(settings.apiPrefix, { exclude: AT_ROOT });
+  app.get(ApiDocument).attach(app);
+  app.use(securityHeaders());
+  if (settings.corsOrigins.length > 0) app.use(crossOrigin(settings));
+  app.use(compressAnswers());
+  app.use(tagAnswers());
+  app.use(checkRequest(settings, app.get(RateLimiter)));
+  app.use(parseBody(settings, app.get(LeanRoutes)));
+  app.use(renderMiddlewareError(app.get(ErrorFilter)));
+}
+
+/** After this long requests still in work are cut when the server stops (rule 35). */
+const DRAIN_MS = 15_000;
+
+/**
+ * Stops accepting connections, ends event streams and waits for the requests in work. Call it once readiness says
+ * `draining`; afterwards the application can be closed without cutting anyone.
+ */
+export async function drainHttp(app: NestExpressApplication, graceMs = DRAIN_MS): Promise<void> {
+  const server = app.getHttpServer();
+  server.close();
+  server.closeIdleConnections();
+  await app.get(InFlight).drain(graceMs, () => server.closeIdleConnections());
+}

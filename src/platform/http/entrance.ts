@@ -1,0 +1,122 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { Injectable } from '@nestjs/common';
+import { Settings } from '../config/index.js';
+import { type RequestContext, runInContext } from '../context/index.js';
+import { AppError } from '../errors/index.js';
+import { clientIp } from './client-ip.js';
+import { InFlight } from './in-flight.js';
+import { LeanRoutes } from './lean-routes.js';
+import { requestIdOf } from './public-id.js';
+import { renderError } from './render-error.js';
+import { RequestObservers } from './request-observers.js';
+import type { AuditPolicy } from './route-declarations.js';
+import { sendJson } from './send-json.js';
+
+/** Probes and metrics answer also when everything else is turned away, and in every role. */
+const ALWAYS = new Set(['/health', '/health/detailed', '/healthz', '/readyz', '/startup', '/metrics']);
+
+/**
+ * Where every request comes in: it gets its context and its place among the requests in work (GEN-23), then a lean route
+ * takes it, or Express does.
+ */
+@Injectable()
+export class Entrance {
+  constructor(
+    private readonly settings: Settings,
+    private readonly lean: LeanRoutes,
+    private readonly inFlight: InFlight,
+    private readonly observers: RequestObservers,
+  ) {}
+
+  listener(express: RequestListener): RequestListener {
+    return (request, response) => this.enter(express, request, response);
+  }
+
+  private enter(express: RequestListener, request: IncomingMessage, response: ServerResponse): void {
+    const context = openContext(request);
+    const always = ALWAYS.has(context.path ?? '');
+    const room = always || this.inFlight.hasRoom(this.settings.maxConcurrentRequests);
+    this.inFlight.enter(response);
+    response.setHeader('X-Request-ID', context.requestId);
+    if (room && this.lean.take(request, response, context)) return;
+    response.once('close', () => this.leave(context, request, response));
+    runInContext(context, () => {
+      if (room && (always || this.settings.runsApi)) {
+        express(request, response);
+        return;
+      }
+      const error = room
+        ? new AppError('not_found', 'This process runs jobs only', { details: { path: context.path } })
+        : AppError.unavailable('Too many requests at once; try again shortly');
+      const { status, headers, body } = renderError(error);
+      sendJson(request, response, status, body, headers);
+    });
+  }
+
+  private leave(context: RequestContext, request: IncomingMessage, response: ServerResponse): void {
+    const known = request as IncomingMessage & { route?: { path?: string }; auditPolicy?: AuditPolicy };
+    // The path of Nest's answer to unknown routes is `*path`.
+    if (known.route?.path?.startsWith('/')) context.route ??= known.route.path;
+    this.observers.finished({
+      context,
+      status: response.writableFinished ? response.statusCode : 499,
+      durationMs: performance.now() - context.startedAt,
+      audit: known.auditPolicy ?? 'entry',
+    });
+  }
+}
+
+function openContext(request: IncomingMessage): RequestContext {
+  const url = request.url ?? '/';
+  const query = url.indexOf('?');
+  const claimed = request.headers['x-user-id'];
+  return {
+    requestId: requestIdOf(request.headers['x-request-id']),
+    startedAt: performance.now(),
+    ip: clientIp(request),
+    userAgent: request.headers['user-agent'],
+    method: request.method,
+    path: query === -1 ? url : url.slice(0, query),
+    claimedUserId: typeof claimed === 'string' ? claimed.slice(0, 128) : undefined,
+  };
+}
+
+/** What Node refuses before there is a request, in the shape of every other error. */
+const CLIENT_ERRORS: Record<string, { status: string; code: string; message: string }> = {
+  HPE_HEADER_OVERFLOW: {
+    status: '431 Request Header Fields Too Large',
+    code: 'HEADERS_TOO_LARGE',
+    message: 'The headers are larger than 16384 bytes',
+  },
+  ERR_HTTP_REQUEST_TIMEOUT: {
+    status: '408 Request Timeout',
+    code: 'TIMEOUT',
+    message: 'The request did not arrive in time',
+  },
+};
+
+const MALFORMED = { status: '400 Bad Request', code: 'VALIDATION_ERROR', message: 'This is not an HTTP request' };
+
+/** Node's own mark of the answer that is on its way over a connection; nothing may be written into it. */
+type Answering = Duplex & { _httpMessage?: { headersSent: boolean } };
+
+export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (error.code === 'ECONNRESET' || !socket.writable || (socket as Answering)._httpMessage?.headersSent) {
+    socket.destroy();
+    return;
+  }
+  const { status, code, message } = CLIENT_ERRORS[error.code ?? ''] ?? MALFORMED;
+  const request_id = requestIdOf(undefined);
+  const timestamp = new Date().toISOString();
+  const body = JSON.stringify({
+    success: false,
+    error: { code, message, details: {}, request_id, timestamp },
+    timestamp,
+    request_id,
+  });
+  socket.end(
+    `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
+      `X-Request-ID: ${request_id}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n${body}`,
+  );
+}

@@ -1,0 +1,37 @@
+import type { ServerResponse } from 'node:http';
+import { type ArgumentsHost, Catch, type ExceptionFilter } from '@nestjs/common';
+import type { Request, Response } from 'express';
+import { currentContext } from '../context/index.js';
+import { Logger } from '../observability/index.js';
+import { RateLimiter } from './rate-limiter.js';
+import { causeOf, renderError } from './render-error.js';
+
+/** The only renderer of errors: of routes through Nest, of the middleware before them by {@link render}. */
+@Catch()
+export class ErrorFilter implements ExceptionFilter {
+  constructor(
+    private readonly logger: Logger,
+    private readonly limiter: RateLimiter,
+  ) {}
+
+  async catch(thrown: unknown, host: ArgumentsHost): Promise<void> {
+    const http = host.switchToHttp();
+    await this.render(thrown, http.getRequest<Request>(), http.getResponse<Response>());
+  }
+
+  /** Counts the request against its rate limit when nobody has yet, and answers with the error body. */
+  async render(thrown: unknown, request: Request, response: Response): Promise<void> {
+    const context = currentContext();
+    const error = context ? await this.limiter.refuse(context, request.headers, thrown, response) : thrown;
+    const { status, headers, body, unexpected } = renderError(error);
+    if (unexpected) this.logger.error({ err: causeOf(thrown) }, 'Unexpected error');
+    if (response.headersSent) {
+      if (!response.writableFinished) (response as ServerResponse).destroy();
+      return;
+    }
+    response.removeHeader('ETag');
+    // What is left of the body is not read: the connection cannot be used again.
+    if (!request.complete) response.setHeader('Connection', 'close');
+    response.status(status).set('Cache-Control', 'no-store').set(headers).json(body);
+  }
+}

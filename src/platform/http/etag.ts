@@ -1,0 +1,74 @@
+import { createHash } from 'node:crypto';
+import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
+import type { Request, RequestHandler } from 'express';
+import { AppError } from '../errors/index.js';
+
+/**
+ * Gives every successful JSON answer to a GET a strong `ETag` over its exact bytes, unless the route has set one, and
+ * answers a matching `If-None-Match` with 304 (GEN-12). Only such answers may be stored, by the caller alone, and must
+ * be asked for again each time; all others may not be stored.
+ */
+export function tagAnswers(): RequestHandler {
+  return (request, response, next) => {
+    response.setHeader('Cache-Control', 'no-store');
+    if (request.method === 'GET' || request.method === 'HEAD') {
+      const send = response.send.bind(response);
+      response.send = (body?: unknown) => {
+        const json = String(response.getHeader('Content-Type') ?? '').includes('json');
+        if (response.statusCode === 200 && typeof body === 'string' && json) {
+          const tag = String(response.getHeader('ETag') ?? `"${digest(body)}"`);
+          response.setHeader('ETag', tag);
+          if (response.getHeader('Cache-Control') === 'no-store') {
+            response.setHeader('Cache-Control', 'private, no-cache');
+          }
+          // Not left to Express: it ignores the tag when the client also says `no-cache`, as every fetch() does.
+          if (names(request.get('if-none-match'), tag)) response.status(304);
+        }
+        return send(body);
+      };
+    }
+    next();
+  };
+}
+
+/** Tag of an envelope, which has a new time and request id in each answer: weak, over the data alone. */
+export function weakETag(data: unknown): string {
+  return `W/"${digest(JSON.stringify(data))}"`;
+}
+
+/** Tag of a resource that counts its changes. */
+export function versionETag(version: number): string {
+  return `"v${version}"`;
+}
+
+/**
+ * Version that a write expects of a resource, from `If-Match: "v3"`; undefined when the caller does not care.
+ * @throws AppError `precondition` for a tag that no version has
+ */
+export const IfMatch = createParamDecorator((_data: unknown, execution: ExecutionContext): number | undefined => {
+  const header = execution.switchToHttp().getRequest<Request>().get('if-match')?.trim();
+  if (header === undefined || header === '*') return undefined;
+  const version = /^"v(\d{1,15})"$/.exec(header)?.[1];
+  if (version === undefined) throw changed();
+  return Number(version);
+});
+
+/** @throws AppError `precondition` when the resource is not at the version the caller expects */
+export function assertVersion(expected: number | undefined, actual: number): void {
+  if (expected !== undefined && expected !== actual) throw changed();
+}
+
+function changed(): AppError {
+  return new AppError('precondition', 'The resource has changed since you read it');
+}
+
+/** Weak comparison of RFC 9110, 13.1.2. */
+function names(header: string | undefined, tag: string): boolean {
+  if (header === undefined) return false;
+  const bare = tag.replace(/^W\//, '');
+  return header.trim() === '*' || header.split(',').some((one) => one.trim().replace(/^W\//, '') === bare);
+}
+
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('base64url').slice(0, 27);
+}

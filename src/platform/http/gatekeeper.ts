@@ -1,0 +1,25 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { type Actor, actorHas } from '../context/index.js';
+import { AppError } from '../errors/index.js';
+import type { Access } from './route-declarations.js';
+
+/** Decides who a request comes from. The security domain implements it; Nest's guard, the lean routes and sockets share it. */
+export abstract class Gatekeeper {
+  /**
+   * Finds the live principal behind the credential of a request.
+   * @throws AppError `unauthenticated` without a credential, with a bad one or with two different ones (contract C-10)
+   */
+  abstract authenticate(headers: IncomingHttpHeaders, ip: string): Promise<Actor>;
+
+  /**
+   * Calls `listener` when a credential or principal has lost its rights, on every process, within a second (G10): open
+   * sockets and streams of the actor must be cut.
+   */
+  abstract onRevoked(listener: (revoked: { actorId?: string; credentialId?: string }) => void): () => void;
+}
+
+/** @throws AppError `forbidden` naming the scope that is missing */
+export function authorize(actor: Actor, access: Access): void {
+  if (access.public || access.anyOf.length === 0 || access.anyOf.some((scope) => actorHas(actor, scope))) return;
+  throw AppError.forbidden(`This needs the scope ${access.anyOf.join(' or ')}`, { required_scopes: [...access.anyOf] });
+}

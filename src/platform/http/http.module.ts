@@ -1,0 +1,53 @@
+import { Global, Module } from '@nestjs/common';
+import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, DiscoveryModule } from '@nestjs/core';
+import { Settings } from '../config/index.js';
+import { Logger } from '../observability/index.js';
+import { ApiDocument } from './api-document.js';
+import { DtoPipe } from './dto-pipe.js';
+import { Entrance } from './entrance.js';
+import { ErrorFilter } from './error-filter.js';
+import { IdempotencyInterceptor } from './idempotency.js';
+import { IdempotencyStore } from './idempotency-store.js';
+import { InFlight } from './in-flight.js';
+import { LeanRoutes } from './lean-routes.js';
+import { RATE_STORAGE, RateLimiter, RateLimitInterceptor } from './rate-limiter.js';
+import { MemoryRateStorage, RedisRateStorage } from './rate-storage.js';
+import { RequestMetrics } from './request-metrics.js';
+import { RequestObservers } from './request-observers.js';
+import { RequestTimeoutInterceptor } from './request-timeout.js';
+import { RouteCheck } from './route-check.js';
+import { WireInterceptor } from './wire.js';
+
+@Global()
+@Module({
+  imports: [DiscoveryModule],
+  providers: [
+    ApiDocument,
+    Entrance,
+    ErrorFilter,
+    IdempotencyStore,
+    InFlight,
+    LeanRoutes,
+    RateLimiter,
+    RequestMetrics,
+    RequestObservers,
+    RouteCheck,
+    {
+      provide: RATE_STORAGE,
+      inject: [Settings, Logger],
+      useFactory: (settings: Settings, logger: Logger) =>
+        settings.redisUrl
+          ? new RedisRateStorage(settings.redisUrl, settings.rateLimitFailOpen, logger)
+          : new MemoryRateStorage(),
+    },
+    { provide: APP_FILTER, useExisting: ErrorFilter },
+    // In this order around a route: its place in the limits, its time, its one effect, its wire profile.
+    { provide: APP_INTERCEPTOR, useClass: RateLimitInterceptor },
+    { provide: APP_INTERCEPTOR, useClass: RequestTimeoutInterceptor },
+    { provide: APP_INTERCEPTOR, useClass: IdempotencyInterceptor },
+    { provide: APP_INTERCEPTOR, useClass: WireInterceptor },
+    { provide: APP_PIPE, useClass: DtoPipe },
+  ],
+  exports: [ApiDocument, InFlight, LeanRoutes, RateLimiter, RequestObservers],
+})
+export class HttpModule {}

@@ -1,0 +1,81 @@
+import { Injectable } from '@nestjs/common';
+import { SecretBox } from '../crypto/index.js';
+import { Database, type Tx } from '../database/index.js';
+import { AppError } from '../errors/index.js';
+import { defineJob, HandleJob } from '../jobs/index.js';
+
+/** What makes two requests the same: who, where and the key. */
+export interface RequestKey {
+  principal: string;
+  route: string;
+  key: string;
+}
+
+export interface StoredAnswer {
+  status: number;
+  headers: Record<string, string>;
+  body: unknown;
+}
+
+const PurgeIdempotencyKeys = defineJob({
+  name: 'http.purge-idempotency-keys',
+  queue: 'maintenance',
+  everyMs: 3_600_000,
+});
+
+/** The table of stored answers. Bodies are encrypted: some hold a key that is shown once. */
+@Injectable()
+export class IdempotencyStore {
+  constructor(
+    private readonly db: Database,
+    private readonly box: SecretBox,
+  ) {}
+
+  /**
+   * Takes the key for this transaction, waiting for another one that holds it (`lock_timeout`).
+   * @returns the stored answer when the request was done before, else null
+   * @throws AppError `conflict` when the key was used for another request
+   */
+  async claim(tx: Tx, request: RequestKey, hash: Buffer): Promise<StoredAnswer | null> {
+    const { principal, route, key } = request;
+    const claimed = await tx.query<unknown[]>(
+      `INSERT INTO idempotency_keys AS k (principal, route, key, request_hash, expires_at)
+       VALUES ($1, $2, $3, $4, now() + interval '24 hours')
+       ON CONFLICT (principal, route, key) DO UPDATE
+         SET request_hash = excluded.request_hash, created_at = now(), expires_at = excluded.expires_at
+         WHERE k.expires_at <= now()
+       RETURNING 1`,
+      [principal, route, key, hash],
+    );
+    if (claimed.length > 0) return null;
+    const [row] = await tx.query<
+      { request_hash: Buffer; status: number; headers: Record<string, string>; body: string | null }[]
+    >(
+      `SELECT request_hash, status, headers, body FROM idempotency_keys WHERE principal = $1 AND route = $2 AND key = $3`,
+      [principal, route, key],
+    );
+    if (!row.request_hash.equals(hash)) {
+      throw AppError.conflict('This Idempotency-Key was used for another request', { idempotency_key: key });
+    }
+    const { status, headers } = row;
+    const body: unknown = row.body === null ? undefined : JSON.parse(this.box.decrypt(row.body, contextOf(request)));
+    return { status, headers, body };
+  }
+
+  async store(tx: Tx, request: RequestKey, answer: StoredAnswer): Promise<void> {
+    const body = answer.body === undefined ? null : this.box.encrypt(JSON.stringify(answer.body), contextOf(request));
+    await tx.query(
+      `UPDATE idempotency_keys SET status = $4, headers = $5, body = $6 WHERE principal = $1 AND route = $2 AND key = $3`,
+      [request.principal, request.route, request.key, answer.status, answer.headers, body],
+    );
+  }
+
+  @HandleJob(PurgeIdempotencyKeys)
+  async purge(): Promise<void> {
+    await this.db.query(`DELETE FROM idempotency_keys WHERE expires_at <= now()`);
+  }
+}
+
+function contextOf({ principal, route, key }: RequestKey): string {
+  return `idempotency_keys ${principal} ${route} ${key}`;
+}

@@ -1,0 +1,91 @@
+import { createHash } from 'node:crypto';
+import {
+  applyDecorators,
+  type CallHandler,
+  type ExecutionContext,
+  Injectable,
+  type NestInterceptor,
+  SetMetadata,
+} from '@nestjs/common';
+import { Reflector } from '@nestjs/core';
+import { ApiExtension } from '@nestjs/swagger';
+import type { Request, Response } from 'express';
+import { from, lastValueFrom, type Observable } from 'rxjs';
+import { currentContext } from '../context/index.js';
+import { Database } from '../database/index.js';
+import { AppError } from '../errors/index.js';
+import { IdempotencyStore, type RequestKey } from './idempotency-store.js';
+
+const EXEMPT = 'nexus:not-idempotent';
+const LOCK_NOT_AVAILABLE = '55P03';
+const KEPT_HEADERS = ['location', 'etag'];
+
+/** The route has its own way with repeats, or its effect is not in the database: the header `Idempotency-Key` does nothing. */
+export const NotIdempotent = (): MethodDecorator =>
+  applyDecorators(SetMetadata(EXEMPT, true), ApiExtension('x-idempotency', false));
+
+/**
+ * Makes a POST with an `Idempotency-Key` happen once (GEN-14, rule 15): the key, the effect and the stored answer are one
+ * transaction, which the handler's own joins. Requests without the header pay nothing; a refused request stores nothing.
+ */
+@Injectable()
+export class IdempotencyInterceptor implements NestInterceptor {
+  constructor(
+    private readonly db: Database,
+    private readonly store: IdempotencyStore,
+    private readonly reflector: Reflector,
+  ) {}
+
+  intercept(execution: ExecutionContext, next: CallHandler): Observable<unknown> {
+    if (execution.getType() !== 'http') return next.handle();
+    const http = execution.switchToHttp();
+    const request = http.getRequest<Request>();
+    const key = request.method === 'POST' ? request.get('idempotency-key') : undefined;
+    if (key === undefined || this.reflector.get<boolean>(EXEMPT, execution.getHandler())) return next.handle();
+    if (!/^[\x21-\x7e]{1,255}$/.test(key)) {
+      throw AppError.validation({
+        field: 'Idempotency-Key',
+        issue: 'must be 1 to 255 printable characters',
+        location: 'header',
+      });
+    }
+    // Nobody to keep an answer for: two strangers must not be taken for one.
+    const actor = currentContext()?.actor;
+    if (!actor) return next.handle();
+    const route = (request.route as { path: string }).path;
+    return from(this.once({ principal: actor.id, route, key }, request, http.getResponse<Response>(), next));
+  }
+
+  private async once(key: RequestKey, request: Request, response: Response, next: CallHandler): Promise<unknown> {
+    const hash = createHash('sha256')
+      .update(`${request.originalUrl}\n`)
+      .update(request.rawBody ?? '')
+      .digest();
+    return this.db.transaction(async (tx) => {
+      const stored = await this.store.claim(tx, key, hash).catch((error: unknown) => {
+        throw isLockTimeout(error)
+          ? AppError.conflict('A request with this Idempotency-Key is still being worked on', {
+              idempotency_key: key.key,
+            })
+          : error;
+      });
+      if (stored) {
+        response.status(stored.status).set(stored.headers).set('Idempotency-Replayed', 'true');
+        return stored.body;
+      }
+      const body: unknown = await lastValueFrom(next.handle(), { defaultValue: undefined });
+      const headers = Object.fromEntries(
+        KEPT_HEADERS.flatMap((name) => {
+          const value = response.getHeader(name);
+          return value === undefined ? [] : [[name, String(value)]];
+        }),
+      );
+      await this.store.store(tx, key, { status: response.statusCode, headers, body });
+      return body;
+    });
+  }
+}
+
+function isLockTimeout(error: unknown): boolean {
+  return (error as { driverError?: { code?: string } } | null)?.driverError?.code === LOCK_NOT_AVAILABLE;
+}

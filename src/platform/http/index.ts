@@ -1,0 +1,39 @@
+export {
+  Allow,
+  Public,
+  Audit,
+  CurrentActor,
+  Deprecated,
+  accessOf,
+  auditPolicyOf,
+  type Access,
+  type AuditPolicy,
+} from './route-declarations.js';
+export { Gatekeeper, authorize } from './gatekeeper.js';
+export { Wire, type WireProfile } from './wire.js';
+export { PublicId, publicId, parsePublicId, requestIdOf } from './public-id.js';
+export {
+  PageQueryDto,
+  PaginationDto,
+  resolvePage,
+  paginationOf,
+  timeAndIdAfter,
+  type Page,
+  withoutCursor,
+} from './pagination.js';
+export { parseJsonBody, type BodyLimits } from './body-guard.js';
+export { LeanRoutes, type LeanRoute } from './lean-routes.js';
+export { RequestObservers, type FinishedRequest } from './request-observers.js';
+export { HttpModule } from './http.module.js';
+export { configureHttp, createHttpAdapter, drainHttp, type ServerTimeouts } from './configure-http.js';
+export { renderError } from './render-error.js';
+export { clientIp } from './client-ip.js';
+export { InFlight } from './in-flight.js';
+export { ApiDocument } from './api-document.js';
+export { requireUnlessOpen } from './open-access.js';
+export { RateLimiter, type HeaderSink } from './rate-limiter.js';
+export { RateLimit, type RateCategory } from './rate-policy.js';
+export { Streaming } from './request-timeout.js';
+export { assertVersion, IfMatch, versionETag } from './etag.js';
+export { NotIdempotent } from './idempotency.js';
+export { CreateIdempotencyKeys1763700050000 } from './idempotency.migration.js';

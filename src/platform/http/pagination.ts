@@ -1,0 +1,152 @@
+import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
+import { Type } from 'class-transformer';
+import { IsInt, IsOptional, IsString, Max, MaxLength, Min } from 'class-validator';
+import { AppError } from '../errors/index.js';
+import { isUuid } from './public-id.js';
+
+const MAX_OFFSET = 10_000_000;
+const ISO_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/;
+
+/** The three ways to page through a list (contract C-13); extend it with a resource's filters. Mixing them is refused. */
+export class PageQueryDto {
+  @ApiPropertyOptional({ minimum: 1, description: 'Most items to return.' })
+  @IsOptional()
+  @Type(() => Number)
+  @IsInt()
+  @Min(1)
+  limit?: number;
+
+  @ApiPropertyOptional({ minimum: 0, maximum: MAX_OFFSET, description: 'Items to skip; goes with `limit`.' })
+  @IsOptional()
+  @Type(() => Number)
+  @IsInt()
+  @Min(0)
+  @Max(MAX_OFFSET)
+  offset?: number;
+
+  @ApiPropertyOptional({ minimum: 1, description: 'Page number from 1; goes with `per_page`.' })
+  @IsOptional()
+  @Type(() => Number)
+  @IsInt()
+  @Min(1)
+  @Max(MAX_OFFSET)
+  page?: number;
+
+  @ApiPropertyOptional({ minimum: 1, description: 'Items per page.' })
+  @IsOptional()
+  @Type(() => Number)
+  @IsInt()
+  @Min(1)
+  per_page?: number;
+
+  @ApiPropertyOptional({ description: '`next_cursor` of the answer before; goes with `limit`.' })
+  @IsOptional()
+  @IsString()
+  @MaxLength(1000)
+  cursor?: string;
+}
+
+/** Superset of both styles of the seeds (contract C-13). */
+export class PaginationDto {
+  @ApiProperty({ example: 150, description: 'Matching items; a lower bound when `total_is_exact` is false.' })
+  total!: number;
+  @ApiProperty({ example: true }) total_is_exact!: boolean;
+  @ApiProperty({ example: 50 }) limit!: number;
+  @ApiProperty({ example: 0 }) offset!: number;
+  @ApiProperty({ example: true }) has_more!: boolean;
+  @ApiProperty({ example: 1 }) page!: number;
+  @ApiProperty({ example: 50 }) per_page!: number;
+  @ApiProperty({ example: 3 }) pages!: number;
+  @ApiProperty({ example: true }) has_next!: boolean;
+  @ApiProperty({ example: false }) has_prev!: boolean;
+  @ApiProperty({ type: String, nullable: true, example: null }) next_cursor!: string | null;
+}
+
+export interface Page {
+  limit: number;
+  offset: number;
+  /** Sort keys of the last item seen, when paging by cursor. */
+  after?: unknown[];
+}
+
+/** @throws AppError `validation` when styles are mixed, the size is over `max` or the cursor is not one of ours */
+export function resolvePage(query: PageQueryDto, sizes: { default: number; max: number }): Page {
+  const byPage = query.page !== undefined || query.per_page !== undefined;
+  const byOffset = query.limit !== undefined || query.offset !== undefined;
+  if (byPage && (byOffset || query.cursor !== undefined)) {
+    throw queryIssue('page', 'cannot be combined with limit, offset or cursor');
+  }
+  if (query.cursor !== undefined && query.offset !== undefined) {
+    throw queryIssue('cursor', 'cannot be combined with offset');
+  }
+  const sizeField = byPage ? 'per_page' : 'limit';
+  const limit = query[sizeField] ?? Math.min(sizes.default, sizes.max);
+  if (limit > sizes.max) throw queryIssue(sizeField, `must not be greater than ${sizes.max}`);
+  if (byPage) return { limit, offset: ((query.page ?? 1) - 1) * limit };
+  if (query.cursor === undefined) return { limit, offset: query.offset ?? 0 };
+  return { limit, offset: 0, after: decodeCursor(query.cursor) };
+}
+
+/**
+ * Sort keys of the last item seen in a list by time and id (a UUID, or what `isId` says), for its query; nulls on the first page.
+ * @throws AppError `validation` when the cursor is of another list
+ */
+export function timeAndIdAfter(
+  { after }: Page,
+  isId: (id: string) => boolean = isUuid,
+): [at: string, id: string] | [at: null, id: null] {
+  if (!after) return [null, null];
+  const [at, id] = after;
+  if (after.length === 2 && typeof at === 'string' && ISO_TIME.test(at) && typeof id === 'string' && isId(id)) {
+    return [at, id];
+  }
+  throw queryIssue('cursor', 'is not a cursor of this list');
+}
+
+/**
+ * Of a list that is paged by number or offset only.
+ * @throws AppError `validation` for a cursor
+ */
+export function withoutCursor(page: Page): Page {
+  if (page.after) throw queryIssue('cursor', 'is not a cursor of this list');
+  return page;
+}
+
+function encodeCursor(keys: unknown[]): string {
+  return Buffer.from(JSON.stringify(keys)).toString('base64url');
+}
+
+function decodeCursor(cursor: string): unknown[] {
+  try {
+    const keys: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
+    if (Array.isArray(keys)) return keys as unknown[];
+  } catch {
+    // falls through to the refusal
+  }
+  throw queryIssue('cursor', 'is not a cursor of this server');
+}
+
+/** `nextKeys` are the sort keys of the last item of this page, when there is a next one. */
+export function paginationOf(
+  page: Page,
+  result: { total: number; exact?: boolean; hasMore: boolean; nextKeys?: unknown[] },
+): PaginationDto {
+  const { limit, offset } = page;
+  return {
+    total: result.total,
+    total_is_exact: result.exact ?? true,
+    limit,
+    offset,
+    has_more: result.hasMore,
+    page: Math.floor(offset / limit) + 1,
+    per_page: limit,
+    pages: Math.ceil(result.total / limit),
+    has_next: result.hasMore,
+    has_prev: offset > 0 || page.after !== undefined,
+    next_cursor: result.hasMore && result.nextKeys ? encodeCursor(result.nextKeys) : null,
+  };
+}
+
+function queryIssue(field: string, issue: string): AppError {
+  return AppError.validation({ field, issue, location: 'query' });
+}

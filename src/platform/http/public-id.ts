@@ -1,0 +1,91 @@
+import { randomFillSync } from 'node:crypto';
+import { Injectable, type PipeTransform } from '@nestjs/common';
+import { AppError } from '../errors/index.js';
+
+/** Prefixes of public ids (contract 3.6). */
+export type IdPrefix =
+  | 'cmd'
+  | 'task'
+  | 'subtask'
+  | 'job'
+  | 'batch'
+  | 'agent'
+  | 'req'
+  | 'wf'
+  | 'token'
+  | 'key'
+  | 'sub'
+  | 'webhook'
+  | 'dlv'
+  | 'evt'
+  | 'diag'
+  | 'scan'
+  | 'alert'
+  | 'backup'
+  | 'restore'
+  | 'sess'
+  | 'user'
+  | 'audit'
+  | 'ticket'
+  | 'dead'
+  | 'replay'
+  | 'purge'
+  | 'appr'
+  | 'rule'
+  | 'silence'
+  | 'join'
+  | 'hook'
+  | 'role';
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+/** `cmd` and a row's UUID to `cmd_<uuid>` (contract C-11). */
+export function publicId(prefix: IdPrefix, uuid: string): string {
+  return `${prefix}_${uuid}`;
+}
+
+/** The UUID inside a public id; null when the text is no id of that prefix. */
+export function parsePublicId(prefix: IdPrefix, text: string): string | null {
+  if (!text.startsWith(`${prefix}_`)) return null;
+  const uuid = text.slice(prefix.length + 1);
+  return isUuid(uuid) ? uuid : null;
+}
+
+export function isUuid(text: string): boolean {
+  return UUID.test(text);
+}
+
+/** Path parameter `cmd_<uuid>` to its UUID. An id of another shape names nothing that exists: 404. */
+@Injectable()
+export class PublicId implements PipeTransform<string, string> {
+  constructor(private readonly prefix: IdPrefix) {}
+
+  transform(value: string): string {
+    const uuid = parsePublicId(this.prefix, value);
+    if (uuid === null) throw AppError.notFound(this.prefix, value.slice(0, 100));
+    return uuid;
+  }
+}
+
+const SAFE_REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
+/** Random bytes are had cheaply only many at a time. */
+const RANDOM = Buffer.allocUnsafe(16 * 1024);
+let used = RANDOM.length;
+const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
+
+/** The caller's `X-Request-ID` when it is safe to repeat, else a new `req_<ULID>` (GEN-07, C-12). */
+export function requestIdOf(header: string | string[] | undefined): string {
+  if (typeof header === 'string' && SAFE_REQUEST_ID.test(header)) return header;
+  let time = Date.now();
+  let id = '';
+  for (let i = 0; i < 10; i++) {
+    id = CROCKFORD[time % 32] + id;
+    time = Math.floor(time / 32);
+  }
+  if (used + 16 > RANDOM.length) {
+    randomFillSync(RANDOM);
+    used = 0;
+  }
+  for (const end = used + 16; used < end; used++) id += CROCKFORD[RANDOM[used] & 31];
+  return `req_${id}`;
+}

@@ -1,0 +1,150 @@
+import { type IncomingHttpHeaders, type ServerResponse } from 'node:http';
+import { type CallHandler, type ExecutionContext, Inject, Injectable, type NestInterceptor } from '@nestjs/common';
+import { Reflector } from '@nestjs/core';
+import type { ThrottlerStorage } from '@nestjs/throttler';
+import { LRUCache } from 'lru-cache';
+import type { Counter } from 'prom-client';
+import type { Observable } from 'rxjs';
+import { Settings } from '../config/index.js';
+import { currentContext, type RequestContext } from '../context/index.js';
+import { AppError, isAppError } from '../errors/index.js';
+import { Metrics } from '../observability/index.js';
+import {
+  parseRate,
+  RATE_LIMITS,
+  type Rate,
+  type RateCategory,
+  rateCategoryOf,
+  rateKey,
+  windowInWords,
+} from './rate-policy.js';
+
+/** Where counts are kept: `ThrottlerStorage` of @nestjs/throttler, in memory or in Redis. */
+export const RATE_STORAGE = Symbol('rate-storage');
+
+/** Addresses remembered as out of guesses. */
+const MAX_BLOCKED = 10_000;
+
+/**
+ * Counts every request once, in one bucket (GEN-15, C-08): that of its route and principal when it got so far, else that of
+ * its address. Nest's routes and the lean ones share it.
+ */
+@Injectable()
+export class RateLimiter {
+  private readonly rates: Record<RateCategory, Rate | null>;
+  private readonly counted = new WeakSet<RequestContext>();
+  private readonly blocked = new LRUCache<string, AppError>({ max: MAX_BLOCKED });
+  private readonly hits: Counter<'category'>;
+
+  constructor(
+    private readonly settings: Settings,
+    @Inject(RATE_STORAGE) private readonly storage: ThrottlerStorage,
+    metrics: Metrics,
+  ) {
+    this.rates = Object.fromEntries(
+      Object.entries(RATE_LIMITS).map(([category, rate]) => {
+        const text = settings.rateLimitOf(category);
+        return [category, text === undefined ? rate : parseRate(text)];
+      }),
+    ) as Record<RateCategory, Rate | null>;
+    this.hits = metrics.counter('nexus_rate_limit_hits_total', 'Requests refused by a rate limit', ['category']);
+  }
+
+  /**
+   * Counts a request that was let in to its route.
+   * @throws AppError `rate_limited`
+   */
+  async admit(context: RequestContext, category: RateCategory | 'none' | undefined, to: HeaderSink): Promise<void> {
+    this.counted.add(context);
+    if (category === 'none') return;
+    await this.count(context, category ?? (context.actor ? 'default' : 'anonymous'), to);
+  }
+
+  /**
+   * Counts a request that was refused before its route was reached.
+   * @returns the error to answer: the one given, or `rate_limited`
+   */
+  async refuse(
+    context: RequestContext,
+    headers: IncomingHttpHeaders,
+    error: unknown,
+    to: HeaderSink,
+  ): Promise<unknown> {
+    if (this.counted.has(context)) return error;
+    this.counted.add(context);
+    const guessed = isAppError(error) && error.kind === 'unauthenticated' && hasCredential(headers);
+    const category = context.actor ? 'default' : guessed ? 'refused' : 'anonymous';
+    try {
+      await this.count(context, category, to);
+      return error;
+    } catch (limited) {
+      return limited;
+    }
+  }
+
+  /**
+   * Turns away an address that has used up its wrong credentials, before the next one is looked at.
+   * @throws AppError `rate_limited`
+   */
+  checkGuesses(context: RequestContext, headers: IncomingHttpHeaders): void {
+    if (this.blocked.size === 0 || !hasCredential(headers)) return;
+    const blocked = this.blocked.get(context.ip ?? '');
+    if (!blocked) return;
+    this.counted.add(context);
+    this.hits.inc({ category: 'refused' });
+    throw blocked;
+  }
+
+  private async count(context: RequestContext, category: RateCategory, to: HeaderSink): Promise<void> {
+    const rate = this.rates[category];
+    if (!this.settings.rateLimits || !rate) return;
+    const ip = context.ip ?? 'unknown';
+    const key = rateKey(category, context.actor, ip);
+    const { totalHits, timeToExpire, isBlocked } = await this.storage.increment(
+      key,
+      rate.window * 1000,
+      rate.limit,
+      0,
+      category,
+    );
+    to.setHeader('X-RateLimit-Limit', String(rate.limit));
+    to.setHeader('X-RateLimit-Remaining', String(Math.max(0, rate.limit - totalHits)));
+    to.setHeader('X-RateLimit-Reset', String(Math.ceil(Date.now() / 1000) + timeToExpire));
+    to.setHeader('X-RateLimit-Window', String(rate.window));
+    if (!isBlocked) return;
+    this.hits.inc({ category });
+    const error = new AppError('rate_limited', 'Too many requests: the limit of this kind of request is used up', {
+      details: { category },
+      retryAfter: timeToExpire,
+      limit: rate.limit,
+      window: windowInWords(rate.window),
+    });
+    if (category === 'refused') this.blocked.set(ip, error, { ttl: timeToExpire * 1000 });
+    throw error;
+  }
+}
+
+/** What headers are set on: an answer, or the plain map of a lean route. */
+export type HeaderSink = Pick<ServerResponse, 'setHeader'>;
+
+function hasCredential(headers: IncomingHttpHeaders): boolean {
+  return headers.authorization !== undefined || headers['x-api-key'] !== undefined;
+}
+
+/** The limiter's place among Nest's routes: after the guards, so that the principal is known and its scopes are checked. */
+@Injectable()
+export class RateLimitInterceptor implements NestInterceptor {
+  constructor(
+    private readonly limiter: RateLimiter,
+    private readonly reflector: Reflector,
+  ) {}
+
+  async intercept(execution: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
+    const context = currentContext();
+    if (context && execution.getType() === 'http') {
+      const category = rateCategoryOf(this.reflector, [execution.getHandler(), execution.getClass()]);
+      await this.limiter.admit(context, category, execution.switchToHttp().getResponse<ServerResponse>());
+    }
+    return next.handle();
+  }
+}

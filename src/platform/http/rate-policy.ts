@@ -1,0 +1,71 @@
+import { applyDecorators, SetMetadata } from '@nestjs/common';
+import type { Reflector } from '@nestjs/core';
+import { ApiExtension } from '@nestjs/swagger';
+import type { Actor } from '../context/index.js';
+
+/** Limits of the kinds of routes: requests per window of seconds (contract C-08). Each has its setting. */
+export const RATE_LIMITS = {
+  telemetry: { limit: 1000, window: 60 },
+  telemetry_batch: { limit: 100, window: 60 },
+  commands: { limit: 100, window: 60 },
+  tasks: { limit: 500, window: 60 },
+  ai: { limit: 50, window: 60 },
+  /** Emitting events. */
+  events: { limit: 1000, window: 60 },
+  /** Calls of one inbound hook with a right signature. */
+  hooks: { limit: 600, window: 60 },
+  webhooks: { limit: 1000, window: 3600 },
+  /** Login and refresh, per address. */
+  auth: { limit: 10, window: 600 },
+  /** Every other route, per principal. */
+  default: { limit: 1000, window: 3600 },
+  /** Requests without a credential, per address. */
+  anonymous: { limit: 100, window: 3600 },
+  /** Refused credentials per address; past it no credential from there is looked at, so that guessing is bounded. */
+  refused: { limit: 100, window: 300 },
+};
+
+export interface Rate {
+  limit: number;
+  /** Seconds. */
+  window: number;
+}
+
+export type RateCategory = keyof typeof RATE_LIMITS;
+
+const CATEGORY = 'nexus:rate-limit';
+
+/** Counts requests of a route or controller in this category instead of `default`; `none` counts nothing (probes). */
+export const RateLimit = (category: RateCategory | 'none'): MethodDecorator & ClassDecorator =>
+  applyDecorators(SetMetadata(CATEGORY, category), ApiExtension('x-rate-limit', category));
+
+export function rateCategoryOf(
+  reflector: Reflector,
+  targets: Parameters<Reflector['getAllAndOverride']>[1],
+): RateCategory | 'none' | undefined {
+  return reflector.getAllAndOverride<RateCategory | 'none' | undefined>(CATEGORY, targets);
+}
+
+/** The setting's text `requests/seconds`; null for `off`, which is no limit at all. */
+export function parseRate(text: string): Rate | null {
+  if (text === 'off') return null;
+  const [limit, window] = text.split('/').map(Number);
+  return { limit, window };
+}
+
+/** Who is counted: the user, else the agent or key, else the address (GEN-15). */
+export function rateKey(category: RateCategory, actor: Actor | undefined, ip: string): string {
+  if (category === 'auth' || category === 'refused' || !actor) return `${category}:ip:${ip}`;
+  return `${category}:${actor.userId ?? actor.agentId ?? actor.credentialId ?? actor.id}`;
+}
+
+/** `60` to `1 minute`, as the error body says it. */
+export function windowInWords(seconds: number): string {
+  for (const [unit, size] of [
+    ['hour', 3600],
+    ['minute', 60],
+  ] as const) {
+    if (seconds % size === 0) return `${seconds / size} ${unit}${seconds === size ? '' : 's'}`;
+  }
+  return `${seconds} second${seconds === 1 ? '' : 's'}`;
+}

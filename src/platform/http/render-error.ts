@@ -1,0 +1,99 @@
+import { HttpException } from '@nestjs/common';
+import { QueryFailedError } from 'typeorm';
+import { currentContext } from '../context/index.js';
+import { AppError, isAppError } from '../errors/index.js';
+
+export interface RenderedError {
+  status: number;
+  headers: Record<string, string>;
+  body: object;
+  /** True when it is our fault and must be logged with its cause. */
+  unexpected: boolean;
+}
+
+/** Any thrown thing as the one error body of the API (contract C-02, C-03). Nothing internal gets through. */
+export function renderError(thrown: unknown): RenderedError {
+  const error = toAppError(thrown);
+  const timestamp = new Date().toISOString();
+  const requestId = currentContext()?.requestId;
+  const body = {
+    success: false,
+    error: {
+      code: error.code,
+      message: error.message,
+      ...(error.type ? { type: error.type } : {}),
+      details: renderDetails(error),
+      request_id: requestId,
+      timestamp,
+      ...(error.retryAfter === undefined ? {} : { retry_after: error.retryAfter }),
+      ...(error.limit === undefined ? {} : { limit: error.limit }),
+      ...(error.window === undefined ? {} : { window: error.window }),
+    },
+    timestamp,
+    request_id: requestId,
+  };
+  const headers: Record<string, string> =
+    error.retryAfter === undefined ? {} : { 'Retry-After': String(error.retryAfter) };
+  if (error.kind === 'unauthenticated') headers['WWW-Authenticate'] = 'Bearer realm="nexus"';
+  return { status: error.status, headers, body, unexpected: error.kind === 'internal' };
+}
+
+function renderDetails(error: AppError): unknown {
+  if (!Array.isArray(error.details)) return error.details ?? {};
+  return error.details.map((issue) => ({ ...issue, reason: issue.issue }));
+}
+
+/** What to log of an unexpected error. */
+export function causeOf(thrown: unknown): string {
+  const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
+  return cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
+}
+
+/** Driver errors of a connection that could not be had or was cut. */
+const CONNECTION_LOST =
+  /ECONNREFUSED|ECONNRESET|EPIPE|timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error|Cannot use a pool after calling end/;
+
+function toAppError(thrown: unknown): AppError {
+  if (isAppError(thrown)) return thrown;
+  if (thrown instanceof HttpException) return fromHttpException(thrown);
+  const code =
+    thrown instanceof QueryFailedError
+      ? ((thrown.driverError as { code?: string }).code ?? '')
+      : ((thrown as { code?: string } | null)?.code ?? '');
+  const fromDatabase = fromSqlState(String(code), thrown);
+  if (fromDatabase) return fromDatabase;
+  if (thrown instanceof Error && CONNECTION_LOST.test(`${String(code)} ${thrown.message}`)) {
+    return new AppError('unavailable', 'The database cannot be reached at the moment', {
+      retryAfter: 1,
+      cause: thrown,
+    });
+  }
+  return new AppError('internal', 'Internal server error', { cause: thrown });
+}
+
+function fromSqlState(code: string, cause: unknown): AppError | null {
+  if (!/^[0-9A-Z]{5}$/.test(code)) return null;
+  if (code === '23505') return new AppError('conflict', 'The resource already exists', { cause });
+  if (code === '57014') return new AppError('timeout', 'The database took too long', { cause });
+  if (code.startsWith('22')) {
+    return AppError.validation({ field: '', issue: 'a value is out of the range that can be stored' });
+  }
+  if (['40001', '40P01', '55P03', '53300'].includes(code) || code.startsWith('57') || code.startsWith('08')) {
+    return new AppError('unavailable', 'The database is busy or restarting', { retryAfter: 1, cause });
+  }
+  return null;
+}
+
+function fromHttpException(error: HttpException): AppError {
+  const status = error.getStatus();
+  if (status === 404) {
+    return new AppError('not_found', 'There is no such route', { details: { path: currentContext()?.path } });
+  }
+  if (status === 413) return new AppError('too_large', error.message);
+  if (status === 415) return new AppError('unsupported_media', error.message);
+  if (status === 401) return AppError.unauthenticated('TOKEN_INVALID', error.message);
+  if (status === 403) return AppError.forbidden();
+  if (status === 503) return AppError.unavailable('The service is temporarily unavailable');
+  if (status >= 400 && status < 500) return new AppError('validation', error.message);
+  return new AppError('internal', 'Internal server error', { cause: error });
+}

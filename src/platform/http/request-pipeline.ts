@@ -1,0 +1,70 @@
+import type { NextFunction, Request, RequestHandler, Response } from 'express';
+import type { Settings } from '../config/index.js';
+import { currentContext, runInContext } from '../context/index.js';
+import { AppError } from '../errors/index.js';
+import type { ErrorFilter } from './error-filter.js';
+import { readJsonBody } from './json-body.js';
+import type { LeanRoutes } from './lean-routes.js';
+import type { RateLimiter } from './rate-limiter.js';
+import type { AuditPolicy } from './route-declarations.js';
+
+declare module 'express-serve-static-core' {
+  interface Request {
+    /** Exact bytes of the body, for signatures. */
+    rawBody?: Buffer;
+    /** Set by the guard from the route's declaration. */
+    auditPolicy?: AuditPolicy;
+  }
+}
+
+/** Turns away versions of the API that do not exist (GEN-01) and addresses that keep guessing credentials. */
+export function checkRequest(settings: Settings, limiter: RateLimiter): RequestHandler {
+  const own = `/${settings.apiPrefix}`;
+  const base = `/${settings.apiPrefix.replace(/(^|\/)v\d+$/, '')}`.replace(/\/$/, '');
+  const version = new RegExp(`^${base}/v\\d+(?=/|$)`);
+  return (request, _response, next) => {
+    const { path } = request;
+    const inApi = path === own || path.startsWith(`${own}/`);
+    if (!inApi && version.test(path)) {
+      const supported = settings.apiPrefix;
+      throw new AppError('not_found', `This server speaks ${supported} only`, {
+        code: 'UNSUPPORTED_VERSION',
+        details: { path, supported },
+      });
+    }
+    const context = currentContext();
+    if (inApi && context) limiter.checkGuesses(context, request.headers);
+    next();
+  };
+}
+
+/** Reads and guards the JSON body of writes into `request.body` and `request.rawBody`. */
+export function parseBody(settings: Settings, lean: LeanRoutes): RequestHandler {
+  return (request, _response, next) => {
+    if (request.method === 'GET' || request.method === 'HEAD' || request.method === 'OPTIONS') {
+      next();
+      return;
+    }
+    const context = currentContext();
+    readJsonBody(request, settings.bodyLimit, lean.limitsFor(request.path)).then(
+      (read) => {
+        request.body = read?.value;
+        request.rawBody = read?.raw;
+        // Stream events of the body run outside the request's context.
+        if (context) runInContext(context, next);
+        else next();
+      },
+      (error: unknown) => {
+        if (context) runInContext(context, () => next(error));
+        else next(error);
+      },
+    );
+  };
+}
+
+/** Renders what the middleware above throws; errors of routes are rendered by the filter, with the same body. */
+export function renderMiddlewareError(filter: ErrorFilter) {
+  return (error: unknown, request: Request, response: Response, next: NextFunction): void => {
+    filter.render(error, request, response).catch(next);
+  };
+}

@@ -1,0 +1,57 @@
+import { applyDecorators, createParamDecorator, type ExecutionContext, Header, SetMetadata } from '@nestjs/common';
+import type { Reflector } from '@nestjs/core';
+import { ApiBearerAuth, ApiExtension, ApiSecurity } from '@nestjs/swagger';
+import { type Actor, currentContext } from '../context/index.js';
+import { AppError } from '../errors/index.js';
+
+const ACCESS = 'nexus:access';
+const AUDIT = 'nexus:audit';
+
+/** Who may call a route: everyone, or an actor that holds one of the scopes (an empty list: any authenticated actor). */
+export type Access = { public: true } | { public: false; anyOf: readonly string[] };
+
+/** `entry`: one audit entry per request. `minute`: high-rate routes, one entry per principal, route, status and minute. */
+export type AuditPolicy = 'entry' | 'minute';
+
+/** The caller must hold one of these canonical scopes; without arguments any authenticated caller will do. */
+export const Allow = (...anyOf: string[]): MethodDecorator & ClassDecorator =>
+  applyDecorators(
+    SetMetadata(ACCESS, { public: false, anyOf } satisfies Access),
+    ApiExtension('x-required-scopes', anyOf),
+    ApiBearerAuth('bearer'),
+    ApiSecurity('apiKey'),
+  );
+
+/** No credential is needed. A route with neither `@Allow` nor `@Public` stops the boot. */
+export const Public = (): MethodDecorator & ClassDecorator => SetMetadata(ACCESS, { public: true } satisfies Access);
+
+/** How requests of this route enter the audit trail; `entry` when not given. */
+export const Audit = (policy: AuditPolicy): MethodDecorator & ClassDecorator => SetMetadata(AUDIT, policy);
+
+/**
+ * The route goes away: sends `Deprecation` (RFC 9745) and `Sunset` (RFC 8594), at least six months apart (GEN-02).
+ * Both are dates such as `2026-01-31`.
+ */
+export const Deprecated = (dates: { since: string; sunset: string }): MethodDecorator =>
+  applyDecorators(
+    Header('Deprecation', `@${Date.parse(dates.since) / 1000}`),
+    Header('Sunset', new Date(dates.sunset).toUTCString()),
+    ApiExtension('x-sunset', dates.sunset),
+  );
+
+type Targets = Parameters<Reflector['getAllAndOverride']>[1];
+
+export function accessOf(reflector: Reflector, targets: Targets): Access | undefined {
+  return reflector.getAllAndOverride<Access | undefined>(ACCESS, targets);
+}
+
+export function auditPolicyOf(reflector: Reflector, targets: Targets): AuditPolicy {
+  return reflector.getAllAndOverride<AuditPolicy | undefined>(AUDIT, targets) ?? 'entry';
+}
+
+/** The authenticated caller of a route with `@Allow`. */
+export const CurrentActor = createParamDecorator((_data: unknown, _context: ExecutionContext): Actor => {
+  const actor = currentContext()?.actor;
+  if (!actor) throw AppError.unauthenticated('TOKEN_INVALID', 'Authentication is required');
+  return actor;
+});

@@ -1,0 +1,181 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type BeforeApplicationShutdown, Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { DelayedError, type Job, UnrecoverableError, type Worker } from 'bullmq';
+import { Settings } from '../config/index.js';
+import { runInContext, systemActor } from '../context/index.js';
+import { isAppError } from '../errors/index.js';
+import { Logger, Metrics } from '../observability/index.js';
+import type { JobDefinition } from './job-definition.js';
+import { type JobData, JobQueue } from './job-queue.js';
+import { JobRegistry } from './job-registry.js';
+import { PostponeJob } from './postpone-job.js';
+import type { QueueBackend } from './queue-backend.js';
+
+const CONCURRENCY = 16;
+/** Longest wait for running jobs when the server stops. */
+const GRACE_MS = 15_000;
+const STEP_MS = 50;
+const GOODBYE_MS = 2000;
+/** A job whose kind only a newer version knows is left to it, in the middle of a deployment, for this long. */
+const UNKNOWN_KIND_MS = 3_600_000;
+const UNKNOWN_KIND_PAUSE_MS = 10_000;
+/** A schedule with shorter steps than this repeats by itself sooner than a retry would. */
+const RETRIED_FROM_MS = 60_000;
+
+/** Runs the handlers: one BullMQ worker per queue that has any, in the roles `all` and `worker`. */
+@Injectable()
+export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  private readonly workers: Worker[] = [];
+  private readonly stopping = new AbortController();
+  private running = 0;
+  private readonly duration;
+
+  constructor(
+    @Inject('QUEUE_BACKEND') private readonly backend: QueueBackend,
+    private readonly settings: Settings,
+    private readonly registry: JobRegistry,
+    private readonly jobs: JobQueue,
+    private readonly logger: Logger,
+    metrics: Metrics,
+  ) {
+    this.duration = metrics.histogram('nexus_job_duration_seconds', 'Time a job ran', ['job', 'outcome']);
+  }
+
+  async onApplicationBootstrap(): Promise<void> {
+    this.registry.assertComplete();
+    if (!this.settings.runsWorkers) return;
+    const queues = this.registry.queues();
+    await Promise.all(queues.map((name) => this.dropUnknownSchedules(name)));
+    await Promise.all(this.registry.all().map(({ definition }) => this.schedule(definition)));
+    for (const name of queues) this.workers.push(this.startWorker(name));
+  }
+
+  private startWorker(queue: string): Worker {
+    const worker = this.backend.worker(queue, (job: Job<JobData>, token, signal) => this.run(job, token, signal), {
+      concurrency: CONCURRENCY,
+      lockDuration: 15_000,
+      stalledInterval: 10_000,
+      maxStalledCount: 20,
+      // After the store was away; the library would wait 15 s.
+      runRetryDelay: 1000,
+    });
+    worker.on('error', (error) => {
+      // A connection that ends in a stop is no news.
+      if (this.stopping.signal.aborted) return;
+      this.logger.warn({ queue, err: error.message }, 'Worker connection failed');
+    });
+    // Another worker may have the job by now: this run is to end without further effect.
+    worker.on('lockRenewalFailed', (ids) => {
+      for (const id of ids) worker.cancelJob(id, 'The job was lost to another worker');
+    });
+    worker.on('failed', (job, error) => {
+      this.logger.warn(
+        { queue, job: job?.name, job_id: job?.id, attempt: job?.attemptsMade, err: error.message },
+        'Job failed',
+      );
+    });
+    return worker;
+  }
+
+  /** Schedules of jobs that this version no longer has. */
+  private async dropUnknownSchedules(name: string): Promise<void> {
+    const queue = this.jobs.queue(name);
+    for (const { key } of await queue.getJobSchedulers()) {
+      const definition = this.registry.get(key)?.definition;
+      if (definition?.queue === name && isScheduled(definition)) continue;
+      await queue.removeJobScheduler(key);
+      this.logger.info({ queue: name, job: key }, 'Removed a schedule that this version does not have');
+    }
+  }
+
+  private async schedule(definition: JobDefinition<unknown>): Promise<void> {
+    if (!isScheduled(definition)) return;
+    const { name, queue, everyMs: every, cron: pattern, attempts, backoffMs } = definition;
+    await this.jobs.queue(queue).upsertJobScheduler(name, pattern === undefined ? { every } : { pattern, tz: 'UTC' }, {
+      name,
+      data: { payload: {} },
+      opts: {
+        attempts: every !== undefined && every < RETRIED_FROM_MS ? 1 : attempts,
+        backoff: { type: 'exponential', delay: backoffMs, jitter: 0.5 },
+        removeOnComplete: { count: 10 },
+        removeOnFail: { count: 100 },
+      },
+    });
+  }
+
+  private async run(job: Job<JobData>, token?: string, signal?: AbortSignal): Promise<unknown> {
+    const handler = this.registry.get(job.name);
+    if (!handler) {
+      if (Date.now() - job.timestamp < UNKNOWN_KIND_MS) return this.handBack(job, token, UNKNOWN_KIND_PAUSE_MS);
+      throw new UnrecoverableError(`No handler for the job ${job.name}`);
+    }
+    const { payload, requestId = `req_job_${randomUUID()}` } = job.data;
+    const context = { requestId, startedAt: performance.now(), actor: systemActor };
+    const end = this.duration.startTimer({ job: job.name });
+    this.running++;
+    try {
+      const result = await runInContext(context, () =>
+        handler.run(payload, {
+          jobId: String(job.id),
+          attempt: job.attemptsMade + 1,
+          signal: signal ? AbortSignal.any([signal, this.stopping.signal]) : this.stopping.signal,
+        }),
+      );
+      end({ outcome: 'completed' });
+      return result ?? null;
+    } catch (error) {
+      if (error instanceof PostponeJob) {
+        end({ outcome: 'postponed' });
+        return this.handBack(job, token, error.pauseMs);
+      }
+      // A refusal by the domain stays a refusal however often it is tried.
+      const refused = isAppError(error) && !error.retryable;
+      if (this.stopping.signal.aborted && !refused) {
+        end({ outcome: 'interrupted' });
+        return this.handBack(job, token, 0);
+      }
+      end({ outcome: 'failed' });
+      if (refused) throw new UnrecoverableError(storable(error.message));
+      throw storableError(error);
+    } finally {
+      this.running--;
+    }
+  }
+
+  /** Leaves the job to any worker, this one or another, after a pause; it does not count as a try. */
+  private async handBack(job: Job<JobData>, token: string | undefined, pauseMs: number): Promise<never> {
+    await job.moveToDelayed(Date.now() + pauseMs, token);
+    throw new DelayedError();
+  }
+
+  /**
+   * Takes no more jobs, tells the running ones to stop and lets them end (15 s). The rest is cut: their locks expire and
+   * another worker takes them. Before anything is closed that handlers need, the database first of all.
+   */
+  async beforeApplicationShutdown(): Promise<void> {
+    const closing = Promise.allSettled(this.workers.map((worker) => worker.close()));
+    this.stopping.abort(new Error('The worker is stopping'));
+    const end = performance.now() + GRACE_MS;
+    while (this.running > 0 && performance.now() < end) await delay(STEP_MS);
+    if (this.running > 0) this.logger.warn('Some jobs did not end in time; another worker will run them again');
+    // Without its store a worker would wait for good to say goodbye.
+    await Promise.race([closing, delay(GOODBYE_MS, undefined, { ref: false })]);
+  }
+}
+
+function isScheduled(definition: JobDefinition<unknown>): boolean {
+  return definition.everyMs !== undefined || definition.cron !== undefined;
+}
+
+/** Without what PostgreSQL cannot store: a failure that cannot be written down would leave the job to stall. */
+function storable(text: string): string {
+  return text.replaceAll('\0', '\uFFFD');
+}
+
+function storableError(error: unknown): unknown {
+  if (!(error instanceof Error) || !`${error.message}${error.stack}`.includes('\0')) return error;
+  const clean = new Error(storable(error.message));
+  clean.stack = storable(error.stack ?? '');
+  return clean;
+}

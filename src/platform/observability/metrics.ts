@@ -1,0 +1,52 @@
+import { Injectable } from '@nestjs/common';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type RegistryContentType } from 'prom-client';
+
+/** The process's Prometheus registry (contract 3.8). Asking for a name again gives the same metric. */
+@Injectable()
+export class Metrics {
+  readonly registry = new Registry<RegistryContentType>();
+  private rendering: Promise<unknown> = Promise.resolve();
+
+  constructor() {
+    collectDefaultMetrics({ register: this.registry });
+  }
+
+  counter<L extends string>(name: string, help: string, labelNames: L[] = []): Counter<L> {
+    return this.existing(name) ?? new Counter({ name, help, labelNames, registers: [this.registry] });
+  }
+
+  /** `collect` is called at each scrape to set the value. */
+  gauge<L extends string>(
+    name: string,
+    help: string,
+    labelNames: L[] = [],
+    collect?: (this: Gauge<L>) => void | Promise<void>,
+  ): Gauge<L> {
+    return this.existing(name) ?? new Gauge({ name, help, labelNames, registers: [this.registry], collect });
+  }
+
+  histogram<L extends string>(
+    name: string,
+    help: string,
+    labelNames: L[] = [],
+    buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 2, 5],
+  ): Histogram<L> {
+    return this.existing(name) ?? new Histogram({ name, help, labelNames, buckets, registers: [this.registry] });
+  }
+
+  /** All metrics as text, in the Prometheus format 0.0.4 or as OpenMetrics. */
+  render(openMetrics: boolean): Promise<{ contentType: string; text: string }> {
+    // The registry holds one format at a time and renders across awaits: one after the other.
+    const rendered = this.rendering.then(async () => {
+      this.registry.setContentType(openMetrics ? Registry.OPENMETRICS_CONTENT_TYPE : Registry.PROMETHEUS_CONTENT_TYPE);
+      const text = await this.registry.metrics();
+      return { contentType: this.registry.contentType, text };
+    });
+    this.rendering = rendered.catch(() => undefined);
+    return rendered;
+  }
+
+  private existing<M>(name: string): M | undefined {
+    return this.registry.getSingleMetric(name) as M | undefined;
+  }
+}

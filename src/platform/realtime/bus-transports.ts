@@ -1,0 +1,109 @@
+import { Redis } from 'ioredis';
+import pg from 'pg';
+import type { Logger } from '../observability/index.js';
+import type { BusTransport } from './bus.js';
+
+const CHANNEL = 'nexus_bus';
+const RECONNECT_MS = 500;
+const CONNECT_TIMEOUT_MS = 5000;
+
+/** LISTEN/NOTIFY on one connection of its own (it must not go through a transaction-mode pooler). */
+export class PostgresTransport implements BusTransport {
+  private client: pg.Client | undefined;
+  private stopped = false;
+  private last: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    private readonly url: string,
+    private readonly logger: Logger,
+  ) {}
+
+  async start(onMessage: (message: string) => void): Promise<void> {
+    const client = new pg.Client({
+      connectionString: this.url,
+      application_name: 'nexus-bus',
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      keepAlive: true,
+      // A connection on which nothing was said for long and that is gone is found out in seconds, not hours.
+      keepAliveInitialDelayMillis: 10_000,
+    });
+    const lost = (): void => {
+      if (this.client !== client || this.stopped) return;
+      this.client = undefined;
+      this.logger.warn('The bus lost its database connection and will reconnect');
+      this.reconnect(onMessage);
+    };
+    client.on('error', lost);
+    client.on('end', lost);
+    client.on('notification', (n) => onMessage(n.payload ?? ''));
+    try {
+      await client.connect();
+      await client.query(`LISTEN ${CHANNEL}`);
+      if (this.stopped) throw new Error('the bus was stopped');
+    } catch (error) {
+      await client.end().catch(() => undefined);
+      throw error;
+    }
+    this.client = client;
+  }
+
+  private reconnect(onMessage: (message: string) => void): void {
+    setTimeout(() => {
+      if (this.stopped) return;
+      this.start(onMessage).then(
+        () => this.logger.info('The bus is connected again'),
+        () => this.reconnect(onMessage),
+      );
+    }, RECONNECT_MS).unref();
+  }
+
+  /** One after the other: the client answers one statement at a time. */
+  send(message: string): Promise<void> {
+    const sent = this.last.then(async () => {
+      if (!this.client) throw new Error('the bus is not connected');
+      await this.client.query('SELECT pg_notify($1, $2)', [CHANNEL, message]);
+    });
+    this.last = sent.catch(() => undefined);
+    return sent;
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    await this.client?.end();
+  }
+}
+
+export class RedisTransport implements BusTransport {
+  private readonly publisher: Redis;
+  private readonly subscriber: Redis;
+
+  constructor(url: string, logger: Logger) {
+    const common = { lazyConnect: true, connectTimeout: CONNECT_TIMEOUT_MS };
+    this.publisher = new Redis(url, { ...common, maxRetriesPerRequest: 1 });
+    this.subscriber = new Redis(url, { ...common, maxRetriesPerRequest: null });
+    for (const client of [this.publisher, this.subscriber]) {
+      client.on('error', (error: Error) => logger.warn({ err: error.message }, 'The bus lost Redis'));
+    }
+  }
+
+  async start(onMessage: (message: string) => void): Promise<void> {
+    this.subscriber.on('message', (_channel, message: string) => onMessage(message));
+    try {
+      await Promise.all([this.publisher.connect(), this.subscriber.connect()]);
+      await this.subscriber.subscribe(CHANNEL);
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  async send(message: string): Promise<void> {
+    await this.publisher.publish(CHANNEL, message);
+  }
+
+  stop(): Promise<void> {
+    this.publisher.disconnect();
+    this.subscriber.disconnect();
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,5 @@
+export { Bus } from './bus.js';
+export { RealtimeModule } from './realtime.module.js';
+export { SocketAdapter, type SocketOptions } from './socket-adapter.js';
+export { Socket, CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_OVERLOADED } from './socket.js';
+export { SocketTickets } from './socket-tickets.js';

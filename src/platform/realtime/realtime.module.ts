@@ -1,0 +1,36 @@
+import { Global, Inject, Module, type OnApplicationShutdown } from '@nestjs/common';
+import { Settings } from '../config/index.js';
+import { Logger } from '../observability/index.js';
+import { Bus } from './bus.js';
+import { PostgresTransport, RedisTransport } from './bus-transports.js';
+import { SocketTickets } from './socket-tickets.js';
+
+@Global()
+@Module({
+  providers: [
+    SocketTickets,
+    {
+      provide: Bus,
+      inject: [Settings, Logger, 'DATABASE_URL'],
+      useFactory: async (settings: Settings, logger: Logger, url: string): Promise<Bus> => {
+        // The embedded database serves one process: nobody else to tell.
+        const transport = settings.redisUrl
+          ? new RedisTransport(settings.redisUrl, logger)
+          : settings.embedded
+            ? null
+            : new PostgresTransport(url, logger);
+        const bus = new Bus(transport, logger);
+        await bus.start();
+        return bus;
+      },
+    },
+  ],
+  exports: [Bus, SocketTickets],
+})
+export class RealtimeModule implements OnApplicationShutdown {
+  constructor(@Inject(Bus) private readonly bus: Bus) {}
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.bus.stop();
+  }
+}

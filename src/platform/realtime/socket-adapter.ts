@@ -1,0 +1,308 @@
+import type { IncomingHttpHeaders, IncomingMessage, Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { NestExpressApplication } from '@nestjs/platform-express';
+import { WsAdapter } from '@nestjs/platform-ws';
+import { WebSocketServer } from 'ws';
+import { Settings } from '../config/index.js';
+import { type Actor, type RequestContext, runInContext } from '../context/index.js';
+import { AppError, isAppError } from '../errors/index.js';
+import {
+  authorize,
+  clientIp,
+  Gatekeeper,
+  type HeaderSink,
+  RateLimiter,
+  requestIdOf,
+  RequestObservers,
+} from '../http/index.js';
+import { CLOSE_GOING_AWAY, CLOSE_POLICY, Socket } from './socket.js';
+import { SocketTickets } from './socket-tickets.js';
+import {
+  chosenProtocol,
+  credentialOf,
+  offered,
+  originAllowed,
+  refuse,
+  serveWithoutUpgrade,
+  turnAway,
+} from './upgrade.js';
+
+/** What a `@WebSocketGateway(...)` of this server declares. Its `handleConnection` gets a {@link Socket}. */
+export interface SocketOptions {
+  /** Exact path of the URL; without a leading slash it is under the API prefix. */
+  path: string;
+  /** Further paths of the same socket. */
+  aliases?: readonly string[];
+  /** The client must offer this subprotocol; not set: any or none. */
+  subprotocol?: string;
+  /** The actor must hold one of these scopes. */
+  anyOf: readonly string[];
+  /** Largest message in bytes; a bigger one closes the socket (1009). */
+  maxPayload: number;
+  /** Sockets that one actor may hold at once. */
+  perActor: number;
+  /**
+   * False refuses every request that comes from a web page (`Origin`). True lets pages of allowed origins in, takes their
+   * credential as a subprotocol or ticket too, and refuses a bad one after the upgrade, with an `error` message and the close
+   * code 1008: a page cannot see why an upgrade failed.
+   */
+  browsers: boolean;
+}
+
+interface Held {
+  socket: Socket;
+  ip: string;
+  headers: IncomingHttpHeaders;
+  checkedAt: number;
+}
+
+interface Attempt {
+  request: IncomingMessage;
+  stream: Duplex;
+  head: Buffer;
+  /** Headers that carry the credential. */
+  credential: IncomingHttpHeaders;
+  /** What its ticket says. */
+  grant: unknown;
+  /** Set once a bad credential is to be told over the opened socket. */
+  talks: WebSocketServer | null;
+}
+
+interface Endpoint {
+  options: SocketOptions;
+  server: WebSocketServer;
+  held: Set<Held>;
+  /** Sockets of each actor. */
+  counts: Map<string, number>;
+}
+
+const BEAT_MS = 5000;
+/** A revocation message can be lost between processes: every socket's credential is looked up again this often. */
+const RECHECK_MS = 60_000;
+/** Sockets and handshakes of this process. */
+const MAX_SOCKETS = 5000;
+const MAX_HANDSHAKES = 1000;
+
+/**
+ * Nest's WebSocket adapter with the rules of this server: a client is authenticated before the upgrade completes and is
+ * refused with the ordinary error body; compression is off; messages, buffers and sockets per actor are bounded; silent and
+ * slow peers are closed; a socket is cut when its actor or credential is revoked (rule 33, G8, G10).
+ */
+export class SocketAdapter extends WsAdapter {
+  private readonly endpoints = new Map<string, Endpoint>();
+  private readonly beat = setInterval(() => this.beatAll(), BEAT_MS);
+  private readonly stopListening: () => void;
+  private handshakes = 0;
+
+  private readonly http: Server;
+  private readonly gatekeeper: Gatekeeper;
+  private readonly limiter: RateLimiter;
+  private readonly observers: RequestObservers;
+  private readonly tickets: SocketTickets;
+  private readonly settings: Settings;
+  /** A process that serves no API takes no sockets. */
+  private readonly accepts: boolean;
+
+  constructor(app: NestExpressApplication) {
+    super(app);
+    this.http = app.getHttpServer();
+    this.gatekeeper = app.get(Gatekeeper);
+    this.limiter = app.get(RateLimiter);
+    this.observers = app.get(RequestObservers);
+    this.tickets = app.get(SocketTickets);
+    this.settings = app.get(Settings);
+    this.accepts = this.settings.runsApi;
+    this.http.on('upgrade', this.onUpgrade);
+    this.beat.unref();
+    this.stopListening = this.gatekeeper.onRevoked(({ actorId, credentialId }) => {
+      for (const { socket } of this.sockets()) {
+        const { actor } = socket;
+        if (actor.id === actorId || (credentialId !== undefined && actor.credentialId === credentialId)) {
+          socket.close(CLOSE_POLICY, 'The credential was revoked');
+        }
+      }
+    });
+  }
+
+  override create(_port: number, options: SocketOptions): WebSocketServer {
+    const { path, aliases = [], subprotocol, maxPayload } = options;
+    const server = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      maxPayload,
+      handleProtocols: subprotocol === undefined ? chosenProtocol : () => subprotocol,
+    });
+    const endpoint: Endpoint = { options, server, held: new Set(), counts: new Map() };
+    for (const one of [path, ...aliases]) {
+      this.endpoints.set(one.startsWith('/') ? one : `/${this.settings.apiPrefix}/${one}`, endpoint);
+    }
+    return server;
+  }
+
+  /** Gateways take the messages of a socket themselves. */
+  override bindMessageHandlers(): void {}
+
+  override bindClientDisconnect(client: Socket, callback: (code: number) => void): void {
+    client.onClose(callback);
+  }
+
+  override async close(server: WebSocketServer): Promise<void> {
+    for (const endpoint of this.all()) {
+      if (endpoint.server !== server) continue;
+      const closed = [...endpoint.held].map(
+        ({ socket }) => new Promise<void>((resolve) => socket.onClose(() => resolve())),
+      );
+      for (const { socket } of endpoint.held) socket.close(CLOSE_GOING_AWAY, 'The server is stopping');
+      await Promise.all(closed);
+    }
+  }
+
+  override async dispose(): Promise<void> {
+    clearInterval(this.beat);
+    this.stopListening();
+    this.http.off('upgrade', this.onUpgrade);
+    await Promise.resolve();
+  }
+
+  private *sockets(): Generator<Held> {
+    for (const endpoint of this.all()) yield* endpoint.held;
+  }
+
+  /** Each endpoint once, however many paths it has. */
+  private all(): Set<Endpoint> {
+    return new Set(this.endpoints.values());
+  }
+
+  private size(): number {
+    let size = 0;
+    for (const { held } of this.all()) size += held.size;
+    return size;
+  }
+
+  private readonly onUpgrade = (request: IncomingMessage, stream: Duplex, head: Buffer): void => {
+    stream.on('error', () => stream.destroy());
+    if (request.headers.upgrade?.toLowerCase() !== 'websocket') {
+      serveWithoutUpgrade(this.http, request, stream, head);
+      return;
+    }
+    const context: RequestContext = {
+      requestId: requestIdOf(request.headers['x-request-id']),
+      startedAt: performance.now(),
+      ip: clientIp(request),
+      userAgent: request.headers['user-agent'],
+      method: 'GET',
+      path: request.url?.split('?')[0],
+    };
+    this.handshakes++;
+    void runInContext(context, async () => {
+      let status = 101;
+      const attempt: Attempt = { request, stream, head, credential: request.headers, grant: undefined, talks: null };
+      try {
+        await this.accept(context, attempt);
+      } catch (error) {
+        const headers: Record<string, string> = {};
+        const sink = { setHeader: (name: string, value: string) => (headers[name] = value) };
+        const shown = await this.limiter.refuse(context, attempt.credential, error, sink as unknown as HeaderSink);
+        if (attempt.talks && isAppError(shown) && (shown.status === 401 || shown.status === 403)) {
+          status = shown.status;
+          attempt.talks.handleUpgrade(request, stream, head, (ws) => turnAway(ws, shown));
+        } else {
+          status = refuse(stream, { 'X-Request-ID': context.requestId, ...headers }, shown);
+        }
+      } finally {
+        this.handshakes--;
+      }
+      const durationMs = performance.now() - context.startedAt;
+      this.observers.finished({ context, status, durationMs, audit: 'minute' });
+    });
+  };
+
+  private async accept(context: RequestContext, attempt: Attempt): Promise<void> {
+    const { request, stream, head } = attempt;
+    const endpoint = this.accepts ? this.endpoints.get(context.path ?? '') : undefined;
+    if (!endpoint) throw AppError.notFound('socket', context.path?.slice(0, 100) ?? '');
+    context.route = context.path;
+    const { options, server } = endpoint;
+    const { origin, 'sec-websocket-protocol': protocols } = request.headers;
+    if (options.browsers ? !originAllowed(request, this.settings) : origin !== undefined) {
+      throw AppError.forbidden(
+        options.browsers ? 'Pages of this origin may not open this socket' : 'Web pages may not open this socket',
+      );
+    }
+    if (options.subprotocol !== undefined && !offered(protocols).includes(options.subprotocol)) {
+      throw AppError.validation({
+        field: 'Sec-WebSocket-Protocol',
+        issue: `must offer ${options.subprotocol}`,
+        location: 'header',
+      });
+    }
+    if (this.handshakes > MAX_HANDSHAKES || this.size() >= MAX_SOCKETS) {
+      throw AppError.unavailable('Too many sockets', 5);
+    }
+    if (options.browsers) {
+      attempt.talks = server;
+      ({ headers: attempt.credential, grant: attempt.grant } = await credentialOf(request, this.tickets));
+    }
+    const { credential, grant } = attempt;
+    const actor = await this.identify(context, credential, endpoint);
+    if (stream.destroyed) return;
+    server.handleUpgrade(request, stream, head, (ws) =>
+      this.hold(endpoint, new Socket(ws, stream, actor, grant), context, credential),
+    );
+  }
+
+  private async identify(
+    context: RequestContext,
+    headers: IncomingHttpHeaders,
+    { options, counts }: Endpoint,
+  ): Promise<Actor> {
+    this.limiter.checkGuesses(context, headers);
+    const actor = await this.gatekeeper.authenticate(headers, context.ip ?? '');
+    context.actor = actor;
+    authorize(actor, { public: false, anyOf: options.anyOf });
+    if ((counts.get(actor.id) ?? 0) >= options.perActor) {
+      throw new AppError('rate_limited', `At most ${options.perActor} sockets at once`, { retryAfter: 5 });
+    }
+    return actor;
+  }
+
+  private hold(
+    { server, held, counts }: Endpoint,
+    socket: Socket,
+    context: RequestContext,
+    headers: IncomingHttpHeaders,
+  ): void {
+    const { actor } = socket;
+    const { authorization, 'x-api-key': key } = headers;
+    const entry: Held = {
+      socket,
+      ip: context.ip ?? '',
+      headers: { authorization, 'x-api-key': key },
+      checkedAt: Date.now(),
+    };
+    held.add(entry);
+    counts.set(actor.id, (counts.get(actor.id) ?? 0) + 1);
+    socket.onClose(() => {
+      held.delete(entry);
+      const rest = (counts.get(actor.id) ?? 1) - 1;
+      if (rest > 0) counts.set(actor.id, rest);
+      else counts.delete(actor.id);
+    });
+    server.emit('connection', socket, context);
+  }
+
+  private beatAll(): void {
+    const now = Date.now();
+    for (const held of this.sockets()) {
+      held.socket.beat(now);
+      if (now - held.checkedAt < RECHECK_MS) continue;
+      held.checkedAt = now;
+      this.gatekeeper.authenticate(held.headers, held.ip).catch((error: unknown) => {
+        if (isAppError(error) && error.kind === 'unauthenticated') {
+          held.socket.close(CLOSE_POLICY, 'The credential is no longer valid');
+        }
+      });
+    }
+  }
+}

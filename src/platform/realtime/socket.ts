@@ -1,0 +1,128 @@
+import type { Duplex } from 'node:stream';
+import type { WebSocket } from 'ws';
+import type { Actor } from '../context/index.js';
+
+/** Bytes that may wait for a slow reader; one more message and the socket is closed (rule 33). */
+const BUFFER_LIMIT = 1024 * 1024;
+const PING_MS = 25_000;
+const SILENCE_MS = 60_000;
+/** A reader that takes nothing for this long is gone, however little waits for it (G8). */
+const STALL_MS = 25_000;
+/** A peer that does not answer a close frame is cut after this. */
+const CLOSE_GRACE_MS = 1000;
+const TEXT = { binary: false };
+
+export const CLOSE_GOING_AWAY = 1001;
+export const CLOSE_POLICY = 1008;
+export const CLOSE_OVERLOADED = 1013;
+
+/** One accepted WebSocket: who is behind it, and a bounded way out. */
+export class Socket {
+  /** When something was last heard from the peer (a message or a pong), epoch milliseconds. */
+  heardAt = Date.now();
+  private pingedAt = Date.now();
+  private sentBytes = 0;
+  private drainedBytes = 0;
+  private drainedAt = Date.now();
+
+  constructor(
+    private readonly ws: WebSocket,
+    /** The connection under it. */
+    private readonly stream: Duplex,
+    readonly actor: Actor,
+    /** What the ticket it was opened with says, if there was one. */
+    readonly grant?: unknown,
+  ) {
+    const heard = (): void => {
+      this.heardAt = Date.now();
+    };
+    ws.on('message', heard);
+    ws.on('pong', heard);
+    // The close that follows tells the rest.
+    ws.on('error', () => undefined);
+  }
+
+  get open(): boolean {
+    return this.ws.readyState === this.ws.OPEN;
+  }
+
+  /** Sends one JSON message; false when the socket is not open or had to be closed because its reader is too slow. */
+  send(message: object): boolean {
+    return this.sendBytes(Buffer.from(JSON.stringify(message)));
+  }
+
+  /** The same with a message that is JSON already: one that goes to many is written once. */
+  sendBytes(bytes: Buffer): boolean {
+    if (!this.open) return false;
+    if (this.ws.bufferedAmount + bytes.length > BUFFER_LIMIT) {
+      this.close(CLOSE_OVERLOADED, 'The reader is too slow');
+      return false;
+    }
+    this.ws.send(bytes, TEXT);
+    this.sentBytes += bytes.length;
+    return true;
+  }
+
+  /** What is sent until {@link uncork} leaves together, in one system call instead of one for each message. */
+  cork(): void {
+    this.stream.cork();
+  }
+
+  uncork(): void {
+    this.stream.uncork();
+  }
+
+  /** Resolves when everything sent so far has left the process, or the socket is closed. */
+  flushed(): Promise<void> {
+    if (!this.open || this.ws.bufferedAmount === 0) return Promise.resolve();
+    // A pong may be sent at any time (RFC 6455, 5.5.3) and its callback comes after all that was sent before.
+    return new Promise((resolve) => this.ws.pong('', false, () => resolve()));
+  }
+
+  /** Calls `listener` with the bytes of each text message; a binary one closes the socket (1003). */
+  onMessage(listener: (message: Buffer) => void): void {
+    this.ws.on('message', (data, isBinary) => {
+      if (isBinary) this.close(1003, 'Only text messages');
+      else if (this.open) listener(data as Buffer);
+    });
+  }
+
+  onClose(listener: (code: number) => void): void {
+    this.ws.once('close', listener);
+  }
+
+  /** Stops reading until {@link resume}: the peer feels it through TCP. */
+  pause(): void {
+    this.ws.pause();
+  }
+
+  resume(): void {
+    this.ws.resume();
+  }
+
+  close(code: number, reason: string): void {
+    if (this.ws.readyState === this.ws.CLOSED) return;
+    // A paused socket would never see the peer's close frame.
+    this.ws.resume();
+    this.ws.close(code, reason);
+    setTimeout(() => this.ws.terminate(), CLOSE_GRACE_MS).unref();
+  }
+
+  /** The regular check of one socket: pings it, and closes it when it is silent or takes nothing. */
+  beat(now: number): void {
+    if (!this.open) return;
+    // What is not read cannot be heard.
+    if (this.ws.isPaused) this.heardAt = now;
+    const drained = this.sentBytes - this.ws.bufferedAmount;
+    if (this.ws.bufferedAmount === 0 || drained !== this.drainedBytes) {
+      this.drainedBytes = drained;
+      this.drainedAt = now;
+    }
+    if (now - this.heardAt >= SILENCE_MS) this.ws.terminate();
+    else if (now - this.drainedAt >= STALL_MS) this.close(CLOSE_OVERLOADED, 'The reader is too slow');
+    else if (now - this.pingedAt >= PING_MS) {
+      this.pingedAt = now;
+      this.ws.ping();
+    }
+  }
+}

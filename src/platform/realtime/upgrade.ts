@@ -1,0 +1,92 @@
+import http, { type IncomingMessage, type Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { WebSocket } from 'ws';
+import type { Settings } from '../config/index.js';
+import { AppError } from '../errors/index.js';
+import { renderError } from '../http/index.js';
+import { CLOSE_POLICY } from './socket.js';
+import type { Redeemed, SocketTickets } from './socket-tickets.js';
+
+const BEARER_PROTOCOL = 'nexus.bearer.';
+const GOODBYE_MS = 1000;
+
+/** Subprotocols that a handshake offers. */
+export function offered(header: string | undefined): string[] {
+  return (header ?? '').split(',').map((name) => name.trim());
+}
+
+/** Answers an upgrade with an error body instead of a socket. */
+export function refuse(stream: Duplex, own: Record<string, string>, error: unknown): number {
+  const { status, headers, body } = renderError(error);
+  const text = JSON.stringify(body);
+  const head = {
+    'Content-Type': 'application/json; charset=utf-8',
+    'Content-Length': String(Buffer.byteLength(text)),
+    'Cache-Control': 'no-store',
+    Connection: 'close',
+    ...own,
+    ...headers,
+  };
+  const lines = Object.entries(head).map(([name, value]) => `${name}: ${value}\r\n`);
+  stream.once('finish', () => stream.destroy());
+  stream.end(`HTTP/1.1 ${status} ${http.STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n${text}`);
+  return status;
+}
+
+/**
+ * Node hands over every request with an `Upgrade` header once somebody listens for upgrades, also the offer of HTTP/2 that
+ * some clients attach to ordinary requests. Such an offer may be ignored (RFC 9110, 7.8): the request goes back to the
+ * server without it.
+ */
+export function serveWithoutUpgrade(server: Server, request: IncomingMessage, stream: Duplex, head: Buffer): void {
+  const lines = [`${request.method} ${request.url} HTTP/${request.httpVersion}`];
+  for (let i = 0; i < request.rawHeaders.length; i += 2) {
+    const name = request.rawHeaders[i];
+    if (!['upgrade', 'connection', 'http2-settings'].includes(name.toLowerCase())) {
+      lines.push(`${name}: ${request.rawHeaders[i + 1]}`);
+    }
+  }
+  stream.unshift(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]));
+  server.emit('connection', stream);
+}
+
+/** The subprotocol a socket for browsers is opened with: a browser drops one that answers none of those it offered. */
+export function chosenProtocol(protocols: Set<string>): string | false {
+  const [first = false] = [...protocols].filter((name) => !name.startsWith(BEARER_PROTOCOL)).concat(...protocols);
+  return first;
+}
+
+/** Pages may open a socket from this server's own origin and from those of the setting (row STR-01). */
+export function originAllowed({ headers }: IncomingMessage, { corsOrigins }: Settings): boolean {
+  const { origin, host } = headers;
+  if (origin === undefined || corsOrigins.includes('*') || corsOrigins.includes(origin)) return true;
+  return host !== undefined && (origin === `https://${host}` || origin === `http://${host}`);
+}
+
+/**
+ * The headers that carry the credential of a handshake. What cannot set headers offers the subprotocol
+ * `nexus.bearer.<credential>` or comes with `?ticket=` (contract C-21).
+ * @throws AppError `unauthenticated` when the ticket is not, or no longer, valid
+ */
+export async function credentialOf(request: IncomingMessage, tickets: SocketTickets): Promise<Redeemed> {
+  const { authorization, 'x-api-key': apiKey, 'sec-websocket-protocol': protocols } = request.headers;
+  if (authorization !== undefined || apiKey !== undefined) {
+    return { headers: { authorization, 'x-api-key': apiKey }, grant: undefined };
+  }
+  const bearer = offered(protocols).find((name) => name.startsWith(BEARER_PROTOCOL));
+  if (bearer) return { headers: { authorization: `Bearer ${bearer.slice(BEARER_PROTOCOL.length)}` }, grant: undefined };
+  const query = new URLSearchParams(request.url?.split('?')[1]);
+  const ticket = query.get('ticket');
+  if (ticket === null) return { headers: {}, grant: undefined };
+  const redeemed = await tickets.redeem(ticket);
+  if (!redeemed) throw AppError.unauthenticated('TOKEN_INVALID', 'The ticket is not valid');
+  return redeemed;
+}
+
+/** Says over a socket that was opened only for this why it is closed: a page sees neither status nor body of an upgrade. */
+export function turnAway(ws: WebSocket, { code, type, message }: AppError): void {
+  ws.on('error', () => undefined);
+  ws.send(JSON.stringify({ type: 'error', code, ...(type ? { reason: type } : {}), message }));
+  ws.close(CLOSE_POLICY, message.slice(0, 100));
+  setTimeout(() => ws.terminate(), GOODBYE_MS).unref();
+}

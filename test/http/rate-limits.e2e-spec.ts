@@ -1,0 +1,200 @@
+import { Controller, Get, Post } from '@nestjs/common';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { Allow, LeanRoutes, Public, RateLimit, Wire } from '../../src/platform/http/index.js';
+import { RedisRateStorage } from '../../src/platform/http/rate-storage.js';
+import { Logger, Metrics } from '../../src/platform/observability/index.js';
+import { redisInstalled, RedisServer } from '../support/redis.js';
+import { type Harness, startHarness } from './harness.js';
+
+@Wire('raw')
+@Controller('limited')
+class LimitedController {
+  @Get() @Allow() any(): object {
+    return {};
+  }
+  @Get('ai') @RateLimit('ai') @Allow() ai(): object {
+    return {};
+  }
+  @Get('webhooks') @RateLimit('webhooks') @Allow() webhooks(): object {
+    return {};
+  }
+  @Get('scoped') @Allow('rare:scope') scoped(): object {
+    return {};
+  }
+  @Get('open') @Public() open(): object {
+    return {};
+  }
+  @Post('login') @RateLimit('auth') @Public() login(): object {
+    return {};
+  }
+}
+
+const SMALL = {
+  NEXUS_RATE_LIMITS: 'on',
+  NEXUS_RATE_LIMIT_DEFAULT: '5/60',
+  NEXUS_RATE_LIMIT_AI: '2/60',
+  NEXUS_RATE_LIMIT_WEBHOOKS: 'off',
+  NEXUS_RATE_LIMIT_AUTH: '3/600',
+  NEXUS_RATE_LIMIT_ANONYMOUS: '4/3600',
+  NEXUS_RATE_LIMIT_REFUSED: '3/300',
+  NEXUS_RATE_LIMIT_TELEMETRY: '2/60',
+  NEXUS_TRUSTED_PROXIES: '127.0.0.0/8',
+};
+
+describe('rate limits', () => {
+  let server: Harness;
+  beforeAll(async () => {
+    server = await startHarness([LimitedController], SMALL);
+    server.app.get(LeanRoutes).register({
+      path: '/limited/lean',
+      anyOf: ['lean:write'],
+      audit: 'minute',
+      rateLimit: 'telemetry',
+      limits: { maxDepth: 8, maxKeys: 100, maxKeyLength: 64 },
+      handle: async () => ({ status: 202, body: {} }),
+    });
+  });
+  afterAll(() => server.stop());
+
+  /** Each test calls from an address of its own, as seen through a trusted proxy. */
+  const call = async (ip: string, path: string, who?: string, method = 'GET', body?: string) => {
+    const response = await fetch(`${server.url}/api/v1/limited${path}`, {
+      method,
+      body,
+      headers: {
+        'x-forwarded-for': ip,
+        ...(who ? { authorization: `Bearer ${who}` } : {}),
+        ...(body ? { 'content-type': 'application/json' } : {}),
+      },
+    });
+    const json = (await response.json()) as { error?: Record<string, unknown> };
+    const header = (name: string) => Number(response.headers.get(`x-ratelimit-${name}`) ?? NaN);
+    return { status: response.status, headers: response.headers, error: json.error, header };
+  };
+
+  it('counts a principal whatever address it calls from, and says so in every answer', async () => {
+    const first = await call('10.0.0.1', '', 'ann');
+    expect(first.status).toBe(200);
+    expect([first.header('limit'), first.header('remaining'), first.header('window')]).toEqual([5, 4, 60]);
+    const reset = first.header('reset') - Date.now() / 1000;
+    expect(reset).toBeGreaterThan(50);
+    expect(reset).toBeLessThanOrEqual(61);
+    for (let i = 0; i < 3; i++) await call(`10.0.0.${i}`, '', 'ann');
+    const refused = await call('10.0.0.9', '/scoped', 'ann/other:scope');
+    expect([refused.status, refused.header('remaining')]).toEqual([403, 0]);
+    const over = await call('10.0.0.9', '', 'ann');
+    expect(over.status).toBe(429);
+    expect(over.error).toMatchObject({ code: 'RATE_LIMIT_EXCEEDED', limit: 5, window: '1 minute' });
+    expect(Number(over.headers.get('retry-after'))).toBe(over.error?.retry_after);
+    expect(over.error?.retry_after).toBeGreaterThan(0);
+    expect((await call('10.0.0.9', '', 'bob')).status).toBe(200);
+  });
+
+  it('counts categories apart; off means no limit', async () => {
+    const seen = [];
+    for (let i = 0; i < 3; i++) seen.push((await call('10.1.0.1', '/ai', 'cat')).status);
+    expect(seen).toEqual([200, 200, 429]);
+    for (let i = 0; i < 8; i++) expect((await call('10.1.0.1', '/webhooks', 'cat')).status).toBe(200);
+    expect((await call('10.1.0.1', '', 'cat')).status).toBe(200);
+  });
+
+  it('counts strangers by address: unknown routes, open routes and missing credentials alike', async () => {
+    const seen = [];
+    for (const path of ['/open', '/nothing', '', '/open', '/open', '/nothing']) {
+      seen.push((await call('10.2.0.1', path)).status);
+    }
+    expect(seen).toEqual([200, 404, 401, 200, 429, 429]);
+    expect((await call('10.2.0.2', '/open')).status).toBe(200);
+    const unknown = await call('10.2.0.3', '/nothing');
+    expect([unknown.header('limit'), unknown.header('window')]).toEqual([4, 3600]);
+  });
+
+  it('stops looking at credentials of an address that keeps guessing', async () => {
+    const seen = [];
+    for (let i = 0; i < 5; i++) seen.push((await call('10.3.0.1', '', `bad${i}`)).status);
+    expect(seen).toEqual([401, 401, 401, 429, 429]);
+    expect((await call('10.3.0.1', '', 'dora')).status).toBe(429);
+    expect((await call('10.3.0.2', '', 'dora')).status).toBe(200);
+  });
+
+  it('limits logins by address', async () => {
+    const seen = [];
+    for (let i = 0; i < 4; i++) seen.push((await call('10.4.0.1', '/login', undefined, 'POST')).status);
+    expect(seen).toEqual([201, 201, 201, 429]);
+  });
+
+  it('is the same on lean routes', async () => {
+    const seen = [];
+    for (let i = 0; i < 3; i++) {
+      const { status, header } = await call('10.5.0.1', '/lean', 'eve', 'POST', '{"a":1}');
+      seen.push([status, header('limit'), header('remaining')]);
+    }
+    expect(seen).toEqual([
+      [202, 2, 1],
+      [202, 2, 0],
+      [429, 2, 0],
+    ]);
+    const guesses = [];
+    for (let i = 0; i < 4; i++) guesses.push((await call('10.5.0.2', '/lean', 'bad', 'POST', '{}')).status);
+    expect(guesses).toEqual([401, 401, 401, 429]);
+  });
+
+  it('leaves probes alone and counts what it refuses', async () => {
+    for (let i = 0; i < 8; i++) {
+      const response = await fetch(`${server.url}/health`);
+      expect([response.status, response.headers.get('x-ratelimit-limit')]).toEqual([200, null]);
+    }
+    const { text } = await server.app.get(Metrics).render(false);
+    expect(text).toMatch(/nexus_rate_limit_hits_total\{category="ai"\} 1/);
+    expect(text).toMatch(/nexus_rate_limit_hits_total\{category="refused"\} [3-9]/);
+  });
+});
+
+describe('without trusted proxies', () => {
+  it('does not believe X-Forwarded-For, and off means no limits and no headers', async () => {
+    const server = await startHarness([LimitedController], { ...SMALL, NEXUS_TRUSTED_PROXIES: '' });
+    const free = await startHarness([LimitedController], { ...SMALL, NEXUS_RATE_LIMITS: 'off' });
+    try {
+      const open = (base: Harness, i: number) =>
+        fetch(`${base.url}/api/v1/limited/open`, { headers: { 'x-forwarded-for': `10.0.0.${i}` } });
+      const seen = [];
+      for (let i = 0; i < 6; i++) seen.push((await open(server, i)).status);
+      expect(seen).toEqual([200, 200, 200, 200, 429, 429]);
+      for (let i = 0; i < 6; i++) {
+        const response = await open(free, 1);
+        expect([response.status, response.headers.get('x-ratelimit-limit')]).toEqual([200, null]);
+      }
+    } finally {
+      await Promise.all([server.stop(), free.stop()]);
+    }
+  });
+});
+
+describe.skipIf(!redisInstalled)('limits shared through Redis (needs redis-server)', () => {
+  it('counts for all processes, for each alone while Redis is away, or refuses when told to', async () => {
+    let redis = await RedisServer.start();
+    const { url, port } = redis;
+    const logger = new Logger('silent');
+    const [one, two, strict] = [true, true, false].map((open) => new RedisRateStorage(url, open, logger));
+    try {
+      const ready = (storage: RedisRateStorage) => vi.waitFor(() => storage.increment('warm', 1000, 1000), 5000);
+      await ready(strict);
+      // A store whose connection is not up yet counts alone: wait until both see each other.
+      await vi.waitFor(async () => {
+        expect((await one.increment('both', 60_000, 99)).totalHits).toBeGreaterThan(1);
+        expect((await two.increment('both', 60_000, 99)).totalHits).toBeGreaterThan(2);
+      }, 5000);
+      expect((await one.increment('k', 60_000, 2)).totalHits).toBe(1);
+      expect((await two.increment('k', 60_000, 2)).isBlocked).toBe(false);
+      expect(await strict.increment('k', 60_000, 2)).toMatchObject({ totalHits: 3, isBlocked: true });
+      await redis.stop();
+      await vi.waitFor(async () => expect((await one.increment('k', 60_000, 99)).totalHits).toBeLessThan(4), 5000);
+      await expect(strict.increment('k', 60_000, 2)).rejects.toMatchObject({ kind: 'unavailable' });
+      redis = await RedisServer.start(port);
+      await ready(strict);
+    } finally {
+      for (const storage of [one, two, strict]) storage.onApplicationShutdown();
+      await redis.stop();
+    }
+  });
+});
