@@ -1,0 +1,51 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { AppError } from '../../platform/errors/index.js';
+
+/** What a request shows to prove who it is from. */
+export interface PresentedCredential {
+  readonly kind: 'jwt' | 'key';
+  readonly text: string;
+}
+
+const BEARER = /^Bearer +([^\s]+)$/i;
+const KEY = /^nexus_(api|tok|agent)_/;
+/** Longest credential looked at, in characters. */
+const LONGEST = 8192;
+
+/**
+ * The one credential of a request: `X-API-Key`, or `Authorization: Bearer` sorted by its shape (contract C-10).
+ * @throws AppError `validation` for two different ones, `unauthenticated` for none or one of no known shape
+ */
+export function presentedCredential(headers: IncomingHttpHeaders): PresentedCredential {
+  const { authorization } = headers;
+  const apiKey = headers['x-api-key'];
+  if (authorization === undefined && apiKey === undefined) {
+    throw AppError.unauthenticated('CREDENTIALS_MISSING', 'Authentication is required');
+  }
+  const bearer = authorization === undefined ? undefined : BEARER.exec(authorization)?.[1];
+  if (authorization !== undefined && bearer === undefined) {
+    throw invalidToken('The Authorization header must be: Bearer <token or key>');
+  }
+  // Node joins a header that was sent twice; so joined texts are two keys, which is one too many.
+  const header = typeof apiKey === 'string' ? apiKey.trim() : apiKey;
+  if (Array.isArray(header) || header?.includes(',') || (bearer && header !== undefined && bearer !== header)) {
+    throw AppError.validation({
+      field: 'Authorization',
+      issue: 'only one credential may be sent',
+      location: 'header',
+    });
+  }
+  const text = bearer ?? header ?? '';
+  if (text.length > LONGEST) throw invalidToken();
+  if (KEY.test(text)) return { kind: 'key', text };
+  if (bearer !== undefined && header === undefined && bearer.split('.').length === 3) return { kind: 'jwt', text };
+  throw invalidToken();
+}
+
+export function invalidToken(message = 'The credential is not valid'): AppError {
+  return AppError.unauthenticated('TOKEN_INVALID', message);
+}
+
+export function expiredToken(): AppError {
+  return AppError.unauthenticated('TOKEN_EXPIRED', 'The credential has expired');
+}

@@ -1,0 +1,146 @@
+/** Every canonical scope (contract 3.1). */
+export const ALL_SCOPES: readonly string[] = [
+  ...['telemetry', 'command', 'plugin', 'user'].flatMap((d) => [`${d}:read`, `${d}:write`, `${d}:admin`]),
+  ...['task', 'ai', 'metrics', 'cache', 'webhook', 'session', 'job'].flatMap((d) => [`${d}:read`, `${d}:write`]),
+  ...['workflow:read', 'workflow:execute', 'workflow:write'],
+  ...['ai:agent', 'event:read', 'event:write', 'event:emit', 'event:subscribe'],
+  ...['security:read', 'security:admin', 'system:read', 'config:read'],
+  ...['admin:config', 'admin:services', 'admin:backup', 'admin:system'],
+].sort();
+
+const KNOWN = new Set(ALL_SCOPES);
+const DOMAINS = new Set(ALL_SCOPES.map((s) => s.split(':')[0]));
+const ACTIONS = new Set(ALL_SCOPES.map((s) => s.split(':')[1]));
+const SINGULAR: Readonly<Record<string, string>> = Object.fromEntries(
+  [...DOMAINS].map((domain) => [`${domain}s`, domain]),
+);
+
+/**
+ * A scope in either spelling (`read:plugins`, `plugin:read`) or a wildcard (`*`, `plugin:*`, `*:read`) as its canonical
+ * form (contract C-07); null when there is no such scope. `admin:security` is `security:admin`.
+ */
+export function canonicalScope(text: string): string | null {
+  if (text === '*') return text;
+  const parts = text.split(':');
+  if (parts.length !== 2) return null;
+  const [left, right] = parts;
+  for (const [first, second] of [
+    [left, right],
+    [right, left],
+  ]) {
+    const domain = SINGULAR[first] ?? first;
+    if (KNOWN.has(`${domain}:${second}`)) return `${domain}:${second}`;
+    if (second === '*' && DOMAINS.has(domain)) return first === left ? `${domain}:*` : `*:${first}`;
+    if (first === '*' && ACTIONS.has(second)) return first === left ? `*:${second}` : `${SINGULAR[second] ?? second}:*`;
+  }
+  return null;
+}
+
+/** A right: a canonical scope or wildcard, with the labels a target must carry when the right is limited. */
+export interface Grant {
+  readonly scope: string;
+  readonly labels: Readonly<Record<string, string>> | null;
+}
+
+/** The only scope whose routes look at the labels of what they act on; a limit on any other would limit nothing. */
+const LABELLED = 'command:write';
+const LABEL = /^[a-z0-9][a-z0-9_.-]{0,62}=[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
+
+/** Reads a scope, or `command:write@env=development` (labels joined by `,`); null when it is neither. */
+export function parseGrant(text: string): Grant | null {
+  const at = text.indexOf('@');
+  const scope = canonicalScope(at < 0 ? text : text.slice(0, at));
+  if (scope === null) return null;
+  if (at < 0) return { scope, labels: null };
+  const pairs = text.slice(at + 1).split(',');
+  if (scope !== LABELLED || pairs.some((pair) => !LABEL.test(pair))) return null;
+  return { scope, labels: Object.fromEntries(pairs.map((pair) => pair.split('=') as [string, string]).sort()) };
+}
+
+export function formatGrant({ scope, labels }: Grant): string {
+  if (labels === null) return scope;
+  return `${scope}@${Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(',')}`;
+}
+
+/** Stored texts to grants; a text this version does not know grants nothing. `admin:*` also means every `x:admin`. */
+export function grantsOf(texts: readonly string[]): Grant[] {
+  const grants = texts.map(parseGrant).filter((grant) => grant !== null);
+  if (grants.some((grant) => grant.scope === 'admin:*')) grants.push({ scope: '*:admin', labels: null });
+  return grants;
+}
+
+/** What both sides allow: a role's rights and those of the credential used. */
+export function intersectGrants(left: readonly Grant[], right: readonly Grant[]): Grant[] {
+  const found = new Map<string, Grant>();
+  for (const a of left) {
+    for (const b of right) {
+      const scope = intersectScopes(a.scope, b.scope);
+      const labels = mergeLabels(a.labels, b.labels);
+      if (scope === null || labels === undefined) continue;
+      const grant = { scope, labels };
+      found.set(formatGrant(grant), grant);
+    }
+  }
+  return [...found.values()];
+}
+
+function intersectScopes(a: string, b: string): string | null {
+  if (a === '*' || a === b) return b;
+  if (b === '*') return a;
+  const [[aDomain, aAction], [bDomain, bAction]] = [a.split(':'), b.split(':')];
+  const domain = meet(aDomain, bDomain);
+  const action = meet(aAction, bAction);
+  return domain && action ? `${domain}:${action}` : null;
+}
+
+function meet(a: string, b: string): string | null {
+  if (a === '*' || a === b) return b;
+  return b === '*' ? a : null;
+}
+
+/** Undefined when the two contradict each other: nothing can carry both. */
+function mergeLabels(a: Grant['labels'], b: Grant['labels']): Grant['labels'] | undefined {
+  if (a === null || b === null) return a ?? b;
+  for (const [key, value] of Object.entries(b)) if ((a[key] ?? value) !== value) return undefined;
+  return Object.fromEntries(Object.entries({ ...a, ...b }).sort());
+}
+
+/** Rights as an actor carries them: the scopes, and the labels every target of its commands must have. */
+export interface Rights {
+  readonly scopes: ReadonlySet<string>;
+  readonly targetLabels?: Readonly<Record<string, string>>;
+}
+
+/**
+ * Of several label limits on the same scope the first one counts (in the order of their spelling): an actor has one set
+ * of labels, and the narrower reading is the safe one.
+ */
+export function rightsOf(grants: readonly Grant[]): Rights {
+  const scopes = new Set(grants.map((grant) => grant.scope));
+  const covering = grants.filter((grant) => covers(grant.scope, LABELLED));
+  if (covering.length === 0 || covering.some((grant) => grant.labels === null)) return { scopes };
+  const [first] = covering.map(formatGrant).sort();
+  return { scopes, targetLabels: parseGrant(first)?.labels ?? {} };
+}
+
+/** Whether a scope or wildcard includes all of another one. */
+export function covers(wide: string, narrow: string): boolean {
+  return intersectScopes(wide, narrow) === narrow;
+}
+
+/**
+ * What is granted when somebody with `held` rights asks for `wanted`; a label limit of the asker goes over to it.
+ * @returns null when it would be more than the asker has
+ */
+export function grantable(held: Rights, wanted: Grant): Grant | null {
+  const enough = [...held.scopes].some((scope) => covers(scope, wanted.scope));
+  // `admin:*` names two families of scopes.
+  if (!enough || (wanted.scope === 'admin:*' && ![...held.scopes].some((scope) => covers(scope, '*:admin')))) {
+    return null;
+  }
+  if (!held.targetLabels || !covers(wanted.scope, LABELLED)) return wanted;
+  const labels = mergeLabels(held.targetLabels, wanted.labels);
+  return labels === undefined || wanted.scope !== LABELLED ? null : { scope: wanted.scope, labels };
+}

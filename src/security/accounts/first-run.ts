@@ -1,0 +1,62 @@
+import { Injectable } from '@nestjs/common';
+import { Settings } from '../../platform/config/index.js';
+import { generateOneTimeToken, PasswordHasher } from '../../platform/crypto/index.js';
+import { Database } from '../../platform/database/index.js';
+import { Credentials } from '../keys/credentials.js';
+import { Users } from './users.js';
+
+export interface FirstAdmin {
+  username: string;
+  /** Null when the person chose it with NEXUS_ADMIN_PASSWORD. */
+  password: string | null;
+  apiKey: string;
+}
+
+/** Held while the first user is made; any fixed number that nothing else uses. */
+const FIRST_RUN_LOCK = 7_241_990_053;
+const USERNAME = 'admin';
+
+/** Makes the first administrator; there is no default password (AUTH-26). */
+@Injectable()
+export class FirstRun {
+  constructor(
+    private readonly db: Database,
+    private readonly settings: Settings,
+    private readonly hasher: PasswordHasher,
+    private readonly users: Users,
+    private readonly credentials: Credentials,
+  ) {}
+
+  /**
+   * Creates the user `admin` and a first API key when there is no user at all; of replicas that start together one does.
+   * @returns the secrets, to be shown this once; null when there are users
+   */
+  async ensureAdmin(): Promise<FirstAdmin | null> {
+    const [before] = await this.db.query(`SELECT 1 FROM users LIMIT 1`);
+    if (before) return null;
+    const { adminPassword } = this.settings;
+    const password = adminPassword ?? generatePassword();
+    const passwordHash = await this.hasher.hash(password);
+    return this.db.transaction(async (tx) => {
+      await tx.query(`SELECT pg_advisory_xact_lock($1)`, [FIRST_RUN_LOCK]);
+      const [user] = await tx.query<unknown[]>(`SELECT 1 FROM users LIMIT 1`);
+      if (user) return null;
+      const admin = await this.users.create(tx, { username: USERNAME, passwordHash, roles: ['admin'] });
+      const { key } = await this.credentials.create(tx, {
+        kind: 'api',
+        name: 'First start',
+        description: 'Made with the first administrator',
+        ownerUserId: admin.id,
+        scopes: ['*'],
+        expiresInDays: null,
+      });
+      return { username: admin.username, password: adminPassword === undefined ? password : null, apiKey: key };
+    });
+  }
+}
+
+/** 28 characters of base62 in four groups: 166 random bits, still possible to type. */
+function generatePassword(): string {
+  const secret = generateOneTimeToken('p').token.split('_')[2];
+  return (secret.slice(0, 28).match(/.{7}/g) as string[]).join('-');
+}

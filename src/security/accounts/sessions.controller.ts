@@ -1,0 +1,37 @@
+import { Controller, Delete, Get, Param } from '@nestjs/common';
+import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import type { Actor } from '../../platform/context/index.js';
+import { Allow, CurrentActor, PublicId, Wire } from '../../platform/http/index.js';
+import { MessageDto, SessionListDto, SessionsEndedDto } from './auth.dto.js';
+import { SessionsService } from './sessions.service.js';
+
+@ApiTags('auth')
+@Wire('envelope')
+@Allow()
+@Controller('auth/sessions')
+export class SessionsController {
+  constructor(private readonly sessions: SessionsService) {}
+
+  @Get()
+  @ApiOperation({ summary: 'List the own live sessions', operationId: 'authSessionsList' })
+  @ApiOkResponse({ type: SessionListDto })
+  list(@CurrentActor() actor: Actor): Promise<SessionListDto> {
+    return this.sessions.list(actor);
+  }
+
+  @Delete()
+  @ApiOperation({ summary: 'End all own sessions but this one', operationId: 'authSessionsEndOthers' })
+  @ApiOkResponse({ type: SessionsEndedDto })
+  async endOthers(@CurrentActor() actor: Actor): Promise<SessionsEndedDto> {
+    return { message: 'Other sessions have ended', ended: await this.sessions.endOthers(actor) };
+  }
+
+  @Delete(':id')
+  @ApiOperation({ summary: 'End an own session', operationId: 'authSessionEnd' })
+  @ApiParam({ name: 'id', example: 'sess_1b4e28ba-2fa1-41d2-883f-0016d3cca427' })
+  @ApiOkResponse({ type: MessageDto })
+  async end(@CurrentActor() actor: Actor, @Param('id', new PublicId('sess')) id: string): Promise<MessageDto> {
+    await this.sessions.end(actor, id);
+    return { message: 'The session has ended' };
+  }
+}

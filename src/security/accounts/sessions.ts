@@ -1,0 +1,175 @@
+import { randomUUID } from 'node:crypto';
+import { Injectable, type OnModuleInit } from '@nestjs/common';
+import { currentContext } from '../../platform/context/index.js';
+import { generateOneTimeToken, hashKey, parseOneTimeToken } from '../../platform/crypto/index.js';
+import { Database, type Tx } from '../../platform/database/index.js';
+import { publicId } from '../../platform/http/index.js';
+import { Logger, Metrics } from '../../platform/observability/index.js';
+import { AccessTokens } from '../access/access-tokens.js';
+import { builtInScopes } from '../access/built-in-roles.js';
+import { expiredToken, invalidToken } from '../access/presented-credential.js';
+import { Revocations } from '../access/revocations.js';
+
+export interface Session {
+  id: string;
+  user_id: string;
+  ip: string | null;
+  user_agent: string | null;
+  created_at: Date;
+  last_seen_at: Date;
+  expires_at: Date;
+  revoked_at: Date | null;
+}
+
+export interface Tokens {
+  access_token: string;
+  refresh_token: string;
+  token_type: 'Bearer';
+  /** Seconds until the access token expires. */
+  expires_in: number;
+}
+
+interface SessionOwner {
+  id: string;
+  roles: string[];
+}
+
+const REFRESH = 'nexus_refresh';
+/** A session that is not refreshed for so long is over (rule 10). */
+const IDLE = `interval '14 days'`;
+const COUNT_EVERY_MS = 5000;
+const LIVE = `revoked_at IS NULL AND expires_at > now()`;
+
+/** Logins: an access token that lives an hour, and a refresh token that is used once and replaced. */
+@Injectable()
+export class Sessions implements OnModuleInit {
+  constructor(
+    private readonly db: Database,
+    private readonly tokens: AccessTokens,
+    private readonly revocations: Revocations,
+    private readonly logger: Logger,
+    private readonly metrics: Metrics,
+  ) {}
+
+  onModuleInit(): void {
+    const { db, logger } = this;
+    // Probes read it too, and anyone may ask for those.
+    let countedAt = -Infinity;
+    this.metrics.gauge('nexus_active_sessions', 'Logins that are neither ended nor expired', [], async function () {
+      if (performance.now() - countedAt < COUNT_EVERY_MS) return;
+      countedAt = performance.now();
+      try {
+        const [{ live }] = await db.query<{ live: number }>(`SELECT count(*)::int AS live FROM sessions WHERE ${LIVE}`);
+        this.set(live);
+      } catch (error) {
+        // A scrape shows what else is known while the database is away.
+        logger.warn({ err: String(error) }, 'Active sessions could not be counted');
+      }
+    });
+  }
+
+  /** A session lives a day, with `remember` thirty. */
+  async open(tx: Tx, user: SessionOwner, remember: boolean): Promise<{ session: Session; tokens: Tokens }> {
+    const context = currentContext();
+    const [session] = await tx.query<Session[]>(
+      `INSERT INTO sessions (id, user_id, ip, user_agent, remember, expires_at)
+       VALUES ($1, $2, $3, $4, $5, now() + CASE WHEN $5 THEN interval '30 days' ELSE interval '1 day' END) RETURNING *`,
+      [
+        randomUUID(),
+        user.id,
+        context?.ip ?? null,
+        context?.userAgent?.replaceAll('\0', '').slice(0, 300) ?? null,
+        remember,
+      ],
+    );
+    return { session, tokens: await this.issue(tx, user, session) };
+  }
+
+  /**
+   * Exchanges a refresh token for new tokens. One that was used before has been copied: the session ends for both (rule 10).
+   * @throws AppError `unauthenticated`
+   */
+  async refresh(refreshToken: string): Promise<Tokens> {
+    if (!parseOneTimeToken(refreshToken, REFRESH)) throw invalidToken('The refresh token is not valid');
+    // Refused only after the commit: the end of a session that was stolen must not be rolled back.
+    const outcome = await this.db.transaction((tx) => this.rotate(tx, hashKey(refreshToken)));
+    if (outcome === 'expired') throw expiredToken();
+    if (outcome === 'reused') throw invalidToken('The refresh token was used before; the session has ended');
+    if (outcome === 'unknown') throw invalidToken('The refresh token is not valid');
+    return outcome;
+  }
+
+  private async rotate(tx: Tx, hash: Buffer): Promise<Tokens | 'expired' | 'reused' | 'unknown'> {
+    const [row] = await tx.query<
+      (Session & { used_at: Date | null; expired: boolean; session_id: string; roles: string[] })[]
+    >(
+      `SELECT s.*, r.used_at, r.expires_at <= now() AS expired, u.roles
+       FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id JOIN users u ON u.id = s.user_id
+       WHERE r.hash = $1 AND s.revoked_at IS NULL AND u.status = 'active' AND s.created_at >= u.not_before
+       FOR UPDATE OF r`,
+      [hash],
+    );
+    if (!row) return 'unknown';
+    if (row.used_at) {
+      await this.end(tx, row.user_id, [row.id]);
+      return 'reused';
+    }
+    if (row.expired) return 'expired';
+    await tx.query(`UPDATE refresh_tokens SET used_at = now() WHERE hash = $1`, [hash]);
+    await tx.query(`UPDATE sessions SET last_seen_at = now() WHERE id = $1`, [row.id]);
+    return this.issue(tx, { id: row.user_id, roles: row.roles }, row);
+  }
+
+  private async issue(tx: Tx, user: SessionOwner, session: Session): Promise<Tokens> {
+    const refresh = generateOneTimeToken(REFRESH);
+    await tx.query(
+      `INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($1, $2, least(now() + ${IDLE}, $3::timestamptz))`,
+      [refresh.hash, session.id, session.expires_at],
+    );
+    const custom = await tx.query<{ scope: string }[]>(
+      `SELECT DISTINCT unnest(scopes) AS scope FROM roles WHERE name = ANY ($1) AND deleted_at IS NULL`,
+      [user.roles],
+    );
+    const scopes = [...builtInScopes(user.roles), ...custom.map(({ scope }) => scope)];
+    return {
+      access_token: await this.tokens.issue(user.id, session.id, user.roles, scopes),
+      refresh_token: refresh.token,
+      token_type: 'Bearer',
+      expires_in: this.tokens.lifetime,
+    };
+  }
+
+  /** Ends live sessions of a user with their refresh tokens; at once (G10). @returns the sessions that were live */
+  async end(tx: Tx, userId: string, ids: readonly string[] | 'all', except?: string): Promise<string[]> {
+    const [ended] = await tx.query<[{ id: string }[], number]>(
+      `UPDATE sessions SET revoked_at = now()
+       WHERE user_id = $1 AND revoked_at IS NULL AND ($2::uuid[] IS NULL OR id = ANY ($2)) AND id IS DISTINCT FROM $3
+       RETURNING id`,
+      [userId, ids === 'all' ? null : ids, except ?? null],
+    );
+    this.revocations.announce(
+      tx,
+      ended.map(({ id }) => ({ credentialId: publicId('sess', id) })),
+    );
+    return ended.map(({ id }) => id);
+  }
+
+  /** Live sessions of a user, the last used first. */
+  live(userId: string): Promise<Session[]> {
+    return this.db.query<Session>(
+      `SELECT * FROM sessions WHERE user_id = $1 AND ${LIVE} ORDER BY last_seen_at DESC, id`,
+      [userId],
+    );
+  }
+
+  /** Whether the user has or had this session; ended ones are known until they would have expired. */
+  async exists(tx: Tx, userId: string, id: string): Promise<boolean> {
+    const rows = await tx.query<unknown[]>(`SELECT 1 FROM sessions WHERE id = $1 AND user_id = $2`, [id, userId]);
+    return rows.length > 0;
+  }
+
+  /** Deletes sessions whose time is over (AUTH-28). */
+  async purge(): Promise<void> {
+    await this.db.query(`DELETE FROM sessions WHERE expires_at < now()`);
+  }
+}

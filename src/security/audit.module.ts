@@ -1,0 +1,8 @@
+import { Module } from '@nestjs/common';
+import { AuditController } from './audit.controller.js';
+import { AuditService } from './audit.service.js';
+import { AuditTrail } from './audit-trail.js';
+import { AuditWorker } from './audit.worker.js';
+
+@Module({ controllers: [AuditController], providers: [AuditService, AuditTrail, AuditWorker], exports: [AuditTrail] })
+export class AuditModule {}

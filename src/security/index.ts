@@ -1,0 +1,3 @@
+export { SecurityModule } from './security.module.js';
+export { FirstRun, type FirstAdmin } from './accounts/first-run.js';
+export { AgentCredentials } from './keys/agent-credentials.js';

@@ -1,0 +1,62 @@
+import { Body, Controller, Delete, Get, Param, Post, Query } from '@nestjs/common';
+import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import type { Actor } from '../../platform/context/index.js';
+import { Allow, CurrentActor, PageQueryDto, PublicId, Wire } from '../../platform/http/index.js';
+import { MessageDto } from '../accounts/auth.dto.js';
+import { type Credential, credentialId } from './credentials.js';
+import { ApiKeyCreatedDto, type ApiKeyDto, ApiKeyListDto, CreateApiKeyDto } from './keys.dto.js';
+import { KeysService } from './keys.service.js';
+
+@ApiTags('auth')
+@Wire('envelope')
+@Allow()
+@Controller('auth/api-keys')
+export class ApiKeysController {
+  constructor(private readonly keys: KeysService) {}
+
+  @Get()
+  @ApiOperation({ summary: 'List the own API keys, newest first', operationId: 'authApiKeysList' })
+  @ApiOkResponse({ type: ApiKeyListDto })
+  async list(@CurrentActor() actor: Actor, @Query() query: PageQueryDto): Promise<ApiKeyListDto> {
+    const { found, pagination } = await this.keys.list(actor, 'api', query);
+    return { api_keys: found.map(toDto), pagination };
+  }
+
+  @Post()
+  @ApiOperation({ summary: 'Create an API key', operationId: 'authApiKeyCreate' })
+  @ApiCreatedResponse({ type: ApiKeyCreatedDto })
+  async create(@CurrentActor() actor: Actor, @Body() body: CreateApiKeyDto): Promise<ApiKeyCreatedDto> {
+    const { name, description, permissions, expires_in_days } = body;
+    const { credential, key } = await this.keys.create(actor, 'api', {
+      name,
+      description,
+      scopes: permissions,
+      field: 'permissions',
+      expiresInDays: expires_in_days,
+    });
+    return { api_key: { ...toDto(credential), key }, warning: 'Keep the key now: it is not shown again.' };
+  }
+
+  @Delete(':id')
+  @ApiOperation({ summary: 'Revoke an API key', operationId: 'authApiKeyRevoke' })
+  @ApiParam({ name: 'id', example: 'key_550e8400-e29b-41d4-a716-446655440000' })
+  @ApiOkResponse({ type: MessageDto })
+  async revoke(@CurrentActor() actor: Actor, @Param('id', new PublicId('key')) id: string): Promise<MessageDto> {
+    await this.keys.revoke(actor, 'api', id);
+    return { message: 'The API key was revoked' };
+  }
+}
+
+function toDto(row: Credential): ApiKeyDto {
+  return {
+    id: credentialId(row),
+    name: row.name,
+    description: row.description,
+    key_preview: row.preview,
+    permissions: row.scopes,
+    last_used: row.last_used_at?.toISOString() ?? null,
+    created_at: row.created_at.toISOString(),
+    expires_at: row.expires_at?.toISOString() ?? null,
+    is_active: row.revoked_at === null && (row.expires_at === null || row.expires_at.getTime() > Date.now()),
+  };
+}

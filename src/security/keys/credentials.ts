@@ -1,0 +1,134 @@
+import { randomUUID } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import { generateKey, type KeyKind } from '../../platform/crypto/index.js';
+import { Database, type Tx } from '../../platform/database/index.js';
+import { EventBus } from '../../platform/events/index.js';
+import { publicId } from '../../platform/http/index.js';
+import { Revocations } from '../access/revocations.js';
+import { TokenCreated, TokenRevoked } from '../security.events.js';
+
+export interface Credential {
+  id: string;
+  kind: KeyKind;
+  preview: string;
+  name: string;
+  description: string | null;
+  owner_user_id: string | null;
+  agent_id: string | null;
+  scopes: string[];
+  created_at: Date;
+  expires_at: Date | null;
+  last_used_at: Date | null;
+  revoked_at: Date | null;
+}
+
+export type NewCredential = {
+  name: string;
+  description?: string;
+  scopes: readonly string[];
+  /** Null: until it is revoked. */
+  expiresInDays: number | null;
+} & ({ kind: 'api' | 'tok'; ownerUserId: string } | { kind: 'agent'; agentId: string });
+
+const COLUMNS = `id, kind, preview, name, description, owner_user_id, agent_id, scopes, created_at, expires_at, last_used_at, revoked_at`;
+
+/** Keys of every kind: only their hash is stored, and the row is what gives them rights. */
+@Injectable()
+export class Credentials {
+  constructor(
+    private readonly db: Database,
+    private readonly events: EventBus,
+    private readonly revocations: Revocations,
+  ) {}
+
+  /** `key` is shown once and cannot be had again. The caller has checked that the scopes may be given. */
+  async create(tx: Tx, wanted: NewCredential): Promise<{ credential: Credential; key: string }> {
+    const { key, keyId, hash, preview } = generateKey(wanted.kind);
+    const [credential] = await tx.query<Credential[]>(
+      `INSERT INTO credentials (id, kind, key_id, hash, preview, name, description, owner_user_id, agent_id, scopes, expires_at)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + $11 * interval '1 day') RETURNING ${COLUMNS}`,
+      [
+        randomUUID(),
+        wanted.kind,
+        keyId,
+        hash,
+        preview,
+        wanted.name,
+        wanted.description ?? null,
+        'ownerUserId' in wanted ? wanted.ownerUserId : null,
+        'agentId' in wanted ? wanted.agentId : null,
+        wanted.scopes,
+        wanted.expiresInDays,
+      ],
+    );
+    const id = credentialId(credential);
+    await this.events.publish(tx, TokenCreated, id, {
+      token_id: id,
+      name: credential.name,
+      scopes: credential.scopes,
+      owner_id: ownerId(credential),
+    });
+    return { credential, key };
+  }
+
+  /** Ends live credentials; those that are revoked already stay as they are. Effective at once (G10). */
+  async revoke(tx: Tx, ids: readonly string[]): Promise<Credential[]> {
+    // The driver gives an UPDATE as [rows, count].
+    const [revoked] = await tx.query<[Credential[], number]>(
+      `UPDATE credentials SET revoked_at = now() WHERE id = ANY ($1::uuid[]) AND revoked_at IS NULL RETURNING ${COLUMNS}`,
+      [ids],
+    );
+    if (revoked.length === 0) return revoked;
+    await this.events.publishMany(
+      tx,
+      revoked.map((credential) => {
+        const id = credentialId(credential);
+        return { event: TokenRevoked, subject: id, data: { token_id: id, owner_id: ownerId(credential) } };
+      }),
+    );
+    this.revocations.announce(
+      tx,
+      revoked.map((credential) => ({ credentialId: credentialId(credential) })),
+    );
+    return revoked;
+  }
+
+  /** Keys of people by kind, newest first, revoked ones included; null for any owner. */
+  async list(kind: 'api' | 'tok', ownerUserId: string | null, limit: number, offset: number): Promise<Credential[]> {
+    return this.db.query<Credential>(
+      `SELECT ${COLUMNS} FROM credentials WHERE kind = $1 AND ($2::uuid IS NULL OR owner_user_id = $2)
+       ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4`,
+      [kind, ownerUserId, limit, offset],
+    );
+  }
+
+  async count(kind: 'api' | 'tok', ownerUserId: string | null): Promise<number> {
+    const [{ total }] = await this.db.query<{ total: number }>(
+      `SELECT count(*)::int AS total FROM credentials WHERE kind = $1 AND ($2::uuid IS NULL OR owner_user_id = $2)`,
+      [kind, ownerUserId],
+    );
+    return total;
+  }
+
+  /** `ownerUserId` null: whoever it belongs to. */
+  async find(tx: Tx, kind: 'api' | 'tok', id: string, ownerUserId: string | null): Promise<Credential | null> {
+    const [row] = await tx.query<(Credential | undefined)[]>(
+      `SELECT ${COLUMNS} FROM credentials WHERE id = $1 AND kind = $2 AND ($3::uuid IS NULL OR owner_user_id = $3)`,
+      [id, kind, ownerUserId],
+    );
+    return row ?? null;
+  }
+
+  /** Deletes keys that ended a month ago; until then lists show them, and revoking them again is answered (AUTH-28). */
+  async purge(): Promise<void> {
+    await this.db.query(`DELETE FROM credentials WHERE least(expires_at, revoked_at) < now() - interval '30 days'`);
+  }
+}
+
+export function credentialId({ kind, id }: Pick<Credential, 'kind' | 'id'>): string {
+  return publicId(kind === 'tok' ? 'token' : 'key', id);
+}
+
+function ownerId({ agent_id, owner_user_id }: Credential): string {
+  return agent_id ? publicId('agent', agent_id) : publicId('user', owner_user_id as string);
+}

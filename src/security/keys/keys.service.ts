@@ -1,0 +1,119 @@
+import { Injectable } from '@nestjs/common';
+import { type Actor, actorHas } from '../../platform/context/index.js';
+import { Database } from '../../platform/database/index.js';
+import { AppError } from '../../platform/errors/index.js';
+import {
+  type PageQueryDto,
+  type PaginationDto,
+  paginationOf,
+  resolvePage,
+  withoutCursor,
+} from '../../platform/http/index.js';
+import { SecurityAlerts } from '../alerts/security-alerts.js';
+import { formatGrant, grantable, parseGrant } from '../access/scopes.js';
+import { userIdOf } from '../accounts/users.js';
+import { type Credential, credentialId, Credentials } from './credentials.js';
+import { DEFAULT_DAYS } from './keys.dto.js';
+
+type Kind = 'api' | 'tok';
+
+export interface KeyRequest {
+  name: string;
+  description?: string;
+  scopes: readonly string[];
+  /** Field of the request that holds the scopes, for the refusal. */
+  field: string;
+  expiresInDays?: number | null;
+}
+
+const SIZES = { default: 50, max: 100 };
+
+/** People making and revoking keys: API keys of their own, and tokens, which security admins see all of. */
+@Injectable()
+export class KeysService {
+  constructor(
+    private readonly db: Database,
+    private readonly credentials: Credentials,
+    private readonly alerts: SecurityAlerts,
+  ) {}
+
+  /**
+   * The key belongs to the caller's user and never does more than that user may at the time of use.
+   * @throws AppError `validation` for an unknown scope, `forbidden` for one the caller does not hold
+   */
+  create(actor: Actor, kind: Kind, request: KeyRequest): Promise<{ credential: Credential; key: string }> {
+    const ownerUserId = userIdOf(actor);
+    const scopes = grantedTo(actor, request.scopes, request.field);
+    const { name, description } = request;
+    // A null in the request means the default too, never a key without an end.
+    const expiresInDays = request.expiresInDays ?? DEFAULT_DAYS;
+    return this.db.transaction(async (tx) => {
+      const made = await this.credentials.create(tx, { kind, name, description, ownerUserId, scopes, expiresInDays });
+      const what = 'A key with far-reaching scopes was made';
+      await this.alerts.rightsGranted(tx, credentialId(made.credential), what, scopes);
+      return made;
+    });
+  }
+
+  /** API keys: the caller's. Tokens: for a security admin those of everyone. */
+  async list(
+    actor: Actor,
+    kind: Kind,
+    query: PageQueryDto,
+  ): Promise<{ found: Credential[]; pagination: PaginationDto }> {
+    const page = withoutCursor(resolvePage(query, SIZES));
+    const owner = kind === 'tok' ? this.ownerSeenBy(actor) : userIdOf(actor);
+    const [total, found] = await Promise.all([
+      this.credentials.count(kind, owner),
+      this.credentials.list(kind, owner, page.limit, page.offset),
+    ]);
+    return { found, pagination: paginationOf(page, { total, hasMore: page.offset + found.length < total }) };
+  }
+
+  /** @throws AppError `not_found`, also for one of somebody else */
+  async get(actor: Actor, kind: Kind, id: string): Promise<Credential> {
+    const found = await this.credentials.find(this.db.manager, kind, id, this.ownerSeenBy(actor));
+    if (!found) throw AppError.notFound(kind === 'tok' ? 'Token' : 'API key', credentialId({ kind, id }));
+    return found;
+  }
+
+  /**
+   * Revoking again gives the same answer (GEN-13).
+   * @throws AppError `not_found`; `forbidden` when a key is used to revoke one that may do more
+   */
+  revoke(actor: Actor, kind: Kind, id: string): Promise<Credential> {
+    return this.db.transaction(async (tx) => {
+      const found = await this.credentials.find(tx, kind, id, this.ownerSeenBy(actor));
+      if (!found) throw AppError.notFound(kind === 'tok' ? 'Token' : 'API key', credentialId({ kind, id }));
+      if (actor.type !== 'user' && !actorHas(actor, 'security:admin')) grantedTo(actor, found.scopes, 'scopes');
+      const [revoked] = await this.credentials.revoke(tx, [id]);
+      // None when another request was faster.
+      return revoked ?? (await this.credentials.find(tx, kind, id, null)) ?? found;
+    });
+  }
+
+  private ownerSeenBy(actor: Actor): string | null {
+    return actorHas(actor, 'security:admin') ? null : userIdOf(actor);
+  }
+}
+
+/**
+ * The scopes as they are granted, canonical, without repetition.
+ * @throws AppError `validation` for an unknown one, `forbidden` for one beyond the actor's own (C-07, rule 12)
+ */
+export function grantedTo(actor: Actor, texts: readonly string[], field: string): string[] {
+  const granted = texts.map((text, index) => {
+    const wanted = parseGrant(text);
+    if (!wanted) {
+      throw AppError.validation({ field: `${field}.${index}`, issue: 'is not a known scope', location: 'body' });
+    }
+    const grant = grantable(actor, wanted);
+    if (!grant) {
+      throw AppError.forbidden(`The scope ${formatGrant(wanted)} is more than the caller has`, {
+        required_scopes: [formatGrant(wanted)],
+      });
+    }
+    return formatGrant(grant);
+  });
+  return [...new Set(granted)];
+}

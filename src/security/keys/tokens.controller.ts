@@ -1,0 +1,88 @@
+import { Body, Controller, Delete, Get, Param, Post, Query } from '@nestjs/common';
+import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import type { Actor } from '../../platform/context/index.js';
+import { Allow, CurrentActor, PageQueryDto, PublicId, publicId, Wire } from '../../platform/http/index.js';
+import { type Credential, credentialId } from './credentials.js';
+import { CreateTokenDto, TokenCreatedDto, TokenDto, TokenListDto, TokenRevokedDto } from './keys.dto.js';
+import { KeysService } from './keys.service.js';
+
+const EXAMPLE_ID = 'token_550e8400-e29b-41d4-a716-446655440000';
+
+@ApiTags('security')
+@Wire('raw')
+@Allow()
+@Controller('security/tokens')
+export class TokensController {
+  constructor(private readonly keys: KeysService) {}
+
+  @Post()
+  @ApiOperation({ summary: 'Create an access token', operationId: 'createAccessToken' })
+  @ApiCreatedResponse({ type: TokenCreatedDto })
+  async create(@CurrentActor() actor: Actor, @Body() body: CreateTokenDto): Promise<TokenCreatedDto> {
+    const { credential, key } = await this.keys.create(actor, 'tok', {
+      name: body.name,
+      scopes: body.scopes,
+      field: 'scopes',
+      expiresInDays: body.expires_in_days,
+    });
+    return {
+      token_id: credentialId(credential),
+      token: key,
+      expires_at: (credential.expires_at as Date).toISOString(),
+      scopes: credential.scopes,
+    };
+  }
+
+  @Get()
+  @ApiOperation({
+    summary: 'List access tokens, newest first',
+    description: 'The own ones; with security:admin those of everyone.',
+    operationId: 'tokensList',
+  })
+  @ApiOkResponse({ type: TokenListDto })
+  async list(@CurrentActor() actor: Actor, @Query() query: PageQueryDto): Promise<TokenListDto> {
+    const { found, pagination } = await this.keys.list(actor, 'tok', query);
+    return { tokens: found.map(toDto), pagination };
+  }
+
+  @Get(':id')
+  @ApiOperation({ summary: 'Show an access token without its secret', operationId: 'tokenGet' })
+  @ApiParam({ name: 'id', example: EXAMPLE_ID })
+  @ApiOkResponse({ type: TokenDto })
+  async get(@CurrentActor() actor: Actor, @Param('id', new PublicId('token')) id: string): Promise<TokenDto> {
+    return toDto(await this.keys.get(actor, 'tok', id));
+  }
+
+  @Delete(':id')
+  @ApiOperation({
+    summary: 'Revoke an access token',
+    description: 'Effective at once on every instance.',
+    operationId: 'tokenRevoke',
+  })
+  @ApiParam({ name: 'id', example: EXAMPLE_ID })
+  @ApiOkResponse({ type: TokenRevokedDto })
+  async revoke(@CurrentActor() actor: Actor, @Param('id', new PublicId('token')) id: string): Promise<TokenRevokedDto> {
+    const revoked = await this.keys.revoke(actor, 'tok', id);
+    return {
+      token_id: credentialId(revoked),
+      status: 'revoked',
+      revoked_at: (revoked.revoked_at as Date).toISOString(),
+    };
+  }
+}
+
+function toDto(row: Credential): TokenDto {
+  const expired = row.expires_at !== null && row.expires_at.getTime() <= Date.now();
+  return {
+    token_id: credentialId(row),
+    name: row.name,
+    token_preview: row.preview,
+    owner_id: publicId('user', row.owner_user_id as string),
+    scopes: row.scopes,
+    status: row.revoked_at ? 'revoked' : expired ? 'expired' : 'active',
+    created_at: row.created_at.toISOString(),
+    expires_at: row.expires_at?.toISOString() ?? null,
+    last_used_at: row.last_used_at?.toISOString() ?? null,
+    revoked_at: row.revoked_at?.toISOString() ?? null,
+  };
+}

@@ -1,0 +1,75 @@
+import { Global, Module } from '@nestjs/common';
+import { APP_GUARD } from '@nestjs/core';
+import { Gatekeeper } from '../platform/http/index.js';
+import { AccessGuard } from './access/access.guard.js';
+import { AccessTokens } from './access/access-tokens.js';
+import { Authenticator } from './access/authenticator.js';
+import { LastUsed } from './access/last-used.js';
+import { LivePrincipals } from './access/live-principals.js';
+import { Revocations } from './access/revocations.js';
+import { AccessTokenStrategy, KeyStrategy } from './access/strategies.js';
+import { AccountService } from './accounts/account.service.js';
+import { AuthController } from './accounts/auth.controller.js';
+import { FirstRun } from './accounts/first-run.js';
+import { JwksController } from './accounts/jwks.controller.js';
+import { LoginAttempts } from './accounts/login-attempts.js';
+import { LoginService } from './accounts/login.service.js';
+import { SessionsController } from './accounts/sessions.controller.js';
+import { SessionsService } from './accounts/sessions.service.js';
+import { Sessions } from './accounts/sessions.js';
+import { Users } from './accounts/users.js';
+import { AlertSignals } from './alerts/alert-signals.js';
+import { SecurityAlerts } from './alerts/security-alerts.js';
+import { SecurityAlertsController } from './alerts/alerts.controller.js';
+import { AuditModule } from './audit.module.js';
+import { AgentCredentials } from './keys/agent-credentials.js';
+import { ApiKeysController } from './keys/api-keys.controller.js';
+import { Credentials } from './keys/credentials.js';
+import { KeysService } from './keys/keys.service.js';
+import { TokensController } from './keys/tokens.controller.js';
+import { AuthRolesController } from './roles/auth-roles.controller.js';
+import { RolesController } from './roles/roles.controller.js';
+import { RolesService } from './roles/roles.service.js';
+import { SecurityWorker } from './security.worker.js';
+
+@Global()
+@Module({
+  imports: [AuditModule],
+  controllers: [
+    ApiKeysController,
+    AuthController,
+    AuthRolesController,
+    JwksController,
+    RolesController,
+    SecurityAlertsController,
+    SessionsController,
+    TokensController,
+  ],
+  providers: [
+    AccountService,
+    AccessTokens,
+    AccessTokenStrategy,
+    AgentCredentials,
+    AlertSignals,
+    Authenticator,
+    Credentials,
+    FirstRun,
+    KeysService,
+    KeyStrategy,
+    LastUsed,
+    LivePrincipals,
+    LoginAttempts,
+    LoginService,
+    Revocations,
+    RolesService,
+    SecurityAlerts,
+    SecurityWorker,
+    Sessions,
+    SessionsService,
+    Users,
+    { provide: Gatekeeper, useExisting: Authenticator },
+    { provide: APP_GUARD, useClass: AccessGuard },
+  ],
+  exports: [AgentCredentials, FirstRun, Gatekeeper],
+})
+export class SecurityModule {}

@@ -1,0 +1,193 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type RequestContext, runInContext } from '../../src/platform/context/index.js';
+import { type FinishedRequest, RequestObservers } from '../../src/platform/http/index.js';
+import { Metrics } from '../../src/platform/observability/index.js';
+import { AuditTrail } from '../../src/security/audit-trail.js';
+import { type OpenDatabase, openDatabase, silent } from '../platform/harness.js';
+import { eventually } from '../support/eventually.js';
+
+let opened: OpenDatabase;
+
+interface Process {
+  trail: AuditTrail;
+  observers: RequestObservers;
+  metrics: Metrics;
+}
+
+function startTrail(db = opened.db): Process {
+  const observers = new RequestObservers();
+  const metrics = new Metrics();
+  const trail = new AuditTrail(db, observers, silent, metrics);
+  trail.onModuleInit();
+  return { trail, observers, metrics };
+}
+
+function request(n: number, more: Partial<RequestContext> = {}): FinishedRequest {
+  const context = { requestId: `req_${n}`, startedAt: 0, method: 'GET', path: `/api/v1/things/${n}`, ...more };
+  return { context, status: 200, durationMs: 1, audit: 'request' as FinishedRequest['audit'] };
+}
+
+const ids = async (): Promise<string[]> =>
+  (await opened.beside.query<{ request_id: string }>('SELECT request_id FROM audit_entries ORDER BY id')).rows.map(
+    (row) => row.request_id,
+  );
+const dropped = async ({ metrics }: Process): Promise<number> =>
+  Number(/nexus_audit_entries_dropped_total (\d+)/.exec((await metrics.render(false)).text)?.[1]);
+const away = (): Promise<unknown> => opened.beside.query('ALTER TABLE audit_entries RENAME TO elsewhere');
+const back = (): Promise<unknown> => opened.beside.query('ALTER TABLE elsewhere RENAME TO audit_entries');
+
+beforeEach(async () => {
+  opened = await openDatabase();
+});
+afterEach(() => opened.close());
+
+describe('Entries of reads and refusals', () => {
+  it('wait for the database in their order, each once', async () => {
+    const process = startTrail();
+    await away();
+    for (let n = 0; n < 2500; n++) process.observers.finished(request(n));
+    await process.trail.flush();
+    for (let n = 2500; n < 3000; n++) process.observers.finished(request(n));
+    await back();
+    await process.trail.flush();
+    expect(await ids()).toEqual(Array.from({ length: 3000 }, (_v, n) => `req_${n}`));
+    expect(await dropped(process)).toBe(0);
+  });
+
+  it('are bounded: the oldest give way and are counted, none is lost or doubled beside them', async () => {
+    const process = startTrail();
+    await away();
+    for (let n = 0; n < 30_000; n++) {
+      process.observers.finished(request(n));
+      if (n % 5000 === 0) await process.trail.flush();
+    }
+    await process.trail.flush();
+    await back();
+    await process.trail.flush();
+    const written = await ids();
+    const lost = await dropped(process);
+    expect(written.length).toBeLessThanOrEqual(21_000);
+    expect(written.length + lost).toBe(30_000);
+    expect(written).toEqual(Array.from({ length: written.length }, (_v, i) => `req_${lost + i}`));
+  });
+
+  it('are not mixed up when room is made while a batch is on its way', async () => {
+    const process = startTrail();
+    for (let n = 0; n < 20_000; n++) process.observers.finished(request(n));
+    await opened.beside.query('BEGIN');
+    await opened.beside.query('LOCK TABLE audit_entries IN SHARE MODE');
+    const flushing = process.trail.flush();
+    await eventually(
+      async () =>
+        (await opened.beside.query(`SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'relation'`)).rows.length >
+        0,
+    );
+    for (let n = 20_000; n < 42_000; n++) process.observers.finished(request(n));
+    await opened.beside.query('COMMIT');
+    await flushing;
+    await process.trail.flush();
+    const written = await ids();
+    expect(new Set(written).size).toBe(written.length);
+    expect(written.length + (await dropped(process))).toBe(42_000);
+    expect(written.slice(0, 1000)).toEqual(Array.from({ length: 1000 }, (_v, n) => `req_${n}`));
+    expect(written.at(-1)).toBe('req_41999');
+  });
+
+  it('go on past one that the database refuses', async () => {
+    const process = startTrail();
+    await opened.beside.query(`ALTER TABLE audit_entries ADD CHECK (request_id <> 'req_700')`);
+    for (let n = 0; n < 1500; n++) process.observers.finished(request(n));
+    await process.trail.flush();
+    expect(await ids()).toEqual(Array.from({ length: 1500 }, (_v, n) => `req_${n}`).filter((id) => id !== 'req_700'));
+    expect(await dropped(process)).toBe(1);
+  });
+
+  it('are written before the process ends, and the end is bounded when they cannot be', async () => {
+    const process = startTrail();
+    for (let n = 0; n < 10; n++) process.observers.finished(request(n));
+    await process.trail.onApplicationShutdown();
+    expect(await ids()).toHaveLength(10);
+    await away();
+    process.observers.finished(request(11));
+    const begin = performance.now();
+    await process.trail.onApplicationShutdown();
+    expect(performance.now() - begin).toBeLessThan(6000);
+    await back();
+  });
+
+  it('hold hostile text without its worst', async () => {
+    const process = startTrail();
+    process.observers.finished(
+      request(1, { userAgent: `a\0b\ud800${'x'.repeat(1000)}`, path: `/p\0${'y'.repeat(2000)}` }),
+    );
+    await process.trail.flush();
+    const { rows } = await opened.beside.query<{ user_agent: string; action: string }>('SELECT * FROM audit_entries');
+    expect(rows[0].user_agent).toHaveLength(300);
+    expect(rows[0].user_agent.startsWith('ab')).toBe(true);
+    expect(rows[0].action).toHaveLength(500);
+  });
+});
+
+describe('The entry of a change', () => {
+  const change = (requestId: string, work: () => Promise<unknown>): Promise<unknown> =>
+    runInContext({ requestId, startedAt: 0, method: 'POST', path: '/api/v1/things' }, () =>
+      opened.db.transaction(work),
+    );
+
+  it('is there once, however often the transaction is tried, and not when it is rolled back', async () => {
+    startTrail();
+    let attempts = 0;
+    await change('req_again', async () => {
+      if (++attempts < 3) await opened.db.query(`DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40001'; END $$`);
+    });
+    await expect(change('req_never', () => Promise.reject(new Error('no')))).rejects.toThrow('no');
+    expect(attempts).toBe(3);
+    expect(await ids()).toEqual(['req_again']);
+  });
+});
+
+describe('Minutes', () => {
+  const minute = (actor: string): FinishedRequest => ({
+    ...request(0, { route: `/api/v1/telemetry/${actor}` }),
+    audit: 'minute',
+  });
+
+  it('are counted together by two processes and sealed once, whoever comes first', async () => {
+    const processes = [startTrail(), startTrail()];
+    for (const { observers } of processes) {
+      for (let n = 0; n < 300; n++) observers.finished(minute(`route-${n % 30}`));
+    }
+    await Promise.all(processes.map(({ trail }) => trail.flush()));
+    await Promise.all(processes.map(({ trail }) => trail.flush()));
+    await opened.beside.query(`UPDATE audit_minutes SET minute = minute - interval '5 minutes'`);
+    await Promise.all([0, 1, 0, 1].map((i) => processes[i].trail.sealMinutes()));
+    const { rows } = await opened.beside.query<{ entries: number; requests: number; open: number }>(
+      `SELECT count(*)::int AS entries, sum(count)::int AS requests, (SELECT count(*)::int FROM audit_minutes) AS open FROM audit_entries`,
+    );
+    expect(rows[0]).toEqual({ entries: 30, requests: 600, open: 0 });
+  });
+
+  it('that could not be written are counted on', async () => {
+    const process = startTrail();
+    await opened.beside.query('ALTER TABLE audit_minutes RENAME TO elsewhere');
+    process.observers.finished(minute('a'));
+    await process.trail.flush();
+    process.observers.finished(minute('a'));
+    await opened.beside.query('ALTER TABLE elsewhere RENAME TO audit_minutes');
+    await process.trail.flush();
+    const { rows } = await opened.beside.query<{ sum: string }>('SELECT sum(count) FROM audit_minutes');
+    expect(Number(rows[0].sum)).toBe(2);
+  });
+});
+
+it('Failures are found without reading the whole trail', async () => {
+  await opened.beside.query(
+    `INSERT INTO audit_entries (at, actor_id, action, status_code)
+     SELECT now(), 'user_1', 'GET /', CASE WHEN n % 1000 = 0 THEN 500 ELSE 200 END FROM generate_series(1, 20000) n`,
+  );
+  await opened.beside.query('ANALYZE audit_entries');
+  const { rows } = await opened.beside.query<{ 'QUERY PLAN': string }>(
+    'EXPLAIN SELECT * FROM audit_entries WHERE status_code = 500 ORDER BY at DESC, id DESC LIMIT 21',
+  );
+  expect(rows.map((row) => row['QUERY PLAN']).join('\n')).toContain('audit_entries_failures');
+});

@@ -1,0 +1,148 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { AuditTrail } from '../../src/security/audit-trail.js';
+import { actor, type TestActor } from '../support/actors.js';
+import { eventually, startTestApp, type TestApp } from '../support/app.js';
+
+interface AuditList {
+  entries: {
+    timestamp: string;
+    user_id: string;
+    credential_id: string | null;
+    action: string;
+    resource_id: string | null;
+    status_code: number;
+    count: number;
+    user_agent: string | null;
+    request_id: string;
+  }[];
+  pagination: { total: number; has_more: boolean; next_cursor: string | null };
+}
+
+let app: TestApp;
+let admin: TestActor;
+
+beforeAll(async () => {
+  app = await startTestApp();
+  admin = await actor(app);
+});
+afterAll(() => app.stop());
+
+const audit = async (query: string): Promise<AuditList> =>
+  (await app.call<AuditList>('GET', `/api/v1/security/audit?${query}`, { key: admin.key })).body;
+
+const newAgent = (name: string): object => ({
+  agent_name: name,
+  agent_type: 'service',
+  capabilities: ['test'],
+  version: '1.0.0',
+});
+
+it('holds a mutation with who, what, whence and the resource it made', async () => {
+  const made = await app.call<{ agent_id: string }>('POST', '/api/v1/ai/agents', {
+    key: admin.key,
+    body: newAgent('audited'),
+    headers: { 'user-agent': 'NexusClient/1.0', 'x-request-id': 'audit-1' },
+  });
+  expect(made.status).toBe(201);
+  const { entries } = await audit(`resource_id=${made.body.agent_id}`);
+  expect(entries).toEqual([
+    expect.objectContaining({
+      user_id: `user_${admin.userId}`,
+      credential_id: `key_${admin.keyId}`,
+      action: 'POST /api/v1/ai/agents',
+      status_code: 201,
+      user_agent: 'NexusClient/1.0',
+      request_id: 'audit-1',
+      count: 1,
+    }),
+  ]);
+});
+
+it('has the entry in the transaction of the effect: neither is there without the other', async () => {
+  await app.db.query(
+    `ALTER TABLE audit_entries ADD CONSTRAINT refuse CHECK (action <> 'POST /api/v1/ai/agents') NOT VALID`,
+  );
+  const refused = await app.call('POST', '/api/v1/ai/agents', { key: admin.key, body: newAgent('unaudited') });
+  await app.db.query(`ALTER TABLE audit_entries DROP CONSTRAINT refuse`);
+  expect(refused.status).toBe(500);
+  const agents = await app.db.query(`SELECT 1 FROM agents WHERE name = 'unaudited'`);
+  expect(agents).toEqual([]);
+});
+
+it('holds reads and refusals too', async () => {
+  const viewer = await actor(app, { role: 'viewer' });
+  await app.call('GET', '/api/v1/ai/agents', { key: viewer.key });
+  await app.call('POST', '/api/v1/ai/agents', { key: viewer.key, body: newAgent('forbidden') });
+  await app.call('GET', '/api/v1/ai/agents', { key: 'nexus_api_nobody' });
+  const seen = await eventually(async () => {
+    const { entries } = await audit(`user_id=user_${viewer.userId}`);
+    return entries.length >= 2 && entries;
+  });
+  expect(seen.map((e) => `${e.action} ${e.status_code}`).sort()).toEqual([
+    'GET /api/v1/ai/agents 200',
+    'POST /api/v1/ai/agents 403',
+  ]);
+  const anonymous = await eventually(async () => {
+    const { entries } = await audit('user_id=anonymous&status_code=401');
+    return entries.length > 0 && entries;
+  });
+  expect(anonymous[0].action).toBe('GET /api/v1/ai/agents');
+});
+
+it('pages by cursor through every entry once, and filters by time and action', async () => {
+  for (let i = 0; i < 5; i++) {
+    await app.call('POST', '/api/v1/ai/agents', { key: admin.key, body: newAgent(`page-${i}`) });
+  }
+  const found: string[] = [];
+  let cursor: string | null = null;
+  do {
+    const list: AuditList = await audit(
+      `action=POST%20/api/v1/ai/agents&status_code=201&limit=2${cursor ? `&cursor=${cursor}` : ''}`,
+    );
+    found.push(...list.entries.map((e) => e.request_id));
+    cursor = list.pagination.next_cursor;
+  } while (cursor);
+  expect(found.length).toBeGreaterThanOrEqual(6);
+  expect(new Set(found).size).toBe(found.length);
+  expect((await audit('from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z')).entries).toEqual([]);
+  const wrong = await app.call('GET', '/api/v1/security/audit?from=2021-01-01T00:00:00Z&to=2020-01-01T00:00:00Z', {
+    key: admin.key,
+  });
+  expect(wrong.status).toBe(400);
+});
+
+it('is for security administrators only and cannot be changed', async () => {
+  const operator = await actor(app, { role: 'operator' });
+  expect((await app.call('GET', '/api/v1/security/audit', { key: operator.key })).status).toBe(403);
+  await expect(app.db.query(`UPDATE audit_entries SET actor_id = 'nobody'`)).rejects.toThrow('append-only');
+  await expect(app.db.query(`DELETE FROM audit_entries`)).rejects.toThrow('append-only');
+});
+
+it('counts requests of high-rate routes by principal, route, status and minute, and seals minutes that are over', async () => {
+  const trail = app.get(AuditTrail);
+  const agent = await app.call<{ api_key: string; agent_id: string }>('POST', '/api/v1/ai/agents', {
+    key: admin.key,
+    body: newAgent('beating'),
+  });
+  for (let i = 0; i < 3; i++) {
+    const beat = await app.call('POST', `/api/v1/ai/agents/${agent.body.agent_id}/heartbeat`, {
+      key: agent.body.api_key,
+      body: {},
+    });
+    expect(beat.status).toBe(200);
+  }
+  await eventually(async () => {
+    await trail.flush();
+    const [row] = await app.db.query<{ total: number }>(
+      `SELECT sum(count)::int AS total FROM audit_minutes WHERE actor_id = $1`,
+      [agent.body.agent_id],
+    );
+    return row.total === 3;
+  });
+  expect((await audit(`user_id=${agent.body.agent_id}`)).entries).toEqual([]);
+  await app.db.query(`UPDATE audit_minutes SET minute = minute - interval '10 minutes'`);
+  await Promise.all([trail.sealMinutes(), trail.sealMinutes()]);
+  const { entries } = await audit(`user_id=${agent.body.agent_id}`);
+  expect(entries.reduce((sum, e) => sum + e.count, 0)).toBe(3);
+  expect(entries[0].action).toBe('POST /api/v1/ai/agents/:id/heartbeat');
+});

@@ -1,0 +1,481 @@
+import { createHmac } from 'node:crypto';
+import { decodeJwt, decodeProtectedHeader, SignJWT } from 'jose';
+import { Agent, fetch as undiciFetch } from 'undici';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { PasswordHasher } from '../../src/platform/crypto/index.js';
+import { Users } from '../../src/security/accounts/users.js';
+import { PurgeSessions } from '../../src/security/security.jobs.js';
+import { SecurityWorker } from '../../src/security/security.worker.js';
+import { Metrics } from '../../src/platform/observability/index.js';
+import { actor } from '../support/actors.js';
+import { type Answer, eventually, startTestApp, type TestApp } from '../support/app.js';
+
+const SECRET = 'a-secret-of-this-test-with-enough-bytes';
+const PASSWORD = 'three quiet otters paddle';
+const AUTH = '/api/v1/auth';
+
+interface Failure {
+  success: false;
+  error: { code: string; type?: string; retry_after?: number; details: Record<string, unknown> };
+}
+interface LoginBody {
+  success: boolean;
+  data: {
+    user: { id: string; username: string; roles: string[] };
+    tokens: { access_token: string; refresh_token: string; token_type: string; expires_in: number };
+    session: { session_id: string; expires_at: string };
+  };
+}
+
+let app: TestApp;
+let user: { id: string; username: string };
+let count = 0;
+
+beforeAll(async () => void (app = await startTestApp({ NEXUS_JWT_SECRET: SECRET, NEXUS_ACCESS_TOKEN_TTL: '600' })));
+afterAll(() => app.stop());
+beforeEach(async () => void (user = await newUser()));
+
+async function newUser(roles = ['viewer']): Promise<{ id: string; username: string }> {
+  const passwordHash = await app.get(PasswordHasher).hash(PASSWORD);
+  return app.db.transaction((tx) => app.get(Users).create(tx, { username: `Ada${++count}`, passwordHash, roles }));
+}
+
+function tryLogin(username: string, password: string, more: object = {}): Promise<Answer<LoginBody & Failure>> {
+  return app.call('POST', `${AUTH}/login`, { body: { username, password, ...more } });
+}
+
+async function login(more: object = {}): Promise<LoginBody['data']> {
+  const { status, body } = await tryLogin(user.username, PASSWORD, more);
+  expect(status).toBe(200);
+  return body.data;
+}
+
+const refresh = (refresh_token: string): Promise<Answer<{ data: LoginBody['data']['tokens'] } & Failure>> =>
+  app.call('POST', `${AUTH}/refresh`, { body: { refresh_token } });
+const me = (key: string): Promise<Answer<Failure>> => app.call('GET', `${AUTH}/me`, { key });
+
+/** A login from another address of the loopback network. */
+async function loginFrom(address: string, password: string): Promise<number> {
+  const dispatcher = new Agent({ localAddress: address });
+  try {
+    const answer = await undiciFetch(`${app.url}${AUTH}/login`, {
+      method: 'POST',
+      dispatcher,
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ username: user.username, password }),
+    });
+    await answer.text();
+    return answer.status;
+  } finally {
+    await dispatcher.close();
+  }
+}
+
+describe('logging in', () => {
+  it('answers with user, tokens and session, whatever the case of the name', async () => {
+    const { status, body } = await tryLogin(user.username.toUpperCase(), PASSWORD);
+    expect(status).toBe(200);
+    expect(body).toMatchObject({
+      success: true,
+      data: {
+        user: { id: `user_${user.id}`, username: user.username, roles: ['viewer'], status: 'active' },
+        tokens: { token_type: 'Bearer', expires_in: 600 },
+      },
+    });
+    expect(JSON.stringify(body)).not.toContain('argon2');
+    const hours = (Date.parse(body.data.session.expires_at) - Date.now()) / 3_600_000;
+    expect(hours).toBeCloseTo(24, 0);
+    const claims = decodeJwt(body.data.tokens.access_token);
+    expect(claims).toMatchObject({
+      sub: `user_${user.id}`,
+      sid: body.data.session.session_id,
+      roles: ['viewer'],
+      iss: 'nexus',
+      aud: 'nexus-api',
+    });
+    expect(claims.scopes).toContain('telemetry:read');
+    expect(claims.exp! - claims.iat!).toBe(600);
+    expect(decodeProtectedHeader(body.data.tokens.access_token)).toMatchObject({ alg: 'HS256', typ: 'at+jwt' });
+  });
+
+  it('keeps the session for thirty days when asked to', async () => {
+    const { session } = await login({ remember_me: true });
+    expect((Date.parse(session.expires_at) - Date.now()) / 86_400_000).toBeCloseTo(30, 0);
+  });
+
+  it('gives a token that works, and tells what it is', async () => {
+    const { tokens, session } = await login();
+    const { status, body } = await app.call('GET', `${AUTH}/verify`, { key: tokens.access_token });
+    expect(status).toBe(200);
+    expect(body).toMatchObject({
+      data: {
+        valid: true,
+        user: { id: `user_${user.id}` },
+        token_info: { type: 'user', credential_id: session.session_id, roles: ['viewer'] },
+      },
+    });
+    expect((await me(tokens.access_token)).status).toBe(200);
+  });
+
+  it('publishes the event and counts the session', async () => {
+    await login();
+    const events = await app.db.query(`SELECT data FROM events WHERE type = 'user.login' AND subject = $1`, [
+      `user_${user.id}`,
+    ]);
+    expect(events).toHaveLength(1);
+    expect(await app.get(Metrics).registry.metrics()).toMatch(/nexus_active_sessions [1-9]/);
+  });
+
+  it('refuses bad bodies by naming the field', async () => {
+    for (const body of [
+      {},
+      { username: 'a' },
+      { username: 1, password: 'x' },
+      { username: 'a', password: 'b', x: 1 },
+    ]) {
+      const { status } = await app.call('POST', `${AUTH}/login`, { body });
+      expect(status).toBe(400);
+    }
+  });
+});
+
+describe('a wrong login', () => {
+  it('looks the same for an unknown name, a suspended one, a deleted one, one without password and a wrong password', async () => {
+    const wrong = await tryLogin(user.username, 'not the password');
+    expect(wrong.status).toBe(401);
+    expect(wrong.body.error).toMatchObject({
+      code: 'AUTHENTICATION_FAILED',
+      type: 'INVALID_CREDENTIALS',
+      details: { attempts_remaining: 4 },
+    });
+    const [suspended, deleted] = [await newUser(), await newUser()];
+    await app.db.query(`UPDATE users SET status = 'suspended' WHERE id = $1`, [suspended.id]);
+    await app.db.query(`UPDATE users SET status = 'deleted' WHERE id = $1`, [deleted.id]);
+    const keyOnly = await actor(app);
+    const shape = ({ status, body }: Answer<Failure>): unknown => ({
+      status,
+      error: { ...body.error, request_id: '', timestamp: '' },
+    });
+    for (const name of ['nobody-at-all', suspended.username, deleted.username, keyOnly.username]) {
+      expect(shape(await tryLogin(name, PASSWORD))).toEqual(shape(wrong));
+    }
+  });
+
+  it('locks the address out after five, also for the right password, and no other address', async () => {
+    for (let left = 4; left >= 0; left--) {
+      const { status, body } = await tryLogin(user.username, 'wrong');
+      expect([status, body.error.details]).toEqual([401, { attempts_remaining: left }]);
+    }
+    const locked = await tryLogin(user.username, PASSWORD);
+    expect(locked.status).toBe(423);
+    expect(locked.body.error).toMatchObject({ code: 'ACCOUNT_LOCKED' });
+    expect(locked.body.error.retry_after).toBeGreaterThan(800);
+    expect(locked.body.error.retry_after).toBeLessThanOrEqual(900);
+    expect(locked.headers.get('retry-after')).toBe(String(locked.body.error.retry_after));
+    expect(await loginFrom('127.0.0.2', PASSWORD)).toBe(200);
+    // Waiting is not made longer by trying.
+    await app.db.query(`UPDATE login_attempts SET last_at = now() - interval '15 minutes 1 second'`);
+    expect((await tryLogin(user.username, PASSWORD)).status).toBe(200);
+  });
+
+  it('locks unknown names just the same', async () => {
+    const statuses = [];
+    for (let i = 0; i < 6; i++) statuses.push((await tryLogin('Nobody', 'wrong')).status);
+    expect(statuses).toEqual([401, 401, 401, 401, 401, 423]);
+    expect((await tryLogin('nobody', 'wrong')).status).toBe(423);
+  });
+
+  it('cannot be repeated faster by sending attempts together', async () => {
+    const answers = await Promise.all(Array.from({ length: 12 }, () => tryLogin(user.username, 'wrong')));
+    const checked = answers.filter(({ status }) => status === 401).length;
+    expect(checked).toBeLessThanOrEqual(5);
+    // On a busy machine the password hashing may turn one away, which does not count as an attempt.
+    expect(answers.filter(({ status }) => status === 423 || status === 503)).toHaveLength(12 - checked);
+  });
+
+  it('is forgotten after a right one', async () => {
+    for (let i = 0; i < 4; i++) await tryLogin(user.username, 'wrong');
+    expect((await tryLogin(user.username, PASSWORD)).status).toBe(200);
+    expect((await tryLogin(user.username, 'wrong')).body.error.details).toEqual({ attempts_remaining: 4 });
+  });
+
+  it('stops a guesser with many addresses at a hundred, but not the owner at a known address', async () => {
+    await login();
+    await app.db.query(
+      `INSERT INTO login_attempts (account, ip, failures)
+       SELECT account, '', 100 FROM (SELECT sha256(convert_to(lower($1), 'UTF8')) AS account) a`,
+      [user.username],
+    );
+    expect(await loginFrom('127.0.0.3', PASSWORD)).toBe(423);
+    expect((await tryLogin(user.username, PASSWORD)).status).toBe(200);
+  });
+});
+
+describe('login and refresh', () => {
+  it('are limited by address', async () => {
+    const limited = await startTestApp({ NEXUS_RATE_LIMITS: 'on' });
+    try {
+      const statuses: number[] = [];
+      for (let i = 0; i < 12; i++) {
+        const route = i % 2 ? 'login' : 'refresh';
+        const body = i % 2 ? { username: `nobody${i}`, password: 'x' } : { refresh_token: 'x' };
+        statuses.push((await limited.call('POST', `${AUTH}/${route}`, { body })).status);
+      }
+      expect(statuses).toEqual([...Array.from({ length: 10 }, () => 401), 429, 429]);
+    } finally {
+      await limited.stop();
+    }
+  });
+});
+
+describe('a refresh token', () => {
+  it('is exchanged for new tokens', async () => {
+    const { tokens } = await login();
+    const { status, body } = await refresh(tokens.refresh_token);
+    expect(status).toBe(200);
+    expect(body.data.refresh_token).not.toBe(tokens.refresh_token);
+    expect((await me(body.data.access_token)).status).toBe(200);
+  });
+
+  it('ends the session when it is used again', async () => {
+    const { tokens } = await login();
+    const { body } = await refresh(tokens.refresh_token);
+    expect((await me(body.data.access_token)).status).toBe(200);
+    const again = await refresh(tokens.refresh_token);
+    expect(again.status).toBe(401);
+    expect(again.body.error.type).toBe('TOKEN_INVALID');
+    expect((await refresh(body.data.refresh_token)).status).toBe(401);
+    for (const token of [tokens.access_token, body.data.access_token]) expect((await me(token)).status).toBe(401);
+  });
+
+  it('is given to one of two that use it at the same time', async () => {
+    const { tokens } = await login();
+    const answers = await Promise.all([1, 2, 3, 4].map(() => refresh(tokens.refresh_token)));
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 401, 401, 401]);
+    expect((await me(tokens.access_token)).status).toBe(401);
+  });
+
+  it('ends the session also when the request asks to be idempotent', async () => {
+    const { tokens } = await login();
+    await refresh(tokens.refresh_token);
+    const again = await app.call('POST', `${AUTH}/refresh`, {
+      body: { refresh_token: tokens.refresh_token },
+      headers: { 'idempotency-key': 'x1' },
+    });
+    expect(again.status).toBe(401);
+    expect((await me(tokens.access_token)).status).toBe(401);
+  });
+
+  it('expires, and is nothing else', async () => {
+    const { tokens } = await login();
+    await app.db.query(`UPDATE refresh_tokens SET expires_at = now() - interval '1 second'`);
+    const expired = await refresh(tokens.refresh_token);
+    expect([expired.status, expired.body.error.type]).toEqual([401, 'TOKEN_EXPIRED']);
+    for (const text of ['x', tokens.access_token, `${tokens.refresh_token}x`]) {
+      expect((await refresh(text.slice(0, 256))).status).toBe(401);
+    }
+    expect((await me(tokens.refresh_token)).status).toBe(401);
+  });
+
+  it('dies with its user', async () => {
+    const { tokens } = await login();
+    await app.db.query(`UPDATE users SET status = 'suspended' WHERE id = $1`, [user.id]);
+    expect((await refresh(tokens.refresh_token)).status).toBe(401);
+    await eventually(async () => (await me(tokens.access_token)).status === 401, 3000);
+  });
+});
+
+describe('an access token', () => {
+  const key = Buffer.from(SECRET);
+  async function forge(
+    change: { header?: object; claims?: object; secret?: Buffer } = {},
+  ): Promise<{ token: string; genuine: string }> {
+    const genuine = (await login()).tokens.access_token;
+    const header = { ...decodeProtectedHeader(genuine), ...change.header };
+    const payload = { ...decodeJwt(genuine), ...change.claims };
+    const token = await new SignJWT(payload).setProtectedHeader(header as { alg: string }).sign(change.secret ?? key);
+    return { token, genuine };
+  }
+
+  it('made by hand with the right key and claims is taken (so the refusals below are for their reason)', async () => {
+    expect((await me((await forge()).token)).status).toBe(200);
+  });
+
+  it('is refused with a wrong type, key id, key, audience, issuer, subject or session', async () => {
+    for (const change of [
+      { header: { typ: 'JWT' } },
+      { header: { typ: undefined } },
+      { header: { kid: 'other' } },
+      { header: { kid: undefined } },
+      { header: { kid: '__proto__' } },
+      { secret: Buffer.from('another-secret-with-enough-bytes-in-it') },
+      { claims: { aud: 'others' } },
+      { claims: { iss: 'others' } },
+      { claims: { sub: 'user_00000000-0000-4000-8000-000000000000' } },
+      { claims: { sub: undefined } },
+      { claims: { sid: 'sess_00000000-0000-4000-8000-000000000000' } },
+      { claims: { exp: undefined } },
+      { claims: { jti: undefined } },
+      { claims: { iat: undefined } },
+    ]) {
+      const { status, body } = await me((await forge(change)).token);
+      expect([change, status, body.error?.type]).toEqual([change, 401, 'TOKEN_INVALID']);
+    }
+  });
+
+  it('is refused with another algorithm or none', async () => {
+    const { genuine } = await forge();
+    const [header, payload, signature] = genuine.split('.');
+    const { kid } = decodeProtectedHeader(genuine);
+    const encode = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+    const hs512 = `${encode({ alg: 'HS512', typ: 'at+jwt', kid })}.${payload}`;
+    for (const token of [
+      `${encode({ alg: 'none', typ: 'at+jwt', kid })}.${payload}.`,
+      `${encode({ alg: 'none', typ: 'at+jwt', kid })}.${payload}.${signature}`,
+      `${hs512}.${createHmac('sha512', SECRET).update(hs512).digest('base64url')}`,
+      `${header}.${encode({ ...decodeJwt(genuine), roles: ['admin'] })}.${signature}`,
+      `${header}.${payload}.${signature.slice(0, -2)}AA`,
+      `${header}.${payload}.`,
+      'a.b.c',
+      '..',
+    ]) {
+      expect([token, (await me(token)).status]).toEqual([token, 401]);
+    }
+  });
+
+  it('says when it has expired', async () => {
+    const now = Math.floor(Date.now() / 1000);
+    const { status, body } = await me((await forge({ claims: { iat: now - 700, exp: now - 100 } })).token);
+    expect([status, body.error.type]).toEqual([401, 'TOKEN_EXPIRED']);
+    expect((await me((await forge({ claims: { exp: now - 30 } })).token)).status).toBe(200);
+  });
+
+  it('does not bring roles: the row decides', async () => {
+    const { token } = await forge({ claims: { roles: ['admin'], scopes: ['*'] } });
+    expect((await app.call('GET', '/api/v1/security/audit', { key: token })).status).toBe(403);
+  });
+
+  it("is void when the user's not_before is raised", async () => {
+    const { token } = await forge();
+    await app.db.query(`UPDATE users SET not_before = now() WHERE id = $1`, [user.id]);
+    await eventually(async () => (await me(token)).status === 401, 3000);
+  });
+});
+
+describe('logging out', () => {
+  it('ends the session at once, with its refresh token', async () => {
+    const { tokens } = await login();
+    expect((await me(tokens.access_token)).status).toBe(200);
+    const { status, body } = await app.call('POST', `${AUTH}/logout`, { key: tokens.access_token });
+    expect([status, body.data]).toEqual([200, { message: 'Logged out' }]);
+    expect((await me(tokens.access_token)).status).toBe(401);
+    expect((await refresh(tokens.refresh_token)).status).toBe(401);
+  });
+});
+
+describe('sessions', () => {
+  it('are listed and ended, one or all others', async () => {
+    const [a, b, c] = [await login(), await login(), await login()];
+    const list = await app.call<{ data: { sessions: { id: string; is_current: boolean; ip: string }[] } }>(
+      'GET',
+      `${AUTH}/sessions`,
+      { key: a.tokens.access_token },
+    );
+    expect(list.body.data.sessions).toHaveLength(3);
+    expect(list.body.data.sessions.filter((s) => s.is_current).map((s) => s.id)).toEqual([a.session.session_id]);
+    for (let i = 0; i < 2; i++) {
+      const ended = await app.call('DELETE', `${AUTH}/sessions/${b.session.session_id}`, {
+        key: a.tokens.access_token,
+      });
+      expect([ended.status, ended.body.data]).toEqual([200, { message: 'The session has ended' }]);
+      expect((await me(b.tokens.access_token)).status).toBe(401);
+    }
+    const others = await app.call('DELETE', `${AUTH}/sessions`, { key: a.tokens.access_token });
+    expect(others.body.data).toMatchObject({ ended: 1 });
+    expect((await me(c.tokens.access_token)).status).toBe(401);
+    expect((await me(a.tokens.access_token)).status).toBe(200);
+  });
+
+  it('of others do not exist for me, nor mine for my small keys', async () => {
+    const mine = await login();
+    const other = await actor(app, { role: 'admin' });
+    const target = `${AUTH}/sessions/${mine.session.session_id}`;
+    expect((await app.call('DELETE', target, { key: other.key })).status).toBe(404);
+    expect((await app.call('DELETE', `${AUTH}/sessions/nonsense`, { key: other.key })).status).toBe(404);
+    const small = await actor(app, { scopes: ['telemetry:write'] });
+    expect((await app.call('GET', `${AUTH}/sessions`, { key: small.key })).status).toBe(403);
+  });
+
+  it('are deleted when their time is over', async () => {
+    const [live, over] = [await login(), await login()];
+    await app.db.query(`UPDATE sessions SET expires_at = now() - interval '1 second' WHERE id = $1`, [
+      over.session.session_id.slice(5),
+    ]);
+    await app.get(SecurityWorker).purgeSessions();
+    const left = await app.db.query<{ id: string }>(`SELECT id FROM sessions WHERE user_id = $1`, [user.id]);
+    expect(left.map(({ id }) => `sess_${id}`)).toEqual([live.session.session_id]);
+    expect(PurgeSessions.everyMs).toBe(15 * 60_000);
+  });
+});
+
+describe('changing the password', () => {
+  const next = 'four loud herons circle';
+  const change = (key: string, body: object): Promise<Answer<Failure & { data: object }>> =>
+    app.call('PUT', `${AUTH}/password`, { key, body });
+
+  it('ends the other sessions and keeps this one', async () => {
+    const [a, b] = [await login(), await login()];
+    const { status } = await change(a.tokens.access_token, {
+      current_password: PASSWORD,
+      new_password: next,
+      confirm_password: next,
+    });
+    expect(status).toBe(200);
+    expect((await me(a.tokens.access_token)).status).toBe(200);
+    expect((await me(b.tokens.access_token)).status).toBe(401);
+    expect((await refresh(b.tokens.refresh_token)).status).toBe(401);
+    expect((await tryLogin(user.username, PASSWORD)).status).toBe(401);
+    expect((await tryLogin(user.username, next)).status).toBe(200);
+  });
+
+  it('needs the current one, and a new one that is good', async () => {
+    const { tokens } = await login();
+    const wrong = await change(tokens.access_token, {
+      current_password: 'wrong',
+      new_password: next,
+      confirm_password: next,
+    });
+    expect([wrong.status, wrong.body.error.type]).toEqual([401, 'INVALID_CREDENTIALS']);
+    for (const [new_password, confirm_password] of [
+      ['short', 'short'],
+      [`${user.username} and more of it`, `${user.username} and more of it`],
+      ['passwordpassword', 'passwordpassword'],
+      [PASSWORD, PASSWORD],
+      [next, `${next}!`],
+    ]) {
+      const refused = await change(tokens.access_token, { current_password: PASSWORD, new_password, confirm_password });
+      expect([new_password, refused.status]).toEqual([new_password, 400]);
+    }
+  });
+});
+
+describe('the public keys', () => {
+  it('are none while tokens are signed with a secret', async () => {
+    const { status, body } = await app.call('GET', `${AUTH}/jwks`);
+    expect([status, body]).toEqual([200, { keys: [] }]);
+  });
+});
+
+describe('what the caller may do', () => {
+  it('is told scope by scope, in either spelling', async () => {
+    const { tokens } = await login();
+    const { body } = await app.call('POST', `${AUTH}/check-permissions`, {
+      key: tokens.access_token,
+      body: { permissions: ['telemetry:read', 'read:plugins', 'command:write', 'no:such'] },
+    });
+    expect(body.data).toEqual({
+      permissions: { 'telemetry:read': true, 'read:plugins': true, 'command:write': false, 'no:such': false },
+      has_all: false,
+    });
+  });
+});
