@@ -1,0 +1,4 @@
+export { EventQueries } from './event-queries.js';
+export type { TelemetryRow } from './telemetry-event.js';
+export { TelemetryIngest } from './telemetry-ingest.js';
+export { TelemetryModule } from './telemetry.module.js';

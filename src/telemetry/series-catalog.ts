@@ -1,0 +1,231 @@
+import { createHash } from 'node:crypto';
+import { type BeforeApplicationShutdown, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { LRUCache } from 'lru-cache';
+import { Settings } from '../platform/config/index.js';
+import { Database } from '../platform/database/index.js';
+import { Logger, Metrics } from '../platform/observability/index.js';
+import type { Metric, Series, TelemetryRow } from './telemetry-event.js';
+
+/** A series without events for long enough is deleted; what is remembered of it must not outlive that. */
+const REMEMBERED_MS = 3_600_000;
+/** A series the limit leaves no room for is looked up again after this long. */
+const OVER_LIMIT_MS = 30_000;
+const COUNT_EVERY_MS = 10_000;
+const TOUCH_EVERY_MS = 5000;
+/** Rows of the catalogue brought up to date per tick, so that many series cost no more than a few. */
+const TOUCH_AT_ONCE = 2000;
+
+interface Remembered {
+  series: Series | null;
+  /** Those of the first event, which the rows of all others share, so that their own can be forgotten. */
+  eventType: string;
+  source: string;
+  name: string;
+  tags: Metric['tags'];
+  /** `performance.now()` from which on a look-up is worth it again. */
+  retryAt: number;
+}
+
+interface SeriesRow {
+  key: string;
+  id: string;
+  last_seen: Date;
+}
+
+/**
+ * Which series there are: one per source, metric and set of tags, and one per source for the events that carry no number.
+ * Bounded by `NEXUS_TELEMETRY_MAX_SERIES`; events past it are stored, but belong to no series and no rollup.
+ */
+@Injectable()
+export class SeriesCatalog implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  private readonly cache: LRUCache<string, Remembered>;
+  private forgetAt = performance.now() + REMEMBERED_MS;
+  /** Series whose row is behind, the one waiting longest first. */
+  private readonly behind = new Set<Series>();
+  private readonly overLimit;
+  private count = 0;
+  private countedAt = -Infinity;
+  private timer: NodeJS.Timeout | undefined;
+  private touching: Promise<void> | undefined;
+
+  constructor(
+    private readonly db: Database,
+    private readonly settings: Settings,
+    private readonly logger: Logger,
+    metrics: Metrics,
+  ) {
+    this.cache = new LRUCache({ max: settings.telemetryMaxSeries * 2 });
+    metrics.gauge('nexus_telemetry_series', 'Telemetry series in the catalogue, as last counted', [], function () {
+      this.set(count());
+    });
+    const count = (): number => this.count;
+    this.overLimit = metrics.counter(
+      'nexus_telemetry_series_over_limit_total',
+      'Series looked up in vain because NEXUS_TELEMETRY_MAX_SERIES is reached',
+    );
+  }
+
+  onApplicationBootstrap(): void {
+    this.timer = setInterval(() => void this.touch(TOUCH_AT_ONCE), TOUCH_EVERY_MS);
+    this.timer.unref();
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    clearInterval(this.timer);
+    await this.touching;
+    await this.touch(Infinity);
+  }
+
+  /** Gives each row its series; new ones are added to the catalogue. Nothing to wait for when all are known. */
+  resolve(rows: readonly TelemetryRow[]): Promise<void> | undefined {
+    const now = performance.now();
+    // All at once: asking each entry for its age at every event costs more than the few look-ups this causes.
+    if (now > this.forgetAt) {
+      this.cache.clear();
+      this.forgetAt = now + REMEMBERED_MS;
+    }
+    const missing = new Map<string, TelemetryRow[]>();
+    for (const row of rows) {
+      const key = cacheKey(row);
+      const cached = this.cache.get(key);
+      if (cached && now < cached.retryAt) {
+        row.series = cached.series;
+        row.source = cached.source;
+        if (row.eventType === cached.eventType) row.eventType = cached.eventType;
+        if (row.metric) {
+          row.metric.name = cached.name;
+          row.metric.tags = cached.tags;
+        }
+        continue;
+      }
+      const waiting = missing.get(key);
+      if (waiting) waiting.push(row);
+      else missing.set(key, [row]);
+    }
+    return missing.size > 0 ? this.load(missing) : undefined;
+  }
+
+  /** Notes that these rows are stored. */
+  seen(rows: readonly TelemetryRow[]): void {
+    for (const { series, ts, outcome } of rows) {
+      if (!series || ts <= series.lastSeen || outcome === 'refused') continue;
+      series.lastSeen = ts;
+      this.behind.add(series);
+    }
+  }
+
+  private async load(missing: Map<string, TelemetryRow[]>): Promise<void> {
+    const byKey = new Map<string, TelemetryRow[]>();
+    for (const rows of missing.values()) {
+      // The same tags in another order are another cache key but the same series.
+      const key = seriesKey(rows[0]);
+      byKey.set(key, [...(byKey.get(key) ?? []), ...rows]);
+    }
+    // In one order everywhere: two processes that add the same series must not wait for each other in a circle.
+    const keys = [...byKey.keys()].sort();
+    const found = new Map<string, Series>();
+    const take = (rows: SeriesRow[]): void => {
+      for (const r of rows) {
+        const lastSeen = r.last_seen.getTime();
+        found.set(r.key, { id: r.id, key: Number(r.id), lastSeen });
+      }
+    };
+    take(await this.select(keys));
+    const fresh = keys.filter((key) => !found.has(key));
+    if (fresh.length > 0) {
+      const room = await this.room();
+      const added = await this.insert(fresh.slice(0, Math.max(0, room)).map((key) => [key, byKey.get(key)![0]]));
+      this.count += added.length;
+      take(added);
+      take(await this.select(fresh.filter((key) => !found.has(key))));
+    }
+    for (const [key, rows] of byKey) {
+      const series = found.get(key) ?? null;
+      if (!series) this.overLimit.inc();
+      const retryAt = series ? Infinity : performance.now() + OVER_LIMIT_MS;
+      for (const row of rows) {
+        const { eventType, source, metric } = row;
+        row.series = series;
+        const remembered = { series, retryAt, eventType, source, name: metric?.name ?? '', tags: metric?.tags ?? {} };
+        this.cache.set(cacheKey(row), remembered);
+      }
+    }
+  }
+
+  /** How many more series fit. Counted now and then: several processes may overshoot the limit a little. */
+  private async room(): Promise<number> {
+    if (performance.now() - this.countedAt > COUNT_EVERY_MS) {
+      const [{ count }] = await this.db.query<{ count: number }>(`SELECT count(*)::int AS count FROM telemetry_series`);
+      this.count = count;
+      this.countedAt = performance.now();
+    }
+    return this.settings.telemetryMaxSeries - this.count;
+  }
+
+  private async select(keys: string[]): Promise<SeriesRow[]> {
+    if (keys.length === 0) return [];
+    const sql = `SELECT key, id, last_seen FROM telemetry_series WHERE key = ANY($1::uuid[])`;
+    return (await this.db.bulk.query<SeriesRow>(sql, [keys])).rows;
+  }
+
+  private async insert(series: (readonly [string, TelemetryRow])[]): Promise<SeriesRow[]> {
+    if (series.length === 0) return [];
+    const records = series.map(([k, { source: s, metric, eventType: e, ts: t }]) => {
+      return { k, s, m: metric?.name ?? '', g: metric?.tags ?? {}, u: metric?.unit, e, t };
+    });
+    const result = await this.db.bulk.query<SeriesRow>(
+      `INSERT INTO telemetry_series (key, source, metric_name, tags, unit, event_type, first_seen, last_seen)
+       SELECT k, s, m, g, u, e, to_timestamp(t / 1000.0), to_timestamp(t / 1000.0)
+       FROM jsonb_to_recordset($1::jsonb) AS series(k uuid, s text, m text, g jsonb, u text, e text, t bigint)
+       ON CONFLICT (key) DO NOTHING
+       RETURNING key, id, last_seen`,
+      [JSON.stringify(records)],
+    );
+    return result.rows;
+  }
+
+  private touch(limit: number): Promise<void> {
+    this.touching ??= this.touchOnce(limit).finally(() => {
+      this.touching = undefined;
+    });
+    return this.touching;
+  }
+
+  private async touchOnce(limit: number): Promise<void> {
+    const batch = [...this.behind].slice(0, limit);
+    if (batch.length === 0) return;
+    const seen = batch.map((series) => series.lastSeen);
+    for (const series of batch) this.behind.delete(series);
+    try {
+      await this.db.bulk.query(
+        `UPDATE telemetry_series s SET last_seen = to_timestamp(t.seen / 1000.0)
+         FROM unnest($1::bigint[], $2::bigint[]) AS t(id, seen)
+         WHERE s.id = t.id AND s.last_seen < to_timestamp(t.seen / 1000.0)`,
+        [batch.map((series) => series.id), seen],
+      );
+    } catch (error) {
+      for (const series of batch) this.behind.add(series);
+      this.logger.warn({ err: (error as Error).message }, 'Last-seen times of telemetry series not written');
+    }
+  }
+}
+
+/** Cheap and unambiguous (NUL never gets through the body guard); depends on the order of the tags. */
+function cacheKey(row: TelemetryRow): string {
+  if (!row.metric) return row.source;
+  let key = `${row.source}\0${row.metric.name}`;
+  const { tags } = row.metric;
+  for (const name in tags) key += `\0${name}\0${tags[name]}`;
+  return key;
+}
+
+/** Identity of a series: half of a SHA-256, in the shape of a UUID. */
+function seriesKey({ source, metric }: TelemetryRow): string {
+  const tags = Object.entries(metric?.tags ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
+  const text = JSON.stringify([source, metric?.name ?? '', tags]);
+  return createHash('sha256')
+    .update(text)
+    .digest('hex')
+    .slice(0, 32)
+    .replace(/(.{8})(.{4})(.{4})(.{4})(.{12})/, '$1-$2-$3-$4-$5');
+}

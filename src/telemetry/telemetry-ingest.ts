@@ -1,0 +1,161 @@
+import { randomUUID } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import { type Actor, currentContext } from '../platform/context/index.js';
+import { Settings } from '../platform/config/index.js';
+import { AppError, type FieldIssue } from '../platform/errors/index.js';
+import { Metrics } from '../platform/observability/index.js';
+import { EventIds } from './event-id.js';
+import { Partitions } from './partitions.js';
+import { locateData } from './raw-data.js';
+import { SeriesCatalog } from './series-catalog.js';
+import { type EventIssue, type EventRules, readEvent, type Receipt, type TelemetryRow } from './telemetry-event.js';
+import { type BatchRecord, type Submission, TelemetryStore } from './telemetry-store.js';
+import { TelemetryWriter } from './telemetry-writer.js';
+
+/** Most events of one batch (row TEL-03). */
+const MAX_BATCH_EVENTS = 1000;
+
+/** Takes telemetry in: checks, completes and stores it, and answers only when it is committed. */
+@Injectable()
+export class TelemetryIngest {
+  private readonly events;
+  private readonly flushedListeners: ((rows: readonly TelemetryRow[]) => void)[] = [];
+
+  constructor(
+    private readonly writer: TelemetryWriter,
+    private readonly store: TelemetryStore,
+    private readonly catalog: SeriesCatalog,
+    private readonly partitions: Partitions,
+    private readonly settings: Settings,
+    metrics: Metrics,
+  ) {
+    this.events = metrics.counter('nexus_telemetry_events_total', 'Telemetry events received', ['outcome']);
+  }
+
+  /**
+   * Stores one event (row TEL-01); the row tells whether it was there already (row TEL-14).
+   * @throws AppError `validation`, `unavailable`
+   */
+  async submitOne(actor: Actor, raw: unknown): Promise<TelemetryRow> {
+    const rules = this.rulesFor(actor);
+    const row = readEvent(raw, 0, rules, receiptOfOne(rules.now));
+    if (Array.isArray(row)) {
+      this.events.inc({ outcome: 'rejected' });
+      throw AppError.validation(row.map(inBody));
+    }
+    await this.write({ rows: [row], batch: null });
+    if (row.outcome === 'refused') throw AppError.validation(inBody({ field: '', issue: 'cannot be stored' }));
+    return row;
+  }
+
+  /**
+   * Stores what is good of a batch and says what is not (row TEL-03). `keep: false` leaves no batch to look up later; `raw`
+   * are the bytes that `body` was parsed from.
+   * @throws AppError `validation` when it is no batch at all, `unavailable`
+   */
+  async submitBatch(actor: Actor, body: unknown, options: { keep?: boolean; raw?: Buffer } = {}): Promise<BatchRecord> {
+    const items = itemsOf(body);
+    const rules = this.rulesFor(actor);
+    const rows: TelemetryRow[] = [];
+    const errors: BatchRecord['errors'] = [];
+    const spans = options.raw ? locateData(options.raw, items.length) : null;
+    const receipt: Receipt = {
+      receivedAt: rules.now,
+      ids: new EventIds(items.length, rules.now),
+      raw: options.raw && spans ? { body: options.raw, spans } : null,
+    };
+    for (let index = 0; index < items.length; index++) {
+      const row = readEvent(items[index], index, rules, receipt);
+      if (Array.isArray(row)) errors.push({ index, ...row[0] });
+      else rows.push(row);
+    }
+    const batch: BatchRecord = {
+      id: randomUUID(),
+      createdAt: rules.now,
+      actorId: actor.id,
+      accepted: rows.length,
+      duplicates: 0,
+      rejected: errors.length,
+      errors,
+      kept: options.keep ?? true,
+    };
+    this.events.inc({ outcome: 'rejected' }, errors.length);
+    await this.write({ rows, batch });
+    return batch;
+  }
+
+  /** An event as it would be stored now; nothing is. @throws AppError `validation` */
+  preview(actor: Actor, raw: unknown): TelemetryRow {
+    const rules = this.rulesFor(actor);
+    const row = readEvent(raw, 0, rules, receiptOfOne(rules.now));
+    if (Array.isArray(row)) throw AppError.validation(row.map(inBody));
+    return row;
+  }
+
+  /**
+   * `listener` gets what this process has stored, once it is committed and without what was there before; it must be quick and
+   * must not throw.
+   */
+  onFlushed(listener: (rows: readonly TelemetryRow[]) => void): void {
+    this.flushedListeners.push(listener);
+  }
+
+  private async write(submission: Submission): Promise<void> {
+    const { rows } = submission;
+    const resolving = this.catalog.resolve(rows);
+    if (resolving) await resolving;
+    const tx = currentContext()?.transaction;
+    if (tx) {
+      // Part of a request's own transaction: its stored answer and its events are there together or not at all.
+      await this.partitions.ensure(rows.map((row) => row.ts));
+      await this.store.storeIn(tx, [submission], () => this.flushed(rows));
+    } else {
+      await this.writer.write(submission);
+      this.flushed(rows);
+    }
+    this.catalog.seen(rows);
+    const counts = { stored: 0, duplicate: 0, refused: 0 };
+    for (const { outcome = 'refused' } of rows) counts[outcome]++;
+    this.events.inc({ outcome: 'stored' }, counts.stored);
+    this.events.inc({ outcome: 'duplicate' }, counts.duplicate);
+    this.events.inc({ outcome: 'rejected' }, counts.refused);
+  }
+
+  private flushed(rows: readonly TelemetryRow[]): void {
+    if (this.flushedListeners.length === 0) return;
+    const stored = rows.filter((row) => row.outcome === 'stored');
+    if (stored.length > 0) for (const listener of this.flushedListeners) listener(stored);
+  }
+
+  private rulesFor(actor: Actor): EventRules {
+    const now = Date.now();
+    return {
+      now,
+      oldest: this.partitions.oldestAccepted(now),
+      newest: now + this.settings.telemetryMaxFutureSeconds * 1000,
+      defaultSource: (actor.credentialName ?? actor.name).slice(0, 100),
+      onlySource: actor.type === 'agent' ? actor.name : null,
+    };
+  }
+}
+
+function receiptOfOne(now: number): Receipt {
+  return { receivedAt: now, ids: new EventIds(1, now), raw: null };
+}
+
+function itemsOf(body: unknown): unknown[] {
+  const { events, ...others } = (body ?? {}) as { events?: unknown };
+  const issues: FieldIssue[] = Object.keys(others).map((field) =>
+    inBody({ field: field.slice(0, 100), issue: `property ${field.slice(0, 100)} should not exist` }),
+  );
+  if (!Array.isArray(events)) issues.push(inBody({ field: 'events', issue: 'must be an array' }));
+  else if (events.length < 1 || events.length > MAX_BATCH_EVENTS) {
+    issues.push(inBody({ field: 'events', issue: `must hold 1 to ${MAX_BATCH_EVENTS} events` }));
+  }
+  if (issues.length > 0) throw AppError.validation(issues);
+  return events as unknown[];
+}
+
+function inBody({ field, issue }: EventIssue): FieldIssue {
+  return { field, issue, location: 'body' };
+}

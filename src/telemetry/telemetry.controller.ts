@@ -1,0 +1,155 @@
+import {
+  Body,
+  Controller,
+  Get,
+  HttpCode,
+  type OnModuleInit,
+  Param,
+  Post,
+  Query,
+  Res,
+  UseInterceptors,
+} from '@nestjs/common';
+import {
+  ApiAcceptedResponse,
+  ApiBody,
+  ApiCreatedResponse,
+  ApiOkResponse,
+  ApiOperation,
+  ApiParam,
+  ApiQuery,
+  ApiTags,
+} from '@nestjs/swagger';
+import type { Response } from 'express';
+import type { Actor } from '../platform/context/index.js';
+import { AppError } from '../platform/errors/index.js';
+import { Allow, Audit, CurrentActor, LeanRoutes, PublicId, publicId, RateLimit, Wire } from '../platform/http/index.js';
+import { EventQueries } from './event-queries.js';
+import { TagFilters } from './tag-filters.js';
+import type { TelemetryRow } from './telemetry-event.js';
+import { TelemetryIngest } from './telemetry-ingest.js';
+import type { BatchRecord } from './telemetry-store.js';
+import {
+  AcceptedEventDto,
+  BatchDto,
+  EventDto,
+  EventPageDto,
+  ListEventsDto,
+  SubmitBatchDto,
+  SubmitEventDto,
+} from './telemetry.dto.js';
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+/** A batch has far more keys than other bodies, and never deep ones. */
+const BODY_LIMITS = { maxDepth: 64, maxKeys: 200_000, maxKeyLength: 256 };
+
+@ApiTags('telemetry')
+@Wire('raw')
+@Controller('telemetry')
+export class TelemetryController implements OnModuleInit {
+  constructor(
+    private readonly ingest: TelemetryIngest,
+    private readonly queries: EventQueries,
+    private readonly lean: LeanRoutes,
+  ) {}
+
+  onModuleInit(): void {
+    const route = { anyOf: ['telemetry:write'], audit: 'minute', limits: BODY_LIMITS } as const;
+    this.lean.register({
+      ...route,
+      path: '/telemetry/events',
+      rateLimit: 'telemetry',
+      handle: async (actor, body) => {
+        const row = await this.ingest.submitOne(actor, body);
+        return { status: statusOf(row), body: toAcceptedDto(row) };
+      },
+    });
+    this.lean.register({
+      ...route,
+      path: '/telemetry/batch',
+      rateLimit: 'telemetry_batch',
+      handle: async (actor, body, raw) => {
+        return { status: 202, body: toBatchDto(await this.ingest.submitBatch(actor, body, { raw })) };
+      },
+    });
+  }
+
+  @Post('events')
+  @Allow('telemetry:write')
+  @RateLimit('telemetry')
+  @Audit('minute')
+  @ApiOperation({ summary: 'Submit a telemetry event', operationId: 'submitTelemetryEvent' })
+  @ApiBody({ type: SubmitEventDto })
+  @ApiCreatedResponse({ type: AcceptedEventDto })
+  @ApiOkResponse({ type: AcceptedEventDto, description: 'It was stored before; nothing changed.' })
+  async submit(
+    @CurrentActor() actor: Actor,
+    @Body() body: unknown,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<AcceptedEventDto> {
+    const row = await this.ingest.submitOne(actor, body);
+    response.status(statusOf(row));
+    return toAcceptedDto(row);
+  }
+
+  @Post('batch')
+  @HttpCode(202)
+  @Allow('telemetry:write')
+  @RateLimit('telemetry_batch')
+  @Audit('minute')
+  @ApiOperation({ summary: 'Submit many telemetry events', operationId: 'submitTelemetryBatch' })
+  @ApiBody({ type: SubmitBatchDto })
+  @ApiAcceptedResponse({ type: BatchDto })
+  async submitBatch(@CurrentActor() actor: Actor, @Body() body: unknown): Promise<BatchDto> {
+    return toBatchDto(await this.ingest.submitBatch(actor, body));
+  }
+
+  @Get('batch/:id')
+  @Allow('telemetry:read')
+  @ApiOperation({ summary: 'What became of a batch', operationId: 'getTelemetryBatch' })
+  @ApiParam({ name: 'id', example: 'batch_550e8400-e29b-41d4-a716-446655440000' })
+  @ApiOkResponse({ type: BatchDto })
+  getBatch(@CurrentActor() actor: Actor, @Param('id', new PublicId('batch')) id: string): Promise<BatchDto> {
+    return this.queries.getBatch(actor, id);
+  }
+
+  @Get('events')
+  @Allow('telemetry:read')
+  @UseInterceptors(TagFilters)
+  @ApiOperation({ summary: 'Find telemetry events, newest first', operationId: 'queryTelemetryEvents' })
+  @ApiQuery({ name: 'tag.<name>', required: false, example: 'server-01', description: 'Value of the tag `<name>`.' })
+  @ApiOkResponse({ type: EventPageDto })
+  list(@CurrentActor() actor: Actor, @Query() query: ListEventsDto): Promise<EventPageDto> {
+    return this.queries.list(actor, query);
+  }
+
+  @Get('events/:id')
+  @Allow('telemetry:read')
+  @ApiOperation({ summary: 'One telemetry event', operationId: 'getTelemetryEvent' })
+  @ApiParam({ name: 'id', example: '550e8400-e29b-41d4-a716-446655440000' })
+  @ApiOkResponse({ type: EventDto })
+  get(@CurrentActor() actor: Actor, @Param('id') id: string): Promise<EventDto> {
+    if (!UUID.test(id)) throw AppError.notFound('Telemetry event', id.slice(0, 100));
+    return this.queries.get(actor, id);
+  }
+}
+
+function statusOf(row: TelemetryRow): 200 | 201 {
+  return row.outcome === 'duplicate' ? 200 : 201;
+}
+
+function toAcceptedDto(row: TelemetryRow): AcceptedEventDto {
+  return { event_id: row.eventId, status: 'accepted', timestamp: new Date(row.receivedAt).toISOString() };
+}
+
+function toBatchDto(batch: BatchRecord): BatchDto {
+  return {
+    batch_id: publicId('batch', batch.id),
+    status: 'completed',
+    accepted_count: batch.accepted,
+    rejected_count: batch.rejected,
+    duplicate_count: batch.duplicates,
+    errors: batch.errors,
+    created_at: new Date(batch.createdAt).toISOString(),
+  };
+}
