@@ -1,0 +1,108 @@
+import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { AgentError, reasonOf } from './agent-error.js';
+import type { AgentLog } from './log.js';
+import { Backoff } from './backoff.js';
+import { writeDurably } from './home.js';
+import type { JoinRequest, JoinResponse } from './protocol.js';
+
+/** Who this agent is to one Nexus. Its key is the only secret an agent has. */
+export interface Identity extends JoinResponse {
+  url: string;
+}
+
+const JOIN_PATH = '/api/v1/ai/agents/join';
+const JOIN_TIMEOUT_MS = 15_000;
+
+/** @throws AgentError when the file is there and cannot be used */
+export function readIdentity(file: string): Identity | null {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    if (reasonOf(error) === 'ENOENT') return null;
+    throw new AgentError(`${file} cannot be read (${reasonOf(error)})`);
+  }
+  const identity = parse(text) as Partial<Identity> | null;
+  if (!isText(identity?.agent_id) || !isText(identity?.agent_name) || !isText(identity?.api_key)) {
+    throw new AgentError(`${file} is damaged: restore it, or remove it and join again with a new token`);
+  }
+  return { ...(identity as Identity), url: identity?.url ?? '' };
+}
+
+/**
+ * Trades a one-time token for a key of its own and keeps it before anything else happens: the token cannot be used again.
+ * A server that is away or overloaded is asked again until `signal` aborts.
+ * @param keep stores the identity durably
+ * @throws AgentError with the server's own words when it refuses
+ */
+export async function joinNexus(
+  url: string,
+  request: JoinRequest,
+  keep: (identity: Identity) => void,
+  log: AgentLog,
+  signal: AbortSignal,
+): Promise<Identity> {
+  const backoff = new Backoff();
+  for (;;) {
+    const answer = await post(url, request, signal);
+    signal.throwIfAborted();
+    if (answer.kind === 'joined') {
+      const identity = { ...answer.response, url };
+      keep(identity);
+      return identity;
+    }
+    if (answer.kind === 'refused') throw new AgentError(`Nexus refused the join: ${answer.message}`);
+    const ms = backoff.next();
+    log.warn('Nexus cannot be joined yet', { reason: answer.message, retry_ms: Math.round(ms) });
+    await delay(ms, undefined, { signal });
+  }
+}
+
+export function writeIdentity(file: string, identity: Identity): void {
+  writeDurably(file, `${JSON.stringify(identity, null, 2)}\n`);
+}
+
+type Answer =
+  | { kind: 'joined'; response: JoinResponse }
+  | { kind: 'refused'; message: string }
+  | { kind: 'later'; message: string };
+
+async function post(url: string, request: JoinRequest, signal: AbortSignal): Promise<Answer> {
+  let status: number;
+  let body: unknown;
+  try {
+    const response = await fetch(`${url}${JOIN_PATH}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', accept: 'application/json' },
+      body: JSON.stringify(request),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(JOIN_TIMEOUT_MS)]),
+      redirect: 'error',
+    });
+    status = response.status;
+    body = parse(await response.text());
+  } catch (error) {
+    return { kind: 'later', message: reasonOf((error as Error).cause ?? error) };
+  }
+  const message = (body as { error?: { message?: unknown } } | null)?.error?.message;
+  const words = typeof message === 'string' ? message : `status ${status}`;
+  if (status >= 500 || status === 429 || status === 408) return { kind: 'later', message: words };
+  if (status >= 300) return { kind: 'refused', message: words };
+  const { agent_id, agent_name, api_key } = (body ?? {}) as Partial<JoinResponse>;
+  if (!isText(agent_id) || !isText(agent_name) || !isText(api_key)) {
+    return { kind: 'refused', message: 'its answer is not one of Nexus (is the URL right?)' };
+  }
+  return { kind: 'joined', response: { agent_id, agent_name, api_key } };
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value.length > 0;
+}

@@ -1,0 +1,161 @@
+import { createHash } from 'node:crypto';
+import { Body, Controller, Delete, Get, Headers, HttpCode, Param, Patch, Post, Query, Res } from '@nestjs/common';
+import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import type { Response } from 'express';
+import type { Actor } from '../platform/context/index.js';
+import {
+  Allow,
+  Audit,
+  CurrentActor,
+  paginationOf,
+  PublicId,
+  publicId,
+  resolvePage,
+  Wire,
+  withoutCursor,
+} from '../platform/http/index.js';
+import type { Agent } from './agent.js';
+import {
+  AgentDto,
+  AgentListDto,
+  AgentQueryDto,
+  DeregisteredAgentDto,
+  HeartbeatAnswerDto,
+  HeartbeatDto,
+  RegisterAgentDto,
+  RegisteredAgentDto,
+  RotatedKeyDto,
+  toAgentDto,
+  UpdateAgentDto,
+} from './agents.dto.js';
+import { AgentsService } from './agents.service.js';
+import { parseLabels } from './labels.js';
+
+const AGENT = new PublicId('agent');
+
+@ApiTags('agents')
+@Wire('raw')
+@Controller('ai/agents')
+export class AgentsController {
+  constructor(private readonly agents: AgentsService) {}
+
+  @Post()
+  @Allow('ai:write')
+  @ApiOperation({ operationId: 'registerAIAgent', summary: 'Register an agent and get its key, shown once' })
+  @ApiCreatedResponse({ type: RegisteredAgentDto })
+  async register(@Body() body: RegisterAgentDto): Promise<RegisteredAgentDto> {
+    const { agent, key } = await this.agents.register({
+      name: body.agent_name,
+      agentType: body.agent_type,
+      capabilities: body.capabilities ?? [],
+      version: body.version,
+      endpoint: body.endpoint ?? null,
+      authentication: body.authentication ?? null,
+      labels: body.labels ?? {},
+      status: 'active',
+    });
+    return {
+      agent_id: publicId('agent', agent.id),
+      agent_name: agent.name,
+      status: agent.status,
+      registered_at: agent.registeredAt.toISOString(),
+      api_key: key,
+    };
+  }
+
+  @Get()
+  @Allow('ai:read')
+  @ApiOperation({ operationId: 'listAgents', summary: 'List agents by status, capability, type or label' })
+  @ApiOkResponse({ type: AgentListDto })
+  async list(@CurrentActor() actor: Actor, @Query() query: AgentQueryDto): Promise<AgentListDto> {
+    const page = withoutCursor(resolvePage(query, { default: 20, max: 100 }));
+    const { status, capability, type, label } = query;
+    const labels = label === undefined ? undefined : parseLabels(label, 'label');
+    const { agents, total } = await this.agents.list(actor, { status, capability, type, labels }, page);
+    return {
+      agents: agents.map(toAgentDto),
+      pagination: paginationOf(page, { total, hasMore: page.offset + agents.length < total }),
+    };
+  }
+
+  @Get(':id')
+  @Allow('ai:read', 'ai:agent')
+  @ApiOperation({ operationId: 'getAgent', summary: 'Read one agent; its ETag goes into If-Match' })
+  @ApiOkResponse({ type: AgentDto })
+  async get(
+    @CurrentActor() actor: Actor,
+    @Param('id', AGENT) id: string,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<AgentDto> {
+    return tagged(response, await this.agents.get(actor, id));
+  }
+
+  @Patch(':id')
+  @Allow('ai:write')
+  @ApiOperation({ operationId: 'updateAgent', summary: 'Change labels, capabilities, version, endpoint or status' })
+  @ApiHeader({ name: 'If-Match', required: false, description: 'ETag of the agent as it was read.' })
+  @ApiOkResponse({ type: AgentDto })
+  async update(
+    @Param('id', AGENT) id: string,
+    @Body() body: UpdateAgentDto,
+    @Headers('if-match') ifMatch: string | undefined,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<AgentDto> {
+    return tagged(response, await this.agents.update(id, body, versionOf(ifMatch)));
+  }
+
+  @Delete(':id')
+  @Allow('ai:write')
+  @ApiOperation({ operationId: 'deregisterAgent', summary: 'Deregister an agent: its keys are void, its link is cut' })
+  @ApiOkResponse({ type: DeregisteredAgentDto })
+  async deregister(@Param('id', AGENT) id: string): Promise<DeregisteredAgentDto> {
+    const agent = await this.agents.deregister(id);
+    return {
+      agent_id: publicId('agent', agent.id),
+      status: agent.status,
+      deregistered_at: agent.updatedAt.toISOString(),
+    };
+  }
+
+  @Post(':id/heartbeat')
+  @HttpCode(200)
+  @Allow('ai:agent')
+  @Audit('minute')
+  @ApiOperation({ operationId: 'agentHeartbeat', summary: 'Tell that this agent is alive (for agents without a link)' })
+  @ApiOkResponse({ type: HeartbeatAnswerDto })
+  async heartbeat(
+    @CurrentActor() actor: Actor,
+    @Param('id', AGENT) id: string,
+    @Body() body: HeartbeatDto,
+  ): Promise<HeartbeatAnswerDto> {
+    const beat = { loadPercent: body.load_percent ?? null, status: body.status ?? 'active' };
+    return { next_heartbeat_ms: await this.agents.heartbeat(actor, id, beat) };
+  }
+
+  @Post(':id/rotate-key')
+  @HttpCode(200)
+  @Allow('ai:write')
+  @ApiOperation({ operationId: 'rotateAgentKey', summary: 'Give an agent a new key, shown once; the old one is void' })
+  @ApiOkResponse({ type: RotatedKeyDto })
+  async rotateKey(@Param('id', AGENT) id: string): Promise<RotatedKeyDto> {
+    const { key } = await this.agents.rotateKey(id);
+    return { agent_id: publicId('agent', id), api_key: key };
+  }
+}
+
+/**
+ * Tags the answer. The first half counts changes of the registry and is what `If-Match` is held against; the second one
+ * changes with presence, so that a reader with `If-None-Match` does not keep an old status.
+ */
+function tagged(response: Response, agent: Agent): AgentDto {
+  const dto = toAgentDto(agent);
+  const digest = createHash('sha256').update(JSON.stringify(dto)).digest('base64url').slice(0, 12);
+  response.setHeader('ETag', `"v${agent.rowVersion}.${digest}"`);
+  return dto;
+}
+
+/** `"v3.x"` to 3; undefined without the header or with `*`. A tag that is none of ours matches nothing. */
+function versionOf(ifMatch: string | undefined): number | undefined {
+  if (ifMatch === undefined || ifMatch.trim() === '*') return undefined;
+  return Number(/^"v(\d{1,9})(?:\.[\w-]+)?"$/.exec(ifMatch.trim())?.[1] ?? Number.NaN);
+}

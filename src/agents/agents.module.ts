@@ -1,0 +1,30 @@
+import { Module } from '@nestjs/common';
+import { SecurityModule } from '../security/index.js';
+import { AgentDirectory } from './agent-directory.js';
+import { AgentLinkGateway } from './agent-link.gateway.js';
+import { AgentLinks } from './agent-links.js';
+import { AgentPresence } from './agent-presence.js';
+import { AgentsController } from './agents.controller.js';
+import { AgentsHealth } from './agents-health.js';
+import { AgentsService } from './agents.service.js';
+import { AgentsWorker } from './agents.worker.js';
+import { JoinTokensController } from './join-tokens.controller.js';
+import { JoinTokensService } from './join-tokens.service.js';
+
+@Module({
+  imports: [SecurityModule],
+  // The fixed paths of join tokens come before `:id`.
+  controllers: [JoinTokensController, AgentsController],
+  providers: [
+    AgentsService,
+    JoinTokensService,
+    AgentPresence,
+    AgentLinks,
+    AgentLinkGateway,
+    AgentDirectory,
+    AgentsWorker,
+    AgentsHealth,
+  ],
+  exports: [AgentLinks, AgentDirectory],
+})
+export class AgentsModule {}

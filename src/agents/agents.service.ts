@@ -1,0 +1,263 @@
+import { randomUUID } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import { Settings } from '../platform/config/index.js';
+import type { Actor } from '../platform/context/index.js';
+import { hashKey, safeEqual } from '../platform/crypto/index.js';
+import { Database, type Tx } from '../platform/database/index.js';
+import { EgressClient } from '../platform/egress/index.js';
+import { AppError } from '../platform/errors/index.js';
+import { EventBus } from '../platform/events/index.js';
+import { type Page, publicId } from '../platform/http/index.js';
+import { AgentCredentials } from '../security/index.js';
+import { type Agent, AGENT_COLUMNS, type AgentStatus } from './agent.js';
+import { AgentPresence } from './agent-presence.js';
+import { AgentRegistered } from './agents.events.js';
+
+export interface NewAgent {
+  name: string;
+  agentType: string;
+  capabilities: string[];
+  version: string;
+  endpoint: string | null;
+  authentication: Agent['authentication'];
+  labels: Record<string, string>;
+  /** What the agent says of itself; `labels` overrule it. */
+  reportedLabels?: Record<string, string>;
+  status: AgentStatus;
+}
+
+export interface AgentChanges {
+  capabilities?: string[];
+  labels?: Record<string, string>;
+  version?: string;
+  endpoint?: string | null;
+  status?: 'active' | 'inactive' | 'maintenance';
+}
+
+export interface AgentFilter {
+  status?: AgentStatus;
+  capability?: string;
+  type?: string;
+  labels?: Record<string, string>;
+}
+
+/** The registry of agents: hosts, AI agents and services (rows AI-01..05). */
+@Injectable()
+export class AgentsService {
+  constructor(
+    private readonly db: Database,
+    private readonly events: EventBus,
+    private readonly credentials: AgentCredentials,
+    private readonly presence: AgentPresence,
+    private readonly settings: Settings,
+    private readonly egress: EgressClient,
+  ) {}
+
+  /** @throws AppError `validation` when the endpoint may not be reached; else as {@link create} */
+  async register(agent: NewAgent): Promise<{ agent: Agent; key: string }> {
+    if (agent.endpoint) await this.egress.assertAllowed(agent.endpoint, 'endpoint');
+    return this.db.transaction((tx) => this.create(tx, agent));
+  }
+
+  /**
+   * Adds an agent and issues its key.
+   * @throws AppError `conflict` when the name is taken
+   */
+  async create(tx: Tx, given: NewAgent, id: string = randomUUID()): Promise<{ agent: Agent; key: string }> {
+    const rows = await tx.query<Agent[]>(
+      `INSERT INTO agents AS a (id, name, agent_type, capabilities, version, endpoint, authentication, labels, status,
+         reported_labels)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+       ON CONFLICT (lower(name)) WHERE status <> 'deregistered' DO NOTHING
+       RETURNING ${AGENT_COLUMNS}`,
+      [
+        id,
+        given.name,
+        given.agentType,
+        given.capabilities,
+        given.version,
+        given.endpoint,
+        given.authentication,
+        JSON.stringify(given.labels),
+        given.status,
+        JSON.stringify(given.reportedLabels ?? {}),
+      ],
+    );
+    const agent = rows[0];
+    if (!agent) {
+      throw AppError.conflict(
+        `There is an agent named ${given.name} already; deregister it first or take another name`,
+        {
+          field: 'agent_name',
+        },
+      );
+    }
+    const subject = publicId('agent', agent.id);
+    await this.events.publish(tx, AgentRegistered, subject, {
+      agent_id: subject,
+      agent_name: agent.name,
+      agent_type: agent.agentType,
+    });
+    const { key } = await this.credentials.issue(tx, { agentId: agent.id, name: agent.name });
+    return { agent, key };
+  }
+
+  /** Newest first; without a status deregistered agents are left out. An agent sees itself alone (rule 22). */
+  async list(actor: Actor, filter: AgentFilter, page: Page): Promise<{ agents: Agent[]; total: number }> {
+    const where = `
+      CASE WHEN $1::text IS NULL THEN a.status <> 'deregistered' ELSE a.status = $1 END
+      AND ($2::text IS NULL OR $2 = ANY (a.capabilities))
+      AND ($3::text IS NULL OR a.agent_type = $3)
+      AND a.all_labels @> $4::jsonb
+      AND ($5::uuid IS NULL OR a.id = $5)`;
+    const params = [
+      filter.status ?? null,
+      filter.capability ?? null,
+      filter.type ?? null,
+      JSON.stringify(filter.labels ?? {}),
+      actor.agentId ?? null,
+    ];
+    const [agents, [{ total }]] = await Promise.all([
+      this.db.query<Agent>(
+        `SELECT ${AGENT_COLUMNS} FROM agents a WHERE ${where} ORDER BY a.registered_at DESC, a.id LIMIT $6 OFFSET $7`,
+        [...params, page.limit, page.offset],
+      ),
+      this.db.query<{ total: number }>(`SELECT count(*)::int AS total FROM agents a WHERE ${where}`, params),
+    ]);
+    return { agents, total };
+  }
+
+  /** @throws AppError `not_found`, also for an agent that asks for another */
+  async get(actor: Actor, id: string): Promise<Agent> {
+    const rows =
+      actor.agentId !== undefined && actor.agentId !== id
+        ? []
+        : await this.db.query<Agent>(`SELECT ${AGENT_COLUMNS} FROM agents a WHERE a.id = $1`, [id]);
+    if (!rows[0]) throw AppError.notFound('agent', publicId('agent', id));
+    return rows[0];
+  }
+
+  /**
+   * Changes what is given. `maintenance` and `inactive` hold until `active` is set again: neither heartbeats nor
+   * reconnects overrule them.
+   * @throws AppError `precondition` when `expected` is not the current version; `validation` on a forbidden endpoint
+   */
+  async update(id: string, changes: AgentChanges, expected?: number): Promise<Agent> {
+    if (changes.endpoint) await this.egress.assertAllowed(changes.endpoint, 'endpoint');
+    return this.db.transaction(async (tx) => {
+      const current = await lock(tx, id);
+      if (current.status === 'deregistered') throw AppError.conflict('A deregistered agent cannot be changed');
+      if (expected !== undefined && expected !== current.rowVersion) {
+        throw new AppError('precondition', 'The agent has changed since it was read');
+      }
+      const [rows] = await tx.query<[Agent[], number]>(
+        `UPDATE agents a SET capabilities = coalesce($2, a.capabilities), labels = coalesce($3, a.labels),
+           version = coalesce($4, a.version), endpoint = CASE WHEN $5 THEN $6 ELSE a.endpoint END,
+           held = CASE WHEN $7::text IS NULL THEN a.held ELSE $7 <> 'active' END,
+           status = CASE
+             WHEN $7::text IS NULL OR ($7 = 'active' AND a.status = 'degraded') THEN a.status
+             WHEN $7 <> 'active' THEN $7
+             WHEN a.link_id IS NULL AND a.last_seen_at < now() - make_interval(secs => $8) THEN 'offline'
+             ELSE 'active' END,
+           updated_at = now(), row_version = a.row_version + 1
+         WHERE a.id = $1
+         RETURNING ${AGENT_COLUMNS}`,
+        [
+          id,
+          changes.capabilities ?? null,
+          changes.labels ? JSON.stringify(changes.labels) : null,
+          changes.version ?? null,
+          changes.endpoint !== undefined,
+          changes.endpoint ?? null,
+          changes.status ?? null,
+          this.presence.graceSeconds,
+        ],
+      );
+      const agent = rows[0];
+      await this.presence.tell(tx, [
+        { id, name: agent.name, status: agent.status, previous: current.status, last_seen_at: agent.lastSeenAt },
+      ]);
+      return agent;
+    });
+  }
+
+  /** Takes the agent out of the registry; its keys are void and its link is cut. Twice is the same as once (GEN-13). */
+  deregister(id: string): Promise<Agent> {
+    return this.db.transaction(async (tx) => {
+      const current = await lock(tx, id);
+      if (current.status === 'deregistered') return current;
+      const [rows] = await tx.query<[Agent[], number]>(
+        `UPDATE agents a SET status = 'deregistered', link_id = NULL, link_node = NULL, connected_at = NULL,
+           updated_at = now(), row_version = a.row_version + 1
+         WHERE a.id = $1
+         RETURNING ${AGENT_COLUMNS}`,
+        [id],
+      );
+      await this.credentials.revokeAll(tx, id);
+      await this.presence.tell(tx, [
+        { id, name: current.name, status: 'deregistered', previous: current.status, last_seen_at: null },
+      ]);
+      return rows[0];
+    });
+  }
+
+  /**
+   * Takes a heartbeat of an agent without a link.
+   * @returns milliseconds until the next one is due
+   * @throws AppError `forbidden` when an agent beats for another
+   */
+  async heartbeat(
+    actor: Actor,
+    id: string,
+    beat: { loadPercent: number | null; status: AgentStatus },
+  ): Promise<number> {
+    if (actor.agentId !== id) throw AppError.forbidden('An agent sends heartbeats for itself only');
+    await this.presence.heartbeat(id, beat.loadPercent, beat.status);
+    return this.settings.heartbeatSeconds * 1000;
+  }
+
+  /**
+   * The host of this name with a key that works: the key given when it still does, else a new one. For the machine that
+   * Nexus itself runs on.
+   */
+  async ensureHost(
+    host: { name: string; version: string; labels: Record<string, string> },
+    known: { agentId: string; key: string } | null,
+  ): Promise<{ agentId: string; key: string }> {
+    if (known) {
+      const hash = hashKey(known.key);
+      if ((await this.credentials.keyHashes(known.agentId)).some((live) => safeEqual(live, hash))) return known;
+    }
+    return this.db.transaction(async (tx) => {
+      const [present] = await tx.query<({ id: string } | undefined)[]>(
+        `SELECT id FROM agents WHERE lower(name) = lower($1) AND status <> 'deregistered' FOR UPDATE`,
+        [host.name],
+      );
+      if (present) return { agentId: present.id, ...(await this.credentials.rotate(tx, present.id)) };
+      const { agent, key } = await this.create(tx, {
+        ...host,
+        agentType: 'host',
+        capabilities: [],
+        endpoint: null,
+        authentication: null,
+        status: 'offline',
+      });
+      return { agentId: agent.id, key };
+    });
+  }
+
+  /** Issues a new key and voids the old ones; the open link, made with an old one, is cut. */
+  rotateKey(id: string): Promise<{ key: string }> {
+    return this.db.transaction(async (tx) => {
+      const agent = await lock(tx, id);
+      if (agent.status === 'deregistered') throw AppError.conflict('A deregistered agent has no key');
+      return this.credentials.rotate(tx, id);
+    });
+  }
+}
+
+async function lock(tx: Tx, id: string): Promise<Agent> {
+  const rows = await tx.query<Agent[]>(`SELECT ${AGENT_COLUMNS} FROM agents a WHERE a.id = $1 FOR UPDATE`, [id]);
+  if (!rows[0]) throw AppError.notFound('agent', publicId('agent', id));
+  return rows[0];
+}

@@ -1,0 +1,101 @@
+import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
+import { ArrayMaxSize, IsArray, IsInt, IsOptional, IsString, Matches, Max, MaxLength, Min } from 'class-validator';
+import type { JoinRequest, JoinResponse } from 'nexus-agent/protocol';
+import { PaginationDto, publicId } from '../platform/http/index.js';
+import { AGENT_NAME, AGENT_NAME_RULE, AGENT_WORD } from './agents.dto.js';
+import type { JoinToken } from './join-tokens.service.js';
+import { IsLabels } from './labels.js';
+
+export class CreateJoinTokenDto {
+  @ApiPropertyOptional({
+    example: { env: 'production', group: 'web' },
+    description: 'Labels of the agent that joins; they overrule what it says of itself.',
+  })
+  @IsOptional()
+  @IsLabels()
+  labels?: Record<string, string>;
+
+  @ApiPropertyOptional({ minimum: 60, maximum: 3600, default: 3600, example: 3600 })
+  @IsOptional()
+  @IsInt()
+  @Min(60)
+  @Max(3600)
+  expires_in_seconds?: number;
+}
+
+export class JoinTokenDto {
+  @ApiProperty({ example: 'join_6f1c1f5e-2a8b-4c55-9d0a-0b8f6a3f9d11' }) join_token_id!: string;
+  @ApiProperty({ enum: ['open', 'used', 'expired', 'revoked'], example: 'open' }) status!: string;
+  @ApiProperty({ example: 'nexus_join_ab12CD34_...' }) preview!: string;
+  @ApiProperty({ example: { env: 'production' } }) labels!: Record<string, string>;
+  @ApiProperty({ example: 'user_6f1c1f5e-2a8b-4c55-9d0a-0b8f6a3f9d11' }) created_by!: string;
+  @ApiProperty({ example: '2025-01-15T10:30:00.000Z' }) created_at!: string;
+  @ApiProperty({ example: '2025-01-15T11:30:00.000Z' }) expires_at!: string;
+  @ApiProperty({ type: String, nullable: true, example: null }) used_at!: string | null;
+  @ApiProperty({ type: String, nullable: true, example: null }) used_by!: string | null;
+}
+
+export class NewJoinTokenDto {
+  @ApiProperty({ example: 'join_6f1c1f5e-2a8b-4c55-9d0a-0b8f6a3f9d11' }) join_token_id!: string;
+  @ApiProperty({ example: 'nexus_join_...', description: 'Shown this once; good for one agent.' }) token!: string;
+  @ApiProperty({ example: '2025-01-15T11:30:00.000Z' }) expires_at!: string;
+  @ApiProperty({
+    example: 'npx nexus-agent --url http://localhost:8000 --join nexus_join_...',
+    description: 'What to run on the machine that is to join.',
+  })
+  join_command!: string;
+}
+
+export class JoinTokenListDto {
+  @ApiProperty({ type: [JoinTokenDto], example: [] }) join_tokens!: JoinTokenDto[];
+  @ApiProperty({ type: PaginationDto, example: {} }) pagination!: PaginationDto;
+}
+
+export class JoinDto implements JoinRequest {
+  @ApiProperty({ example: 'nexus_join_...' })
+  @IsString()
+  @MaxLength(200)
+  token!: string;
+
+  @ApiProperty({ example: 'web-1' })
+  @Matches(AGENT_NAME, { message: AGENT_NAME_RULE })
+  agent_name!: string;
+
+  @ApiProperty({ example: 'host' })
+  @Matches(AGENT_WORD)
+  agent_type!: string;
+
+  @ApiProperty({ example: ['metrics', 'commands'] })
+  @IsArray()
+  @ArrayMaxSize(100)
+  @Matches(AGENT_WORD, { each: true })
+  capabilities!: string[];
+
+  @ApiProperty({ example: '1.0.0' })
+  @Matches(AGENT_WORD)
+  version!: string;
+
+  @ApiProperty({ example: { group: 'web' } })
+  @IsLabels()
+  labels!: Record<string, string>;
+}
+
+export class JoinedDto implements JoinResponse {
+  @ApiProperty({ example: 'agent_6f1c1f5e-2a8b-4c55-9d0a-0b8f6a3f9d11' }) agent_id!: string;
+  @ApiProperty({ example: 'web-1' }) agent_name!: string;
+  @ApiProperty({ example: 'nexus_agent_...', description: 'The key of the agent, shown this once.' }) api_key!: string;
+}
+
+export function toJoinTokenDto(token: JoinToken): JoinTokenDto {
+  return {
+    join_token_id: publicId('join', token.id),
+    status: token.revokedAt ? 'revoked' : token.usedAt ? 'used' : token.expiresAt <= new Date() ? 'expired' : 'open',
+    preview: token.preview,
+    labels: token.labels,
+    created_by: token.createdBy,
+    created_at: token.createdAt.toISOString(),
+    expires_at: token.expiresAt.toISOString(),
+    used_at: token.usedAt?.toISOString() ?? null,
+    used_by: token.usedByAgent ? publicId('agent', token.usedByAgent) : null,
+  };
+}

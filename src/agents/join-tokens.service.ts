@@ -1,0 +1,114 @@
+import { randomUUID } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import type { JoinRequest } from 'nexus-agent/protocol';
+import { type Actor, currentContext } from '../platform/context/index.js';
+import { generateOneTimeToken, hashKey, parseOneTimeToken } from '../platform/crypto/index.js';
+import { Database } from '../platform/database/index.js';
+import { AppError } from '../platform/errors/index.js';
+import { type Page, publicId } from '../platform/http/index.js';
+import type { Agent } from './agent.js';
+import { AgentsService } from './agents.service.js';
+
+const PREFIX = 'nexus_join';
+
+export interface JoinToken {
+  id: string;
+  preview: string;
+  labels: Record<string, string>;
+  createdBy: string;
+  createdAt: Date;
+  expiresAt: Date;
+  usedAt: Date | null;
+  usedByAgent: string | null;
+  revokedAt: Date | null;
+}
+
+const COLUMNS = `id, preview, labels, created_by AS "createdBy", created_at AS "createdAt", expires_at AS "expiresAt",
+  used_at AS "usedAt", used_by_agent AS "usedByAgent", revoked_at AS "revokedAt"`;
+
+/** One-time tokens with which a machine enters the registry by itself (rule 22). Only their hashes are kept. */
+@Injectable()
+export class JoinTokensService {
+  constructor(
+    private readonly db: Database,
+    private readonly agents: AgentsService,
+  ) {}
+
+  create(
+    actor: Actor,
+    labels: Record<string, string>,
+    expiresInSeconds: number,
+  ): Promise<{ token: string; row: JoinToken }> {
+    const { token, hash, preview } = generateOneTimeToken(PREFIX);
+    return this.db.transaction(async (tx) => {
+      const [row] = await tx.query<JoinToken[]>(
+        `INSERT INTO agent_join_tokens (id, hash, preview, labels, created_by, expires_at)
+         VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6)) RETURNING ${COLUMNS}`,
+        [randomUUID(), hash, preview, JSON.stringify(labels), actor.id, expiresInSeconds],
+      );
+      const context = currentContext();
+      if (context) context.resourceId = publicId('join', row.id);
+      return { token, row };
+    });
+  }
+
+  /** Newest first. */
+  async list(page: Page): Promise<{ tokens: JoinToken[]; total: number }> {
+    const [tokens, [{ total }]] = await Promise.all([
+      this.db.query<JoinToken>(
+        `SELECT ${COLUMNS} FROM agent_join_tokens ORDER BY created_at DESC, id LIMIT $1 OFFSET $2`,
+        [page.limit, page.offset],
+      ),
+      this.db.query<{ total: number }>(`SELECT count(*)::int AS total FROM agent_join_tokens`),
+    ]);
+    return { tokens, total };
+  }
+
+  /** Voids a token that was not used; a used one stays as it is. Twice is the same as once (GEN-13). */
+  revoke(id: string): Promise<JoinToken> {
+    return this.db.transaction(async (tx) => {
+      const [rows] = await tx.query<[JoinToken[], number]>(
+        `UPDATE agent_join_tokens
+         SET revoked_at = CASE WHEN used_at IS NULL THEN coalesce(revoked_at, now()) END
+         WHERE id = $1 RETURNING ${COLUMNS}`,
+        [id],
+      );
+      if (!rows[0]) throw AppError.notFound('join token', publicId('join', id));
+      return rows[0];
+    });
+  }
+
+  /**
+   * Turns a token into an agent with a key. The token is spent if, and only if, the agent is created.
+   * @throws AppError `unauthenticated`, the same for an unknown, used, revoked and expired token; `conflict` when the name is taken
+   */
+  join(request: JoinRequest): Promise<{ agent: Agent; key: string }> {
+    const agentId = randomUUID();
+    return this.db.transaction(async (tx) => {
+      const [rows] = parseOneTimeToken(request.token, PREFIX)
+        ? await tx.query<[{ labels: Record<string, string> }[], number]>(
+            `UPDATE agent_join_tokens SET used_at = now(), used_by_agent = $2
+             WHERE hash = $1 AND used_at IS NULL AND revoked_at IS NULL AND expires_at > now()
+             RETURNING labels`,
+            [hashKey(request.token), agentId],
+          )
+        : [[]];
+      if (!rows[0]) throw AppError.unauthenticated('TOKEN_INVALID', 'The join token is not valid (any more)');
+      return this.agents.create(
+        tx,
+        {
+          name: request.agent_name,
+          agentType: request.agent_type,
+          capabilities: request.capabilities,
+          version: request.version,
+          endpoint: null,
+          authentication: null,
+          labels: rows[0].labels,
+          reportedLabels: request.labels,
+          status: 'offline',
+        },
+        agentId,
+      );
+    });
+  }
+}

@@ -1,0 +1,39 @@
+import { registerDecorator } from 'class-validator';
+import { AppError } from '../platform/errors/index.js';
+
+const KEY = /^[A-Za-z0-9._/-]{1,63}$/;
+const VALUE = /^\P{C}{0,63}$/u;
+const MOST = 64;
+
+/** Labels are up to 64 pairs of a word and a short text. */
+function areLabels(value: unknown): value is Record<string, string> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  const pairs = Object.entries(value);
+  return pairs.length <= MOST && pairs.every(([k, v]) => KEY.test(k) && typeof v === 'string' && VALUE.test(v));
+}
+
+export function IsLabels(): PropertyDecorator {
+  return (target, property) =>
+    registerDecorator({
+      name: 'isLabels',
+      target: target.constructor,
+      propertyName: String(property),
+      validator: {
+        validate: areLabels,
+        defaultMessage: () =>
+          `must map up to ${MOST} keys (1 to 63 letters, digits, ".", "_", "/", "-") to texts of at most 63 characters`,
+      },
+    });
+}
+
+/**
+ * `key=value[,key=value]` to labels.
+ * @throws AppError `validation` naming `field`
+ */
+export function parseLabels(text: string, field: string): Record<string, string> {
+  const pairs = text.split(',').map((pair) => pair.split('=', 2).map((word) => word.trim()));
+  if (pairs.some(([key, value]) => !KEY.test(key) || value === undefined || !VALUE.test(value))) {
+    throw AppError.validation({ field, issue: 'labels are written key=value[,key=value]' });
+  }
+  return Object.fromEntries(pairs) as Record<string, string>;
+}

@@ -1,0 +1,126 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { actor } from '../support/actors.js';
+import { type Answer, startTestApp, type TestApp } from '../support/app.js';
+
+let app: TestApp;
+let admin: string;
+
+beforeAll(async () => {
+  app = await startTestApp();
+  admin = (await actor(app)).key;
+});
+afterAll(() => app.stop());
+
+async function token(body: object = {}): Promise<Record<string, string>> {
+  const answer = await app.call<Record<string, string>>('POST', '/api/v1/ai/agents/join-tokens', { key: admin, body });
+  expect(answer.status).toBe(201);
+  return answer.body;
+}
+
+function join(joinToken: string, fields: object = {}): Promise<Answer<Record<string, string>>> {
+  return app.call('POST', '/api/v1/ai/agents/join', {
+    body: {
+      token: joinToken,
+      agent_name: randomUUID(),
+      agent_type: 'host',
+      capabilities: ['metrics'],
+      version: '1.0.0',
+      labels: { env: 'development', rack: '7' },
+      ...fields,
+    },
+  });
+}
+
+describe('joining', () => {
+  it('makes an agent with a key and the labels of the token', async () => {
+    const made = await token({ labels: { env: 'production' } });
+    expect(made.join_command).toBe(`npx nexus-agent --url ${app.url} --join ${made.token}`);
+    const { status, body } = await join(made.token);
+    expect(status).toBe(201);
+    expect(Object.keys(body).sort()).toEqual(['agent_id', 'agent_name', 'api_key']);
+    const shown = await app.call('GET', `/api/v1/ai/agents/${body.agent_id}`, { key: body.api_key });
+    expect(shown.body).toMatchObject({ status: 'offline', labels: { env: 'production', rack: '7' } });
+  });
+
+  it('is possible once with a token, however many try at once', async () => {
+    const made = await token();
+    const answers = await Promise.all(Array.from({ length: 10 }, () => join(made.token)));
+    expect(answers.map((a) => a.status).sort()).toEqual([201, ...Array<number>(9).fill(401)]);
+  });
+
+  it('is refused alike with a used, an expired, a revoked and an unknown token', async () => {
+    const [used, expired, revoked] = [await token(), await token(), await token()];
+    await join(used.token);
+    await app.db.query(`UPDATE agent_join_tokens SET expires_at = now() WHERE id = $1`, [
+      expired.join_token_id.slice('join_'.length),
+    ]);
+    await app.call('DELETE', `/api/v1/ai/agents/join-tokens/${revoked.join_token_id}`, { key: admin });
+    for (const text of [used.token, expired.token, revoked.token, 'nexus_join_unknown']) {
+      const { status, body } = await join(text);
+      expect(status).toBe(401);
+      expect(body).toMatchObject({ error: { message: 'The join token is not valid (any more)' } });
+    }
+  });
+
+  it('under a taken name is refused and leaves the token good', async () => {
+    const name = randomUUID();
+    const [first, second] = [await token(), await token()];
+    expect((await join(first.token, { agent_name: name })).status).toBe(201);
+    const refused = await join(second.token, { agent_name: name });
+    expect(refused.status).toBe(409);
+    expect(refused.text).toContain('deregister it first');
+    expect((await join(second.token)).status).toBe(201);
+  });
+
+  it.each([
+    ['no token', { token: undefined }],
+    ['an unknown field', { admin: true }],
+    ['a name that is none', { agent_name: '' }],
+  ])('is refused with %s', async (_what, fields) => {
+    const made = await token();
+    expect((await join(made.token, fields)).status).toBe(400);
+  });
+});
+
+describe('join tokens', () => {
+  it('are listed without their secrets', async () => {
+    const [open, used] = [await token(), await token()];
+    const { body: agent } = await join(used.token);
+    const { body, text } = await app.call<{ join_tokens: Record<string, unknown>[] }>(
+      'GET',
+      '/api/v1/ai/agents/join-tokens',
+      { key: admin },
+    );
+    const find = (id: string) => body.join_tokens.find((t) => t.join_token_id === id);
+    expect(find(open.join_token_id)).toMatchObject({ status: 'open', used_by: null });
+    expect(find(used.join_token_id)).toMatchObject({ status: 'used', used_by: agent.agent_id });
+    expect(text).not.toContain(open.token);
+  });
+
+  it('may be revoked twice, with the same answer', async () => {
+    const { join_token_id: id } = await token();
+    const revoke = () => app.call('DELETE', `/api/v1/ai/agents/join-tokens/${id}`, { key: admin });
+    const first = await revoke();
+    expect(first).toMatchObject({ status: 200, body: { status: 'revoked' } });
+    expect((await revoke()).body).toEqual(first.body);
+    const unknown = await app.call('DELETE', `/api/v1/ai/agents/join-tokens/join_${randomUUID()}`, { key: admin });
+    expect(unknown.status).toBe(404);
+  });
+
+  it('live an hour at most', async () => {
+    const made = await token();
+    expect(Date.parse(made.expires_at) - Date.now()).toBeLessThanOrEqual(3600_000);
+    const longer = await app.call('POST', '/api/v1/ai/agents/join-tokens', {
+      key: admin,
+      body: { expires_in_seconds: 3601 },
+    });
+    expect(longer.status).toBe(400);
+  });
+
+  it('are made by whoever may write agents, and by nobody else', async () => {
+    const { key } = await actor(app, { role: 'viewer' });
+    expect((await app.call('POST', '/api/v1/ai/agents/join-tokens', { key, body: {} })).status).toBe(403);
+    expect((await app.call('POST', '/api/v1/ai/agents/join-tokens', { body: {} })).status).toBe(401);
+  });
+});
