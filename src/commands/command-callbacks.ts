@@ -1,0 +1,122 @@
+import { createHmac, randomUUID } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import { MasterKeys } from '../platform/crypto/index.js';
+import { Database } from '../platform/database/index.js';
+import { EgressClient } from '../platform/egress/index.js';
+import { publicId } from '../platform/http/index.js';
+import { HandleJob } from '../platform/jobs/index.js';
+import { CommandQueries } from './command-queries.service.js';
+import { type CommandDetail, toCommandDetailDto, VIEW_COLUMNS } from './command-view.js';
+import { SendCallback } from './commands.jobs.js';
+
+const MAX_TRIES = 5;
+const FIRST_PAUSE_SECONDS = 2;
+const LONGEST_PAUSE_SECONDS = 3600;
+/** A try that has not reported back after this was cut off with its process. */
+const LEASE_SECONDS = 60;
+
+/** Tells the creator's callback URL how a command ended (row CMD-09); at least once, always with the same `webhook-id`. */
+@Injectable()
+export class CommandCallbacks {
+  constructor(
+    private readonly db: Database,
+    private readonly queries: CommandQueries,
+    private readonly egress: EgressClient,
+    private readonly keys: MasterKeys,
+  ) {}
+
+  /**
+   * The secret that signs the callbacks of one principal's commands, in the form of Standard Webhooks. Derived, never
+   * stored. `X-Nexus-Signature` is keyed with this text, `webhook-signature` with the bytes it encodes.
+   */
+  secretOf(principal: string): string {
+    const [{ key }] = this.keys.derived(`command-callback:${principal}`);
+    return `whsec_${key.toString('base64')}`;
+  }
+
+  @HandleJob(SendCallback)
+  async send({ commandId, attempt }: { commandId: string; attempt: number }): Promise<void> {
+    const claimed = await this.claim(commandId, attempt);
+    if (!claimed) return;
+    const { url, body, createdBy } = claimed;
+    const tries = attempt + 1;
+    const sent = await this.post(url, body, publicId('cmd', commandId), createdBy);
+    const over = sent.done || tries >= MAX_TRIES;
+    const detail = over && !sent.done ? `${sent.detail}; given up after ${tries} tries` : sent.detail;
+    const dueAt = over ? null : new Date(Date.now() + pauseMs(tries, sent.retryAfterSeconds));
+    await this.db.query(
+      `UPDATE commands SET callback_due_at = $3, version = version + 1,
+         timeline = timeline || jsonb_build_array(jsonb_build_object('at', $4::text, 'status', $5::text, 'detail', $6::text))
+       WHERE id = $1 AND callback_attempts = $2`,
+      [
+        commandId,
+        tries,
+        dueAt,
+        new Date().toISOString(),
+        sent.done ? 'callback_sent' : over ? 'callback_given_up' : 'callback_failed',
+        detail.slice(0, 500),
+      ],
+    );
+  }
+
+  /** Makes this try ours and fixes the bytes that every try sends. */
+  private async claim(id: string, attempt: number): Promise<{ url: string; body: string; createdBy: string } | null> {
+    const [command] = await this.db.query<CommandDetail>(
+      `SELECT ${VIEW_COLUMNS}, result, timeline FROM commands WHERE id = $1 AND callback_attempts = $2`,
+      [id, attempt],
+    );
+    if (!command) return null;
+    const { timeline: _, callback_url: __, ...told } = toCommandDetailDto(command, await this.queries.outputStart(id));
+    const [rows] = await this.db.query<{ url: string; body: string; createdBy: string }[]>(
+      `UPDATE commands SET callback_attempts = callback_attempts + 1, callback_body = coalesce(callback_body, $3),
+         callback_due_at = now() + interval '${LEASE_SECONDS} seconds'
+       WHERE id = $1 AND callback_attempts = $2 AND callback_due_at IS NOT NULL
+       RETURNING callback_url AS url, callback_body AS body, created_by AS "createdBy"`,
+      [id, attempt, JSON.stringify({ event: `command.${command.status}`, delivery_id: randomUUID(), ...told })],
+    );
+    return rows[0] ?? null;
+  }
+
+  private async post(
+    url: string,
+    body: string,
+    id: string,
+    createdBy: string,
+  ): Promise<{ done: boolean; detail: string; retryAfterSeconds?: number }> {
+    const secret = this.secretOf(createdBy);
+    const timestamp = String(Math.floor(Date.now() / 1000));
+    try {
+      const { status, headers } = await this.egress.request({
+        method: 'POST',
+        url,
+        headers: {
+          'content-type': 'application/json',
+          'x-nexus-signature': `sha256=${createHmac('sha256', secret).update(body).digest('hex')}`,
+          'webhook-id': id,
+          'webhook-timestamp': timestamp,
+          'webhook-signature': `v1,${standardSignature(secret, id, timestamp, body)}`,
+        },
+        body,
+      });
+      const retryAfter = Number(headers['retry-after']);
+      return {
+        done: status >= 200 && status < 300,
+        detail: `The callback URL answered ${status}`,
+        ...(Number.isFinite(retryAfter) && retryAfter > 0 ? { retryAfterSeconds: retryAfter } : {}),
+      };
+    } catch (error) {
+      return { done: false, detail: error instanceof Error ? error.message : 'The callback URL was not reached' };
+    }
+  }
+}
+
+function standardSignature(secret: string, id: string, timestamp: string, body: string): string {
+  const key = Buffer.from(secret.slice('whsec_'.length), 'base64');
+  return createHmac('sha256', key).update(`${id}.${timestamp}.${body}`).digest('base64');
+}
+
+/** Milliseconds until the next try: three times longer each time, spread, never sooner than the receiver asked for. */
+function pauseMs(tries: number, retryAfterSeconds = 0): number {
+  const pause = FIRST_PAUSE_SECONDS * 3 ** (tries - 1) * (0.75 + Math.random() / 2);
+  return 1000 * Math.min(LONGEST_PAUSE_SECONDS, Math.max(pause, retryAfterSeconds));
+}

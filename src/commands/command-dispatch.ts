@@ -1,0 +1,176 @@
+import { Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
+import { type AgentLink, AgentLinks } from '../agents/index.js';
+import { Database } from '../platform/database/index.js';
+import { OnEvents, type StoredEvent } from '../platform/events/index.js';
+import { parsePublicId } from '../platform/http/index.js';
+import { type JobDefinition, JobQueue } from '../platform/jobs/index.js';
+import { Logger } from '../platform/observability/index.js';
+import { AgentCredentials } from '../security/index.js';
+import type { Executor } from './command-draft.js';
+import { type Dispatchable, signEnvelope } from './command-envelope.js';
+import { type CommandEventData, CommandQueued } from './commands.events.js';
+import { RunCommand } from './commands.jobs.js';
+
+/** Commands on their way to one agent that it has not acknowledged yet. */
+const WINDOW = 32;
+/** A frame without an acknowledgement on a link that still stands is sent again; the agent's ledger drops the copy. */
+const RESEND_MS = 15_000;
+const LOOK_AGAIN_MS = 3000;
+
+/** One agent's link on this process. */
+interface Lane {
+  link: AgentLink;
+  key: Promise<Buffer | undefined>;
+  /** Ids sent over this link and not acknowledged, with the time of sending. */
+  unacked: Map<string, number>;
+  /** More may be waiting in the database than was sent. */
+  backlog: boolean;
+  pumping: boolean;
+  again: boolean;
+}
+
+/** Brings queued commands to the agents that hold a link on this process, the most urgent first (rows CMD-12, 14, 15). */
+@Injectable()
+export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
+  private readonly lanes = new Map<string, Lane>();
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly db: Database,
+    private readonly links: AgentLinks,
+    private readonly credentials: AgentCredentials,
+    private readonly jobs: JobQueue,
+    private readonly logger: Logger,
+  ) {}
+
+  onModuleInit(): void {
+    this.links.onWork((agentId, link) => this.pumpSoon(agentId, link));
+    this.timer = setInterval(() => void this.lookAgain(), LOOK_AGAIN_MS).unref();
+  }
+
+  onApplicationShutdown(): void {
+    clearInterval(this.timer);
+  }
+
+  /** Sends a command that was just committed straight away when its agent is here and nothing waits before it. */
+  offer(command: Dispatchable): void {
+    const lane = this.lanes.get(command.agent_id);
+    if (!lane || !this.links.isLocal(command.agent_id)) {
+      this.links.wake(command.agent_id);
+    } else if (lane.backlog || lane.pumping || lane.unacked.size >= WINDOW) {
+      lane.backlog = true;
+      this.pumpSoon(command.agent_id, lane.link);
+    } else {
+      void this.send(lane, command);
+    }
+  }
+
+  /** The acknowledgement (or the end) of a command is stored: its place in the window is free. */
+  acknowledged(agentId: string, commandId: string): void {
+    const lane = this.lanes.get(agentId);
+    if (lane?.unacked.delete(commandId) && lane.backlog) this.pumpSoon(agentId, lane.link);
+  }
+
+  /** Tells the agent, wherever its link is, to stop a command. */
+  cancel(agentId: string, commandId: string, reason: string): void {
+    this.links.relay(agentId, { type: 'cancel', command_id: commandId, reason });
+  }
+
+  /** The guarantee behind the direct way: whatever was queued is looked at again by a job, many commands by one. */
+  @OnEvents(CommandQueued, { handler: 'commands.dispatch', queue: 'commands' })
+  async dispatch(queued: StoredEvent<CommandEventData>[]): Promise<void> {
+    const waiting = await this.db.query<{ id: string; agent_id: string | null; executor: Executor; attempts: number }>(
+      `SELECT id, agent_id, executor, attempts FROM commands WHERE id = ANY ($1::uuid[]) AND status = 'queued'`,
+      [queued.map(({ data }) => parsePublicId('cmd', data.command_id))],
+    );
+    const agents = waiting.flatMap(({ executor, agent_id }) => (executor === 'link' && agent_id ? [agent_id] : []));
+    this.links.wake(...new Set(agents));
+    const runs = waiting.filter(({ executor }) => executor === 'builtin' || executor === 'http');
+    await this.jobs.enqueueMany(
+      runs.map(({ id, attempts }) => ({
+        job: RunCommand as JobDefinition<unknown>,
+        payload: { commandId: id, attempt: attempts },
+      })),
+    );
+  }
+
+  private pumpSoon(agentId: string, link: AgentLink): void {
+    this.pump(agentId, link).catch((error: unknown) => {
+      this.logger.warn({ agent: agentId, err: String(error) }, 'Queued commands could not be read and will be later');
+    });
+  }
+
+  private async pump(agentId: string, link: AgentLink): Promise<void> {
+    const lane = this.laneOf(agentId, link);
+    lane.again = lane.pumping;
+    if (lane.pumping) return;
+    lane.pumping = true;
+    try {
+      do {
+        lane.again = false;
+        const room = WINDOW - lane.unacked.size;
+        // Whatever waits goes out as acknowledgements come in.
+        lane.backlog = room <= 0;
+        if (room <= 0) return;
+        const waiting = await this.mostUrgent(agentId, [...lane.unacked.keys()], room);
+        lane.backlog = waiting.length === room;
+        for (const command of waiting) await this.send(lane, command);
+      } while (lane.again && this.lanes.get(agentId) === lane);
+    } finally {
+      lane.pumping = false;
+    }
+  }
+
+  private async send(lane: Lane, command: Dispatchable): Promise<void> {
+    if (lane.unacked.has(command.id)) return;
+    lane.unacked.set(command.id, Date.now());
+    const key = await lane.key;
+    const sent = key !== undefined && lane.link.send({ type: 'command', ...signEnvelope(command, key) });
+    // Not sent: the row is still queued, the next link or the next look at the lane sends it.
+    if (!sent) lane.unacked.delete(command.id);
+  }
+
+  private laneOf(agentId: string, link: AgentLink): Lane {
+    const known = this.lanes.get(agentId);
+    if (known?.link === link) return known;
+    const key = this.credentials.keyHashes(agentId).then(([first]) => first);
+    key.catch(() => this.lanes.delete(agentId));
+    const lane = { link, key, unacked: new Map<string, number>(), backlog: false, pumping: false, again: false };
+    this.lanes.set(agentId, lane);
+    return lane;
+  }
+
+  /** Urgency grows by one step a minute, so that a low priority waits long but not for ever. */
+  private mostUrgent(agentId: string, sent: string[], limit: number): Promise<Dispatchable[]> {
+    return this.db.query<Dispatchable>(
+      `SELECT id, agent_id, command_type, parameters, timeout_seconds, created_at FROM commands
+       WHERE agent_id = $1 AND status = 'queued' AND executor = 'link' AND deadline_at > now() AND id <> ALL ($2::uuid[])
+       ORDER BY priority + floor(extract(epoch FROM now() - created_at) / 60) DESC, created_at, id LIMIT $3`,
+      [agentId, sent, limit],
+    );
+  }
+
+  /** Finds what a lost wake-up or a lost frame left behind; forgets links that are gone. */
+  private async lookAgain(): Promise<void> {
+    const old = Date.now() - RESEND_MS;
+    for (const [agentId, lane] of this.lanes) {
+      if (!this.links.isLocal(agentId)) this.lanes.delete(agentId);
+      else for (const [id, at] of lane.unacked) if (at < old) lane.unacked.delete(id);
+    }
+    if (this.lanes.size === 0) return;
+    try {
+      const rows = await this.db.query<{ agent_id: string; waiting: number }>(
+        `SELECT agent_id, count(*)::int AS waiting FROM commands
+         WHERE agent_id = ANY ($1::uuid[]) AND status = 'queued' AND executor = 'link' AND deadline_at > now()
+         GROUP BY agent_id`,
+        [[...this.lanes.keys()]],
+      );
+      for (const { agent_id, waiting } of rows) {
+        const lane = this.lanes.get(agent_id);
+        if (lane && waiting > lane.unacked.size) this.pumpSoon(agent_id, lane.link);
+      }
+    } catch (error) {
+      this.logger.debug({ err: String(error) }, 'The look for waiting commands failed and will be repeated');
+    }
+  }
+}

@@ -1,0 +1,34 @@
+import { createHmac, randomBytes } from 'node:crypto';
+import type { CommandEnvelope } from 'nexus-agent/protocol';
+import { publicId } from '../platform/http/index.js';
+
+/** What has to be known of a command to hand it to an agent. */
+export interface Dispatchable {
+  id: string;
+  agent_id: string;
+  command_type: string;
+  parameters: Record<string, unknown>;
+  timeout_seconds: number;
+  created_at: Date;
+}
+
+/**
+ * Signs a command for its agent (rule 21): the exact text and its hex HMAC-SHA256. `timeout_seconds` is what is left of the
+ * command's time, so that an agent that gets it late does not outlive it.
+ * @param key SHA-256 of the agent's API key, which both sides know
+ */
+export function signEnvelope(command: Dispatchable, key: Buffer): { envelope: string; signature: string } {
+  const expires = command.created_at.getTime() + command.timeout_seconds * 1000;
+  const content: CommandEnvelope = {
+    command_id: command.id,
+    agent_id: publicId('agent', command.agent_id),
+    command_type: command.command_type,
+    parameters: command.parameters,
+    timeout_seconds: Math.max(1, Math.min(command.timeout_seconds, Math.ceil((expires - Date.now()) / 1000))),
+    expires_at: new Date(expires).toISOString(),
+    issued_at: new Date().toISOString(),
+    nonce: randomBytes(16).toString('base64url'),
+  };
+  const envelope = JSON.stringify(content);
+  return { envelope, signature: createHmac('sha256', key).update(envelope).digest('hex') };
+}

@@ -1,0 +1,126 @@
+import { Injectable } from '@nestjs/common';
+import { type Agent, AgentDirectory } from '../agents/index.js';
+import type { Actor } from '../platform/context/index.js';
+import { EgressClient } from '../platform/egress/index.js';
+import { AppError } from '../platform/errors/index.js';
+import { BuiltinCommands, SERVER_TARGET } from './builtin-commands.js';
+import type { Executor } from './command-draft.js';
+import { priorityOf } from './command-queries.service.js';
+import { type CommandRule, CommandTypes } from './command-types.service.js';
+import type { CreateCommandDto } from './commands.dto.js';
+import { checkParameters } from './parameter-schemas.js';
+
+/** Fits a frame of the agent link twice over, whatever the escaping. */
+const MAX_PARAMETER_BYTES = 64 * 1024;
+const MAX_TARGETS = 1000;
+const DEFAULT_TIMEOUT_SECONDS = 300;
+
+/** Where one command goes and who carries it out. */
+export interface PlannedTarget {
+  agentId: string | null;
+  name: string;
+  executor: Executor;
+}
+
+/** A request that has been found in order. */
+export interface CommandPlan {
+  type: string;
+  target: string;
+  targets: PlannedTarget[];
+  parameters: Record<string, unknown>;
+  priority: number;
+  timeoutSeconds: number;
+  callbackUrl: string | null;
+}
+
+/** Decides whether a requested command may be accepted, and for whom it is (rows CMD-01, 13, 14; contract 3.2). */
+@Injectable()
+export class CommandPlanner {
+  constructor(
+    private readonly directory: AgentDirectory,
+    private readonly types: CommandTypes,
+    private readonly builtins: BuiltinCommands,
+    private readonly egress: EgressClient,
+  ) {}
+
+  /**
+   * @throws AppError `not_found` for a target that is nobody, `forbidden` for one the actor may not command,
+   * `unprocessable` for a type the target does not know, `validation` for wrong parameters
+   */
+  async plan(actor: Actor, dto: CreateCommandDto): Promise<CommandPlan> {
+    const parameters = dto.parameters ?? {};
+    if (Buffer.byteLength(JSON.stringify(parameters)) > MAX_PARAMETER_BYTES) {
+      throw AppError.validation({ field: 'parameters', issue: `must not be larger than ${MAX_PARAMETER_BYTES} bytes` });
+    }
+    const [agents, type] = await Promise.all([this.agentsOf(dto.target), this.types.rule(dto.command_type)]);
+    assertMayCommand(actor, agents);
+    if (type && !type.enabled) throw AppError.unprocessable(`The command type ${dto.command_type} is disabled`);
+    this.assertKnown(dto.command_type, type, agents);
+    if (type) checkParameters(type.parameters, parameters);
+    if (dto.callback_url !== undefined) await this.egress.assertAllowed(dto.callback_url, 'callback_url');
+    return {
+      type: dto.command_type,
+      target: dto.target,
+      targets: agents?.map(toTarget) ?? [{ agentId: null, name: SERVER_TARGET, executor: 'builtin' }],
+      parameters,
+      priority: priorityOf(dto.priority ?? 'normal'),
+      timeoutSeconds: dto.timeout_seconds ?? type?.default_timeout_seconds ?? DEFAULT_TIMEOUT_SECONDS,
+      callbackUrl: dto.callback_url ?? null,
+    };
+  }
+
+  /** Checks that the actor may command these agents now (to cancel what runs there); deregistered ones are passed over. */
+  async assertMayCommandIds(actor: Actor, agentIds: (string | null)[]): Promise<void> {
+    if (!actor.targetLabels) return;
+    for (const id of agentIds) assertMayCommand(actor, id === null ? null : [await this.directory.get(id)]);
+  }
+
+  /** Agents that a target names; null for the server itself. */
+  private async agentsOf(target: string): Promise<Agent[] | null> {
+    if (target === SERVER_TARGET) return null;
+    const agents = await this.directory.find(target);
+    if (agents.length === 0) throw AppError.notFound('target', target.slice(0, 100));
+    if (agents.length > MAX_TARGETS) {
+      throw AppError.unprocessable(`The target selects more than ${MAX_TARGETS} agents`, { target });
+    }
+    return agents;
+  }
+
+  private assertKnown(name: string, type: CommandRule | null, agents: Agent[] | null): void {
+    if (agents === null) {
+      if (this.builtins.find(name) && type?.executor !== 'agent') return;
+      throw AppError.unprocessable(`The server itself has no command ${name}`, { command_type: name });
+    }
+    if (type?.executor === 'server') {
+      throw AppError.unprocessable(`${name} is a command of the server itself (target ${SERVER_TARGET})`);
+    }
+    const unwilling = agents.filter((agent) => !isWilling(agent, name, type));
+    if (unwilling.length === 0) return;
+    const anyone = type !== null || unwilling.length < agents.length;
+    throw AppError.unprocessable(
+      anyone ? `Not every target accepts the command ${name}` : `The command type ${name} is unknown`,
+      { command_type: name, targets: unwilling.slice(0, 20).map((agent) => agent.name) },
+    );
+  }
+}
+
+/** An agent that has said what it executes executes nothing else; of one that has not yet, the catalogue decides. */
+function isWilling(agent: Agent, name: string, type: CommandRule | null): boolean {
+  if (agent.commandTypes.length === 0) return type !== null;
+  return agent.commandTypes.some((advert) => advert.type === name);
+}
+
+/** Developers' right to command is bound to labels of the target (contract 3.2); the server itself bears none. */
+function assertMayCommand(actor: Actor, agents: Agent[] | null): void {
+  const wanted = Object.entries(actor.targetLabels ?? {});
+  if (wanted.length === 0) return;
+  const allowed = agents?.every((agent) => wanted.every(([key, value]) => agent.labels[key] === value)) ?? false;
+  if (allowed) return;
+  const words = wanted.map(([key, value]) => `${key}=${value}`).join(', ');
+  throw AppError.forbidden(`You may command only targets labelled ${words}`, { required_labels: actor.targetLabels });
+}
+
+function toTarget(agent: Agent): PlannedTarget {
+  const viaHttp = agent.endpoint !== null && agent.agentType !== 'host' && agent.connectedAt === null;
+  return { agentId: agent.id, name: agent.name, executor: viaHttp ? 'http' : 'link' };
+}

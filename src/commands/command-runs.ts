@@ -1,0 +1,194 @@
+import { type BeforeApplicationShutdown, Injectable, type OnModuleInit } from '@nestjs/common';
+import { Database } from '../platform/database/index.js';
+import { HandleJob, type JobContext } from '../platform/jobs/index.js';
+import { Bus } from '../platform/realtime/index.js';
+import { storable, storableJson } from './agent-reports.js';
+import { BuiltinCommands } from './builtin-commands.js';
+import type { CommandDraft, CommandRow } from './command-draft.js';
+import { CommandTypes } from './command-types.service.js';
+import { COMMANDS_CHANGED, CommandWriter } from './command-writer.js';
+import { RunCommand } from './commands.jobs.js';
+import { EndpointClient, type RunOutcome } from './endpoint-client.js';
+
+/** A run that is not renewed for so long belongs to a process that has died. */
+const LEASE_MS = 20_000;
+const FIRST_PAUSE_MS = 1000;
+const LONGEST_PAUSE_MS = 60_000;
+
+type ClaimedCommand = CommandRow & { parameters: Record<string, unknown>; timeout_seconds: number };
+
+/**
+ * Carries out the commands that go to no link: built-ins of the server and HTTP endpoints of agents (row CMD-14). The
+ * number of the run in the row is the fence: of two workers that think the run is theirs only one can write.
+ */
+@Injectable()
+export class CommandRuns implements OnModuleInit, BeforeApplicationShutdown {
+  private readonly running = new Map<string, AbortController>();
+  private stopping = false;
+
+  constructor(
+    private readonly db: Database,
+    private readonly writer: CommandWriter,
+    private readonly types: CommandTypes,
+    private readonly builtins: BuiltinCommands,
+    private readonly endpoints: EndpointClient,
+    private readonly bus: Bus,
+  ) {}
+
+  onModuleInit(): void {
+    this.bus.subscribe<string[]>(COMMANDS_CHANGED, (ids) => {
+      for (const id of ids) if (this.running.has(id)) void this.stopIfOver(id);
+    });
+  }
+
+  beforeApplicationShutdown(): void {
+    this.stopping = true;
+  }
+
+  @HandleJob(RunCommand)
+  async run({ commandId, attempt }: { commandId: string; attempt: number }, job: JobContext): Promise<void> {
+    const claimed = await this.claim(commandId, attempt);
+    if (!claimed) return;
+    const stop = new AbortController();
+    this.running.set(claimed.id, stop);
+    const renewal = setInterval(() => void this.renew(claimed), LEASE_MS / 4);
+    const left = Math.max(0, (claimed.deadline_at?.getTime() ?? Date.now()) - Date.now());
+    const deadline = AbortSignal.timeout(left);
+    try {
+      const outcome = await this.execute(claimed, AbortSignal.any([stop.signal, job.signal, deadline]), left);
+      // A worker that stops does not know how the run ended: the lease runs out and another worker decides.
+      if (outcome.kind === 'unsent' ? this.stopping : job.signal.aborted && outcome.kind === 'unknown') return;
+      await this.settle(claimed, outcome);
+    } finally {
+      clearInterval(renewal);
+      this.running.delete(claimed.id);
+    }
+  }
+
+  /** Takes the run when it is there to be taken: a queued command, or one whose worker has died. */
+  private async claim(id: string, attempt: number): Promise<ClaimedCommand | null> {
+    const [more] = await this.db.query<{
+      command_type: string;
+      executor: string;
+      parameters: Record<string, unknown>;
+      timeout_seconds: number;
+    }>(`SELECT command_type, executor, parameters, timeout_seconds FROM commands WHERE id = $1`, [id]);
+    if (!more) return null;
+    const repeatable = more.executor === 'builtin' || (await this.types.find(more.command_type))?.idempotent === true;
+    let mine: CommandRow | null = null;
+    await this.db.transaction((tx) =>
+      this.writer.change(tx, [id], (draft) => {
+        mine = begin(draft, attempt, repeatable) ? draft.row : null;
+      }),
+    );
+    return mine === null ? null : { ...(mine as CommandRow), ...pickRun(more) };
+  }
+
+  private async execute(command: ClaimedCommand, signal: AbortSignal, leftMs: number): Promise<RunOutcome> {
+    if (command.executor === 'http') return this.endpoints.run(command, signal, leftMs);
+    const builtin = this.builtins.find(command.command_type);
+    if (!builtin) return failed('UNKNOWN_COMMAND', 'This server has no such command');
+    try {
+      const { message, data = null } = await Promise.race([builtin(command.parameters, signal), whenAborted(signal)]);
+      return { kind: 'completed', message, data, output: '' };
+    } catch (error) {
+      return failed('COMMAND_FAILED', error instanceof Error ? error.message : 'The command failed');
+    }
+  }
+
+  private async settle(command: ClaimedCommand, outcome: RunOutcome): Promise<void> {
+    await this.db.transaction((tx) =>
+      this.writer.change(tx, [command.id], (draft) => {
+        const { row, now } = draft;
+        if (row.status !== 'running' || row.attempts !== command.attempts) return;
+        const late = row.deadline_at !== null && row.deadline_at <= now;
+        if (outcome.kind === 'unsent') {
+          row.due_at = new Date(now.getTime() + pauseAfter(row.attempts));
+          draft.become('queued', outcome.message);
+        } else if (outcome.kind === 'completed') {
+          finish(draft, outcome);
+        } else if (late) {
+          draft.giveUp('timed_out', { code: 'TIMEOUT', message: 'The command did not end in time' });
+        } else if (outcome.kind === 'unknown') {
+          draft.giveUp('failed', { code: 'UNKNOWN_OUTCOME', message: outcome.message });
+        } else {
+          finish(draft, outcome);
+        }
+      }),
+    );
+  }
+
+  private async renew({ id, attempts }: CommandRow): Promise<void> {
+    await this.db
+      .query(`UPDATE commands SET due_at = $3 WHERE id = $1 AND attempts = $2 AND status = 'running'`, [
+        id,
+        attempts,
+        new Date(Date.now() + LEASE_MS),
+      ])
+      .catch(() => undefined);
+  }
+
+  private async stopIfOver(id: string): Promise<void> {
+    const rows = await this.db
+      .query<{ status: string }>(`SELECT status FROM commands WHERE id = $1 AND status = 'running'`, [id])
+      .catch(() => [{ status: 'running' }]);
+    if (rows.length === 0) this.running.get(id)?.abort(new Error('The command is over'));
+  }
+}
+
+function begin(draft: CommandDraft, attempt: number, repeatable: boolean): boolean {
+  const { row, now } = draft;
+  if (row.attempts !== attempt || (row.deadline_at !== null && row.deadline_at <= now)) return false;
+  const orphaned = row.status === 'running' && row.due_at !== null && row.due_at <= now;
+  if (orphaned && !repeatable) {
+    draft.giveUp('failed', { code: 'UNKNOWN_OUTCOME', message: 'The server was interrupted while the command ran' });
+    return false;
+  }
+  if (orphaned) draft.note('running', 'Run again after an interruption');
+  else if (row.status !== 'queued' || !draft.become('running')) return false;
+  row.attempts += 1;
+  row.due_at = new Date(now.getTime() + LEASE_MS);
+  return true;
+}
+
+function finish(draft: CommandDraft, outcome: Extract<RunOutcome, { kind: 'completed' | 'failed' }>): void {
+  const { row, now } = draft;
+  const output = Buffer.from(outcome.output, 'utf8');
+  if (output.length > 0) {
+    draft.output.push({ stream: 'stdout', offset: row.output_bytes, data: output });
+    row.output_bytes += output.length;
+  }
+  const success = outcome.kind === 'completed';
+  draft.finish(outcome.kind, {
+    success,
+    message: storable(outcome.message).slice(0, 2000),
+    exit_code: null,
+    signal: null,
+    data: storableJson(outcome.data ?? null),
+    error: success ? null : { code: outcome.code, message: storable(outcome.message).slice(0, 2000) },
+    duration_ms: now.getTime() - (row.started_at ?? row.created_at).getTime(),
+    output_bytes: row.output_bytes,
+    output_truncated: false,
+  });
+}
+
+function failed(code: string, message: string): RunOutcome {
+  return { kind: 'failed', code, message, data: null, output: '' };
+}
+
+function pickRun<T extends { parameters: Record<string, unknown>; timeout_seconds: number }>(more: T) {
+  return { parameters: more.parameters, timeout_seconds: more.timeout_seconds };
+}
+
+function pauseAfter(attempts: number): number {
+  const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(attempts - 1, 10));
+  return pause * (0.75 + Math.random() / 2);
+}
+
+function whenAborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    const abort = (): void => reject(new Error('The command was stopped'));
+    if (signal.aborted) abort();
+    else signal.addEventListener('abort', abort, { once: true });
+  });
+}

@@ -1,0 +1,59 @@
+import { Body, Controller, Delete, Get, Param, Post, Put } from '@nestjs/common';
+import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { Allow, Wire } from '../platform/http/index.js';
+import {
+  CommandTypeDto,
+  CommandTypeListDto,
+  CreateCommandTypeDto,
+  DeletedCommandTypeDto,
+  PutCommandTypeDto,
+} from './command-types.dto.js';
+import { CommandTypes, toCommandTypeDto } from './command-types.service.js';
+
+@ApiTags('commands')
+@Wire('raw')
+@Controller('commands/types')
+export class CommandTypesController {
+  constructor(private readonly types: CommandTypes) {}
+
+  @Get()
+  @Allow('command:read')
+  @ApiOperation({ summary: 'List the command types of the catalogue', operationId: 'listCommandTypes' })
+  @ApiOkResponse({ type: CommandTypeListDto })
+  async list(): Promise<CommandTypeListDto> {
+    return { types: (await this.types.list()).map(toCommandTypeDto) };
+  }
+
+  @Get(':type')
+  @Allow('command:read')
+  @ApiOperation({ summary: 'Get one command type', operationId: 'getCommandType' })
+  @ApiOkResponse({ type: CommandTypeDto })
+  async get(@Param('type') type: string): Promise<CommandTypeDto> {
+    return toCommandTypeDto(await this.types.get(type));
+  }
+
+  @Post()
+  @Allow('command:admin')
+  @ApiOperation({ summary: 'Add a command type', operationId: 'createCommandType' })
+  @ApiCreatedResponse({ type: CommandTypeDto })
+  async create(@Body() dto: CreateCommandTypeDto): Promise<CommandTypeDto> {
+    return toCommandTypeDto(await this.types.create(dto));
+  }
+
+  @Put(':type')
+  @Allow('command:admin')
+  @ApiOperation({ summary: 'Replace a command type', operationId: 'replaceCommandType' })
+  @ApiOkResponse({ type: CommandTypeDto })
+  async replace(@Param('type') type: string, @Body() dto: PutCommandTypeDto): Promise<CommandTypeDto> {
+    return toCommandTypeDto(await this.types.replace(type, dto));
+  }
+
+  @Delete(':type')
+  @Allow('command:admin')
+  @ApiOperation({ summary: 'Delete a command type', operationId: 'deleteCommandType' })
+  @ApiOkResponse({ type: DeletedCommandTypeDto })
+  async remove(@Param('type') type: string): Promise<DeletedCommandTypeDto> {
+    const { deletedAt } = await this.types.remove(type);
+    return { type, status: 'deleted', deleted_at: deletedAt.toISOString() };
+  }
+}

@@ -1,0 +1,226 @@
+import { Injectable } from '@nestjs/common';
+import { LRUCache } from 'lru-cache';
+import { Database, type Tx } from '../platform/database/index.js';
+import { EventBus, type EventDefinition } from '../platform/events/index.js';
+import { publicId } from '../platform/http/index.js';
+import { JobQueue } from '../platform/jobs/index.js';
+import { Logger, Metrics } from '../platform/observability/index.js';
+import { Bus } from '../platform/realtime/index.js';
+import { CommandDraft, type CommandRow } from './command-draft.js';
+import { type CommandState, isFinal, parentState, statusOf } from './command-status.js';
+import {
+  CommandCancelled,
+  CommandCompleted,
+  type CommandEventData,
+  CommandFailed,
+  CommandStarted,
+  CommandTimedOut,
+} from './commands.events.js';
+import { SendCallback } from './commands.jobs.js';
+
+/** Bus channel: ids of commands whose state or output has changed, for those who follow their logs. */
+export const COMMANDS_CHANGED = 'commands.changed';
+/** So many ids stay below the size limit of a bus message. */
+const IDS_PER_MESSAGE = 150;
+
+const EVENTS: Partial<Record<CommandState, EventDefinition<CommandEventData>>> = {
+  running: CommandStarted,
+  completed: CommandCompleted,
+  failed: CommandFailed,
+  cancelled: CommandCancelled,
+  timed_out: CommandTimedOut,
+};
+
+type Decide = (draft: CommandDraft) => void;
+
+/** The only way a command's row changes: many rows in one transaction, with their events, output and parents. */
+@Injectable()
+export class CommandWriter {
+  private readonly typical = new LRUCache<string, number>({ max: 500 });
+  private readonly outcomes;
+  private readonly duration;
+
+  constructor(
+    private readonly db: Database,
+    private readonly events: EventBus,
+    private readonly bus: Bus,
+    private readonly jobs: JobQueue,
+    private readonly logger: Logger,
+    metrics: Metrics,
+  ) {
+    this.outcomes = metrics.counter('nexus_commands_total', 'Commands that ended', ['type', 'outcome']);
+    this.duration = metrics.histogram(
+      'nexus_command_duration_seconds',
+      'Time from the creation of a command to its end',
+      ['type'],
+      [0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 3600],
+    );
+  }
+
+  /**
+   * Locks the commands, lets `decide` change each and stores what changed. Ids that name no command are left out.
+   * @returns the drafts in the order of their ids
+   */
+  async change(tx: Tx, ids: readonly string[], decide: Decide): Promise<CommandDraft[]> {
+    const drafts = await lock(tx, ids);
+    for (const draft of drafts) decide(draft);
+    await this.store(
+      tx,
+      drafts.filter((d) => d.changed),
+    );
+    return drafts;
+  }
+
+  /** Milliseconds that commands of a type have taken lately on this process; null before the first. */
+  typicalMs(type: string): number | null {
+    return this.typical.get(type) ?? null;
+  }
+
+  private learn(type: string, ms: number): void {
+    this.typical.set(type, Math.round((this.typical.get(type) ?? ms) * 0.8 + ms * 0.2));
+  }
+
+  private async store(tx: Tx, drafts: CommandDraft[]): Promise<void> {
+    if (drafts.length === 0) return;
+    await update(tx, drafts);
+    await this.events.publishMany(
+      tx,
+      drafts.flatMap((draft) =>
+        draft.passed.flatMap((state) => {
+          const event = EVENTS[state];
+          return event ? [{ event, subject: publicId('cmd', draft.row.id), data: eventData(draft.row, state) }] : [];
+        }),
+      ),
+    );
+    // Parents after their children, always: whoever ends the last child sees all the others.
+    const moved = drafts.filter((d) => d.row.parent_id !== null && d.passed.length > 0);
+    if (moved.length > 0) await this.rollUp(tx, [...new Set(moved.map((d) => d.row.parent_id as string))]);
+    this.db.afterCommit(tx, () => this.announce(drafts));
+  }
+
+  private async rollUp(tx: Tx, parentIds: string[]): Promise<void> {
+    const parents = await lock(tx, parentIds);
+    const counts = await countChildren(tx, parentIds);
+    for (const draft of parents) {
+      const children = counts.get(draft.row.id) ?? {};
+      const state = parentState(children);
+      if (isFinal(draft.row.status)) {
+        // Cancelled as a whole: what became of the children is filled in.
+        if (draft.row.result) draft.row.result.summary = children;
+        draft.changed = true;
+      } else if (!isFinal(state)) draft.become(state);
+      else {
+        const error = { code: 'CHILDREN_FAILED', message: 'Not every target completed the command' };
+        draft.finish(state, {
+          success: state === 'completed',
+          message: Object.entries(children)
+            .map(([word, n]) => `${n} ${word}`)
+            .join(', '),
+          exit_code: null,
+          signal: null,
+          data: null,
+          error: state === 'completed' ? null : error,
+          duration_ms: draft.now.getTime() - draft.row.created_at.getTime(),
+          output_bytes: 0,
+          output_truncated: false,
+          summary: children,
+        });
+      }
+    }
+    await this.store(
+      tx,
+      parents.filter((d) => d.changed),
+    );
+  }
+
+  private announce(drafts: CommandDraft[]): void {
+    const ids = drafts.map((d) => d.row.id);
+    for (let i = 0; i < ids.length; i += IDS_PER_MESSAGE) {
+      this.bus.publish(COMMANDS_CHANGED, ids.slice(i, i + IDS_PER_MESSAGE));
+    }
+    for (const { row, passed } of drafts) {
+      const last = passed.at(-1);
+      if (last === undefined || !isFinal(last)) continue;
+      if (last === 'completed' && row.started_at) this.learn(row.command_type, Date.now() - row.created_at.getTime());
+      this.outcomes.inc({ type: row.command_type, outcome: last });
+      this.duration.observe({ type: row.command_type }, (Date.now() - row.created_at.getTime()) / 1000);
+      if (row.callback_url === null) continue;
+      // The sweep finds it too: a callback that cannot be queued now is only late.
+      this.jobs.enqueue(SendCallback, { commandId: row.id, attempt: 0 }).catch((error: unknown) => {
+        this.logger.warn({ err: String(error) }, 'A callback could not be queued and will be found by the sweep');
+      });
+    }
+  }
+}
+
+function eventData(row: CommandRow, state: CommandState): CommandEventData {
+  const { result } = row;
+  return {
+    command_id: publicId('cmd', row.id),
+    command_type: row.command_type,
+    target: row.target,
+    agent_id: row.agent_id && publicId('agent', row.agent_id),
+    parent_id: row.parent_id && publicId('cmd', row.parent_id),
+    status: statusOf(state),
+    substatus: state,
+    ...(isFinal(state) && result
+      ? {
+          ...(result.error ? { error: result.error } : {}),
+          exit_code: result.exit_code,
+          duration_ms: result.duration_ms,
+        }
+      : {}),
+  };
+}
+
+async function lock(tx: Tx, ids: readonly string[]): Promise<CommandDraft[]> {
+  const rows = await tx.query<(Omit<CommandRow, 'output_bytes'> & { output_bytes: string })[]>(
+    `SELECT id, parent_id, command_type, target, agent_id, executor, status, created_at, delivered_at, started_at,
+            completed_at, deadline_at, due_at, attempts, result, held_result, output_bytes, output_truncated,
+            callback_url, callback_due_at
+     FROM commands WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE`,
+    [ids],
+  );
+  const now = new Date();
+  return rows.map((row) => new CommandDraft({ ...row, output_bytes: Number(row.output_bytes) }, now));
+}
+
+/** The rows and what the commands have printed, in one round trip. */
+async function update(tx: Tx, drafts: CommandDraft[]): Promise<void> {
+  const chunks = drafts.flatMap(({ row, output }) => output.map((chunk) => ({ id: row.id, ...chunk })));
+  await tx.query(
+    `WITH printed AS (
+       INSERT INTO command_output (command_id, "offset", stream, data)
+       SELECT * FROM unnest($3::uuid[], $4::bigint[], $5::text[], $6::bytea[]))
+     UPDATE commands c
+     SET status = u.status, delivered_at = u.delivered_at, started_at = u.started_at, completed_at = u.completed_at,
+         deadline_at = u.deadline_at, due_at = u.due_at, attempts = u.attempts, result = u.result,
+         held_result = u.held_result, output_bytes = u.output_bytes, output_truncated = u.output_truncated,
+         callback_due_at = u.callback_due_at, timeline = c.timeline || u.notes, version = c.version + 1
+     FROM jsonb_to_recordset($1) AS u (
+       id uuid, status text, delivered_at timestamptz, started_at timestamptz, completed_at timestamptz,
+       deadline_at timestamptz, due_at timestamptz, attempts int, result jsonb, held_result jsonb,
+       output_bytes bigint, output_truncated boolean, callback_due_at timestamptz, notes jsonb)
+     WHERE c.id = u.id AND c.id = ANY ($2::uuid[])`,
+    [
+      JSON.stringify(drafts.map(({ row, notes }) => ({ ...row, notes }))),
+      // The ids by themselves: what is in the JSON the planner takes for a hundred rows, and reads the whole table for them.
+      drafts.map(({ row }) => row.id),
+      chunks.map((c) => c.id),
+      chunks.map((c) => c.offset),
+      chunks.map((c) => c.stream),
+      chunks.map((c) => c.data),
+    ],
+  );
+}
+
+async function countChildren(tx: Tx, parentIds: string[]): Promise<Map<string, Partial<Record<CommandState, number>>>> {
+  const rows = await tx.query<{ parent_id: string; status: CommandState; n: number }[]>(
+    `SELECT parent_id, status, count(*)::int AS n FROM commands
+     WHERE parent_id = ANY ($1::uuid[]) GROUP BY parent_id, status`,
+    [parentIds],
+  );
+  const counts = new Map<string, Partial<Record<CommandState, number>>>();
+  for (const { parent_id, status, n } of rows) counts.set(parent_id, { ...counts.get(parent_id), [status]: n });
+  return counts;
+}

@@ -1,0 +1,63 @@
+import { Module, type OnModuleInit } from '@nestjs/common';
+import { AgentsModule } from '../agents/index.js';
+import { Database } from '../platform/database/index.js';
+import { Metrics } from '../platform/observability/index.js';
+import { SecurityModule } from '../security/index.js';
+import { BuiltinCommands } from './builtin-commands.js';
+import { CommandCallbacks } from './command-callbacks.js';
+import { CommandDispatch } from './command-dispatch.js';
+import { CommandInbox } from './command-inbox.js';
+import { CommandLogsController } from './command-logs.controller.js';
+import { CommandLogs } from './command-logs.service.js';
+import { CommandPlanner } from './command-plan.js';
+import { CommandQueries } from './command-queries.service.js';
+import { CommandRuns } from './command-runs.js';
+import { CommandSweep } from './command-sweep.js';
+import { CommandTypesController } from './command-types.controller.js';
+import { CommandTypes } from './command-types.service.js';
+import { CommandWriter } from './command-writer.js';
+import { CommandsController } from './commands.controller.js';
+import { CommandsService } from './commands.service.js';
+import { EndpointClient } from './endpoint-client.js';
+
+/** From a command's request to its result. */
+@Module({
+  imports: [SecurityModule, AgentsModule],
+  // The catalogue first: `types` is no command id.
+  controllers: [CommandTypesController, CommandsController, CommandLogsController],
+  providers: [
+    BuiltinCommands,
+    CommandCallbacks,
+    CommandDispatch,
+    CommandInbox,
+    CommandLogs,
+    CommandPlanner,
+    CommandQueries,
+    CommandRuns,
+    CommandSweep,
+    CommandTypes,
+    CommandWriter,
+    CommandsService,
+    EndpointClient,
+  ],
+  exports: [BuiltinCommands, CommandsService],
+})
+export class CommandsModule implements OnModuleInit {
+  constructor(
+    private readonly db: Database,
+    private readonly metrics: Metrics,
+  ) {}
+
+  onModuleInit(): void {
+    const { db } = this;
+    this.metrics.gauge('nexus_commands_pending', 'Commands that have not ended', ['substatus'], async function () {
+      const rows = await db.query<{ status: string; n: number }>(
+        `SELECT status, count(*)::int AS n FROM commands
+         WHERE status IN ('queued', 'delivered', 'running') AND executor <> 'fanout' GROUP BY status`,
+      );
+      for (const status of ['queued', 'delivered', 'running']) {
+        this.set({ substatus: status }, rows.find((row) => row.status === status)?.n ?? 0);
+      }
+    });
+  }
+}

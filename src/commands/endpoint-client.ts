@@ -1,0 +1,108 @@
+import { Injectable } from '@nestjs/common';
+import { AgentDirectory } from '../agents/index.js';
+import { EgressClient, EgressError } from '../platform/egress/index.js';
+import { isAppError } from '../platform/errors/index.js';
+import { publicId } from '../platform/http/index.js';
+import { AgentCredentials } from '../security/index.js';
+import { type Dispatchable, signEnvelope } from './command-envelope.js';
+
+/**
+ * How a run ended. `unsent`: the target provably did not get the command, it can be tried again. `unknown`: it may have run.
+ */
+export type RunOutcome =
+  | { kind: 'completed'; message: string; data: unknown; output: string }
+  | { kind: 'failed'; code: string; message: string; data: unknown; output: string }
+  | { kind: 'unsent'; message: string }
+  | { kind: 'unknown'; message: string };
+
+/** Failures of the outgoing client that come before the first byte of the request. */
+const BEFORE_SENDING = new Set(['DNS', 'CONNECT', 'TLS', 'CIRCUIT_OPEN', 'BUSY']);
+
+/** Hands commands to agents that have an HTTP endpoint instead of a link (row CMD-14). */
+@Injectable()
+export class EndpointClient {
+  constructor(
+    private readonly directory: AgentDirectory,
+    private readonly credentials: AgentCredentials,
+    private readonly egress: EgressClient,
+  ) {}
+
+  /**
+   * POSTs the signed envelope once. The endpoint answers 2xx with `{success, message, output, data}`, all optional.
+   * @param leftMs milliseconds until the command's deadline
+   */
+  async run(
+    command: Omit<Dispatchable, 'agent_id'> & { agent_id: string | null },
+    signal: AbortSignal,
+    leftMs: number,
+  ): Promise<RunOutcome> {
+    const agentId = command.agent_id;
+    if (agentId === null) return refused('AGENT_GONE', 'The command has no agent');
+    let endpoint: string | null;
+    try {
+      ({ endpoint } = await this.directory.get(agentId));
+    } catch (error) {
+      if (isAppError(error)) return refused('AGENT_GONE', 'The agent is not registered any more');
+      throw error;
+    }
+    if (endpoint === null) return refused('AGENT_GONE', 'The agent has no endpoint any more');
+    const [key] = await this.credentials.keyHashes(agentId);
+    if (!key) return refused('AGENT_GONE', 'The agent has no valid key');
+    const { envelope, signature } = signEnvelope({ ...command, agent_id: agentId }, key);
+    try {
+      const { status, body } = await this.egress.request({
+        method: 'POST',
+        url: endpoint,
+        headers: {
+          'content-type': 'application/json',
+          'x-nexus-command': publicId('cmd', command.id),
+          'x-nexus-signature': `sha256=${signature}`,
+        },
+        body: envelope,
+        timeoutMs: Math.max(1, leftMs),
+        signal,
+      });
+      return outcomeOf(status, body);
+    } catch (error) {
+      if (!(error instanceof EgressError)) return { kind: 'unknown', message: 'The request was interrupted' };
+      if (error.code === 'BLOCKED') {
+        return refused('EGRESS_BLOCKED', `The endpoint may not be reached: ${error.message}`);
+      }
+      return { kind: BEFORE_SENDING.has(error.code) ? 'unsent' : 'unknown', message: error.message };
+    }
+  }
+}
+
+function refused(code: string, message: string): RunOutcome {
+  return { kind: 'failed', code, message, data: null, output: '' };
+}
+
+function outcomeOf(status: number, body: Buffer): RunOutcome {
+  const text = body.toString('utf8');
+  if (status < 200 || status > 299) {
+    return { ...base(`The endpoint answered ${status}`), kind: 'failed', code: 'ENDPOINT_REFUSED', output: text };
+  }
+  let answer: Record<string, unknown> = {};
+  try {
+    const parsed: unknown = JSON.parse(text || '{}');
+    if (typeof parsed === 'object' && parsed !== null) answer = parsed as Record<string, unknown>;
+  } catch {
+    return {
+      ...base('The endpoint answered without JSON'),
+      kind: 'failed',
+      code: 'ENDPOINT_ANSWER_INVALID',
+      output: text,
+    };
+  }
+  const success = answer.success !== false;
+  const result = {
+    message: typeof answer.message === 'string' ? answer.message : `The endpoint answered ${status}`,
+    data: answer.data ?? null,
+    output: typeof answer.output === 'string' ? answer.output : '',
+  };
+  return success ? { kind: 'completed', ...result } : { kind: 'failed', code: 'COMMAND_FAILED', ...result };
+}
+
+function base(message: string): { message: string; data: null } {
+  return { message, data: null };
+}

@@ -1,0 +1,3 @@
+export { CommandsModule } from './commands.module.js';
+export { CommandsService } from './commands.service.js';
+export { BuiltinCommands, type BuiltinOutcome } from './builtin-commands.js';
