@@ -1,0 +1,92 @@
+import { Injectable } from '@nestjs/common';
+import { Database, type Tx } from '../platform/database/index.js';
+import { AppError } from '../platform/errors/index.js';
+import { type DeadLetter, DeadLetters } from '../platform/events/index.js';
+import { paginationOf, publicId, resolvePage, timeAndIdAfter } from '../platform/http/index.js';
+import type {
+  DeadLetterDetailDto,
+  DeadLetterDto,
+  DeadLetterListDto,
+  DeadLetterQueryDto,
+  RetriedDeadLettersDto,
+} from './dead-letters.dto.js';
+
+/** What handlers gave up on, in the words of the API (row EVT-12). */
+@Injectable()
+export class DeadLettersService {
+  constructor(
+    private readonly db: Database,
+    private readonly deadLetters: DeadLetters,
+  ) {}
+
+  async list(query: DeadLetterQueryDto): Promise<DeadLetterListDto> {
+    const page = resolvePage(query, { default: 20, max: 100 });
+    const { handler, event_type: eventType, status } = query;
+    const { letters, total, exact } = await this.deadLetters.list(
+      { handler, eventType, status },
+      { limit: page.limit + 1, offset: page.offset, after: timeAndIdAfter(page) },
+    );
+    const shown = letters.slice(0, page.limit);
+    const last = shown.at(-1);
+    const hasMore = letters.length > page.limit;
+    return {
+      dead_letters: shown.map(toDeadLetterDto),
+      pagination: paginationOf(page, { total, exact, hasMore, nextKeys: last && [last.failed_at, last.id] }),
+    };
+  }
+
+  /** @throws AppError `not_found` */
+  async get(id: string): Promise<DeadLetterDetailDto> {
+    const letter = await this.deadLetters.find(id);
+    if (!letter) throw notFound(id);
+    const { type, occurredAt, subject, data } = letter.event;
+    const event_id = publicId('evt', letter.event_id);
+    return {
+      ...toDeadLetterDto(letter),
+      event: { event_id, event_type: type, timestamp: occurredAt, subject, data },
+    };
+  }
+
+  /** @throws AppError `not_found`, or `conflict` when it is on its way or its handler is no more */
+  async retry(id: string): Promise<DeadLetterDto> {
+    return toDeadLetterDto(await this.change(id, (tx) => this.deadLetters.retry(tx, id)));
+  }
+
+  /** @throws AppError `validation` when there is no such handler */
+  async retryAll(handler: string): Promise<RetriedDeadLettersDto> {
+    return { handler, ...(await this.db.transaction((tx) => this.deadLetters.retryAll(tx, handler))) };
+  }
+
+  /** @throws AppError `not_found` */
+  async discard(id: string): Promise<void> {
+    await this.change(id, (tx) => this.deadLetters.discard(tx, id));
+  }
+
+  private change(id: string, work: (tx: Tx) => Promise<DeadLetter | null>): Promise<DeadLetter> {
+    return this.db.transaction(async (tx) => {
+      const letter = await work(tx);
+      if (!letter) throw notFound(id);
+      return letter;
+    });
+  }
+}
+
+function notFound(id: string): AppError {
+  return AppError.notFound('dead_letter', publicId('dead', id));
+}
+
+function toDeadLetterDto(letter: DeadLetter): DeadLetterDto {
+  const { id, handler, event_type, status, error, attempts, retries } = letter;
+  return {
+    dead_letter_id: publicId('dead', id),
+    handler,
+    event_id: publicId('evt', letter.event_id),
+    event_type,
+    status,
+    error,
+    attempts,
+    retries,
+    first_failed_at: letter.first_failed_at.toISOString(),
+    failed_at: letter.failed_at.toISOString(),
+  };
+}

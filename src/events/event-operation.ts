@@ -1,0 +1,31 @@
+import type { BackgroundTask } from '../platform/background/index.js';
+import { AppError } from '../platform/errors/index.js';
+import type { EventOperationDto } from './replay.dto.js';
+
+export function toOperationDto(task: BackgroundTask<object>): EventOperationDto {
+  const { status, progress, current_step, created_by, error } = task;
+  return {
+    status,
+    progress,
+    current_step,
+    created_by,
+    created_at: task.created_at.toISOString(),
+    started_at: task.started_at?.toISOString() ?? null,
+    completed_at: task.finished_at?.toISOString() ?? null,
+    error,
+    total: numberIn(task, 'total'),
+  };
+}
+
+/** A number that the task reports; null when it has not come to it. */
+export function numberIn(task: BackgroundTask<object>, name: string): number | null {
+  const value = task.details[name];
+  return typeof value === 'number' ? value : null;
+}
+
+/** @throws AppError `validation` for what looks like a time and is none */
+export function instantOf(field: string, text: string): Date {
+  const time = new Date(text);
+  if (!Number.isNaN(time.getTime())) return time;
+  throw AppError.validation({ field, issue: 'must be a time such as 2025-01-15T10:30:00Z' });
+}

@@ -1,0 +1,43 @@
+import { Injectable } from '@nestjs/common';
+import { Database } from '../platform/database/index.js';
+import { filterFields, filterOf, type StoredEvent } from '../platform/events/index.js';
+import { scopeOfEvent } from '../streaming/index.js';
+import { EventDeliveries } from '../webhooks/index.js';
+
+/** Saved streams that are looked at to count those that want one event. */
+const MOST = 1000;
+
+/** Who wants an event at the moment (row EVT-01). */
+@Injectable()
+export class EventSubscribers {
+  constructor(
+    private readonly db: Database,
+    private readonly deliveries: EventDeliveries,
+  ) {}
+
+  /** Webhooks, those of subscriptions among them, and saved streams. */
+  async count(event: StoredEvent): Promise<number> {
+    const streams = await this.db.query<{ filters: object | null }>(
+      `SELECT filters FROM event_subscriptions
+       WHERE enabled AND delivery_method = 'stream' AND event_patterns && $1::text[] AND $2 = ANY (reader_scopes)
+       LIMIT ${MOST}`,
+      [patternsFor(event.type), scopeOfEvent(event.type)],
+    );
+    const fields = filterFields(event);
+    const wanting = streams.filter(({ filters }) => filterOf(filters)?.({ fields }) ?? true);
+    return wanting.length + (await this.deliveries.countWanting(event));
+  }
+}
+
+/** All patterns that stand for a name: `*`, `a.b.c`, `a.*`, `a.b.*`, `*.c`, `*.b.c`, `*.b.*`. */
+function patternsFor(type: string): string[] {
+  const words = type.split('.');
+  const patterns = ['*', type];
+  for (let from = 0; from < words.length; from++) {
+    for (let to = from + 1; to <= words.length; to++) {
+      const [before, behind] = [from > 0 ? '*.' : '', to < words.length ? '.*' : ''];
+      patterns.push(`${before}${words.slice(from, to).join('.')}${behind}`);
+    }
+  }
+  return [...new Set(patterns)];
+}

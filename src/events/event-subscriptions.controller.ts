@@ -1,0 +1,98 @@
+import { Body, Controller, Delete, Get, Param, Post, Put, Query, Res } from '@nestjs/common';
+import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import type { Response } from 'express';
+import type { Actor } from '../platform/context/index.js';
+import {
+  Allow,
+  CurrentActor,
+  IfMatch,
+  PublicId,
+  publicId,
+  resolvePage,
+  versionETag,
+  Wire,
+} from '../platform/http/index.js';
+import {
+  CreateSubscriptionDto,
+  DeletedSubscriptionDto,
+  SubscriptionAnswerDto,
+  type SubscriptionDto,
+  SubscriptionListDto,
+  SubscriptionQueryDto,
+  UpdateSubscriptionDto,
+} from './event-subscriptions.dto.js';
+import { EventSubscriptions } from './event-subscriptions.service.js';
+
+const SUBSCRIPTION = new PublicId('sub');
+
+@ApiTags('events')
+@Wire('envelope')
+@Controller('events/subscriptions')
+export class EventSubscriptionsController {
+  constructor(private readonly subscriptions: EventSubscriptions) {}
+
+  @Post()
+  @Allow('event:subscribe')
+  @ApiOperation({ summary: 'Subscribe to events', operationId: 'createEventSubscription' })
+  @ApiCreatedResponse({ type: SubscriptionAnswerDto })
+  async create(
+    @CurrentActor() actor: Actor,
+    @Body() dto: CreateSubscriptionDto,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<SubscriptionAnswerDto> {
+    return tagged(await this.subscriptions.create(actor, dto), response);
+  }
+
+  @Get()
+  @Allow('event:subscribe')
+  @ApiOperation({ summary: 'List your subscriptions, the newest first', operationId: 'listEventSubscriptions' })
+  @ApiOkResponse({ type: SubscriptionListDto })
+  list(@CurrentActor() actor: Actor, @Query() query: SubscriptionQueryDto): Promise<SubscriptionListDto> {
+    return this.subscriptions.list(actor, query, resolvePage(query, { default: 20, max: 100 }));
+  }
+
+  @Get(':id')
+  @Allow('event:subscribe')
+  @ApiOperation({ summary: 'Show a subscription of yours', operationId: 'getEventSubscription' })
+  @ApiOkResponse({ type: SubscriptionAnswerDto })
+  async get(@CurrentActor() actor: Actor, @Param('id', SUBSCRIPTION) id: string): Promise<SubscriptionAnswerDto> {
+    return { subscription: await this.subscriptions.get(actor, id) };
+  }
+
+  @Put(':id')
+  @Allow('event:subscribe')
+  @ApiOperation({
+    summary: 'Change, pause or revive a subscription',
+    operationId: 'updateEventSubscription',
+    description: 'What is left out stays as it is.',
+  })
+  @ApiHeader({ name: 'If-Match', required: false, schema: { type: 'string', example: '"v3"' } })
+  @ApiOkResponse({ type: SubscriptionAnswerDto })
+  async update(
+    @CurrentActor() actor: Actor,
+    @Param('id', SUBSCRIPTION) id: string,
+    @Body() dto: UpdateSubscriptionDto,
+    @IfMatch() expected: number | undefined,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<SubscriptionAnswerDto> {
+    return tagged(await this.subscriptions.update(actor, id, dto, expected), response);
+  }
+
+  @Delete(':id')
+  @Allow('event:subscribe')
+  @ApiOperation({
+    summary: 'End a subscription, with the deliveries of its webhook',
+    operationId: 'deleteEventSubscription',
+  })
+  @ApiOkResponse({ type: DeletedSubscriptionDto })
+  async remove(@CurrentActor() actor: Actor, @Param('id', SUBSCRIPTION) id: string): Promise<DeletedSubscriptionDto> {
+    await this.subscriptions.remove(actor, id);
+    return { subscription_id: publicId('sub', id), status: 'deleted' };
+  }
+}
+
+/** The tag counts changes: what goes into `If-Match`. */
+function tagged(subscription: SubscriptionDto, response: Response): SubscriptionAnswerDto {
+  response.setHeader('ETag', versionETag(subscription.version));
+  return { subscription };
+}

@@ -1,0 +1,46 @@
+import { Module } from '@nestjs/common';
+import { StreamingModule } from '../streaming/index.js';
+import { WebhooksModule } from '../webhooks/index.js';
+import { DeadLettersController } from './dead-letters.controller.js';
+import { DeadLettersService } from './dead-letters.service.js';
+import { EventQueries } from './event-queries.js';
+import { EventStatsController } from './event-stats.controller.js';
+import { EventStats } from './event-stats.service.js';
+import { EventSubscribers } from './event-subscribers.js';
+import { EventSubscriptionsController } from './event-subscriptions.controller.js';
+import { EventSubscriptions } from './event-subscriptions.service.js';
+import { EventsController } from './events.controller.js';
+import { EventsService } from './events.service.js';
+import { PurgeController } from './purge.controller.js';
+import { PurgeService } from './purge.service.js';
+import { PurgeWorker } from './purge.worker.js';
+import { ReplayController } from './replay.controller.js';
+import { ReplayService } from './replay.service.js';
+import { ReplayWorker } from './replay.worker.js';
+
+/** The events API: callers publish, look up and count events (rows EVT-01..08). The outbox itself is `platform/events`. */
+@Module({
+  imports: [WebhooksModule, StreamingModule],
+  // The last one takes every single word behind its path.
+  controllers: [
+    DeadLettersController,
+    PurgeController,
+    ReplayController,
+    EventStatsController,
+    EventSubscriptionsController,
+    EventsController,
+  ],
+  providers: [
+    DeadLettersService,
+    PurgeService,
+    PurgeWorker,
+    ReplayService,
+    ReplayWorker,
+    EventsService,
+    EventQueries,
+    EventStats,
+    EventSubscribers,
+    EventSubscriptions,
+  ],
+})
+export class EventsApiModule {}

@@ -1,0 +1,94 @@
+import { Injectable } from '@nestjs/common';
+import { type Actor, currentContext } from '../platform/context/index.js';
+import { Database } from '../platform/database/index.js';
+import { AppError } from '../platform/errors/index.js';
+import { EventBus, SERVER_SOURCE } from '../platform/events/index.js';
+import { publicId } from '../platform/http/index.js';
+import { EventSubscribers } from './event-subscribers.js';
+import type { EmitEventDto, EmittedEventAnswerDto } from './events.dto.js';
+import { isReserved } from './reserved-events.js';
+
+/** Bytes as JSON. */
+const MOST_DATA = 64 * 1024;
+const MOST_METADATA = 8 * 1024;
+
+/** Events that callers emit (row EVT-01). They go the way of the server's own: webhooks, streams, subscribers of every kind. */
+@Injectable()
+export class EventsService {
+  constructor(
+    private readonly db: Database,
+    private readonly bus: EventBus,
+    private readonly subscribers: EventSubscribers,
+  ) {}
+
+  /**
+   * Accepted means stored: it is told to whoever wants it also when this process dies now.
+   * @throws AppError `validation`; `forbidden` EVENT_TYPE_RESERVED for a name of the server's own; `too_large` EVENT_TOO_LARGE
+   */
+  async emit(actor: Actor, dto: EmitEventDto): Promise<EmittedEventAnswerDto> {
+    const type = typeOf(dto);
+    const { data, source = actor.id, metadata = null, priority = 'normal', correlation_id = null } = dto;
+    if (source === SERVER_SOURCE) {
+      throw AppError.validation({ field: 'source', issue: 'is the name of the server itself', location: 'body' });
+    }
+    assertSize('data', data, MOST_DATA);
+    if (metadata) assertSize('metadata', metadata, MOST_METADATA);
+    const expiresAt = expiryOf(dto.expires_at);
+    const correlationId = correlation_id;
+    const event = await this.db.transaction(async (tx) => {
+      const emitted = await this.bus.emit(tx, { type, data, source, metadata, priority, correlationId, expiresAt });
+      const context = currentContext();
+      if (context) context.resourceId ??= publicId('evt', emitted.id);
+      return emitted;
+    });
+    return {
+      event: {
+        event_id: publicId('evt', event.id),
+        type,
+        event_type: type,
+        timestamp: event.occurredAt,
+        status: 'pending',
+        source,
+        priority,
+        correlation_id,
+        expires_at: expiresAt,
+        subscriber_count: await this.subscribers.count(event),
+      },
+    };
+  }
+}
+
+function typeOf({ type, event_type }: EmitEventDto): string {
+  const name = type ?? event_type;
+  if (name === undefined) {
+    throw AppError.validation({ field: 'type', issue: 'type or event_type is needed', location: 'body' });
+  }
+  if (type !== undefined && event_type !== undefined && type !== event_type) {
+    throw AppError.validation({ field: 'event_type', issue: 'must be the same as type', location: 'body' });
+  }
+  if (isReserved(name)) {
+    throw new AppError('forbidden', `Only the server itself publishes ${name}; choose a name of your own`, {
+      code: 'EVENT_TYPE_RESERVED',
+      details: { field: 'type', type: name },
+    });
+  }
+  return name;
+}
+
+function assertSize(field: string, value: object, most: number): void {
+  const bytes = Buffer.byteLength(JSON.stringify(value));
+  if (bytes <= most) return;
+  throw new AppError('too_large', `${field} has ${bytes} bytes as JSON, more than ${most}`, {
+    code: 'EVENT_TOO_LARGE',
+    details: { field, bytes, limit_bytes: most },
+  });
+}
+
+function expiryOf(text: string | undefined): string | null {
+  if (text === undefined) return null;
+  const at = new Date(text);
+  if (at.getTime() <= Date.now()) {
+    throw AppError.validation({ field: 'expires_at', issue: 'must be in the future', location: 'body' });
+  }
+  return at.toISOString();
+}

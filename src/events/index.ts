@@ -1,0 +1,2 @@
+export { EventsApiModule } from './events.module.js';
+export { isReserved } from './reserved-events.js';
