@@ -1,0 +1,89 @@
+import { Injectable, type OnModuleDestroy } from '@nestjs/common';
+import { Database } from '../platform/database/index.js';
+import { filterFields, filterOf, matchesEvent } from '../platform/events/index.js';
+import { Bus } from '../platform/realtime/index.js';
+import { scopeOfEvent } from '../streaming/index.js';
+import { isPrivateEvent } from './private-events.js';
+
+export interface Subscription extends Wants {
+  id: string;
+  filters: object | null;
+  /** Whether many events go into one delivery. */
+  batched: boolean;
+  /** Whether the last attempts failed, as of a few seconds ago. */
+  failing: boolean;
+}
+
+/** What is looked at to know who wants an event. */
+export type WantedEvent = Parameters<typeof filterFields>[0];
+
+/** Bus channel: some webhook is not what it was. */
+const CHANGED = 'webhooks.changed';
+/** A message of the bus can be lost. */
+const KEEP_MS = 5000;
+
+/** What the active webhooks want, kept in memory: it is asked for with every event. */
+@Injectable()
+export class ActiveWebhooks implements OnModuleDestroy {
+  private loading: Promise<Subscription[]> | undefined;
+  private loadedAt = 0;
+  private readonly unsubscribe: () => void;
+
+  constructor(
+    private readonly db: Database,
+    private readonly bus: Bus,
+  ) {
+    this.unsubscribe = bus.subscribe(CHANGED, () => (this.loading = undefined));
+  }
+
+  /** To be called after the commit of a change. */
+  changed(): void {
+    this.bus.publish(CHANGED, {});
+  }
+
+  /** The webhooks that get this event. */
+  async matching(event: WantedEvent): Promise<Subscription[]> {
+    const all = await this.all();
+    return all.filter((one) => wants(one, event.type) && fits(one, event));
+  }
+
+  onModuleDestroy(): void {
+    this.unsubscribe();
+  }
+
+  private all(): Promise<Subscription[]> {
+    if (!this.loading || Date.now() - this.loadedAt > KEEP_MS) {
+      this.loadedAt = Date.now();
+      const loading = this.db.query<Subscription>(
+        `SELECT id, ${WANTS_COLUMNS}, filters, batch_size IS NOT NULL AS batched, failing_since IS NOT NULL AS failing
+         FROM webhooks WHERE active`,
+      );
+      this.loading = loading;
+      loading.catch(() => {
+        if (this.loading === loading) this.loading = undefined;
+      });
+    }
+    return this.loading;
+  }
+}
+
+/** What a webhook wants, as far as the kind of an event tells. */
+export interface Wants {
+  events: string[];
+  private_events: boolean;
+  /** Of who asked for the events; null: whoever may register webhooks may hear them. */
+  reader_scopes: string[] | null;
+}
+
+export const WANTS_COLUMNS = 'events, private_events, reader_scopes';
+
+export function wants({ events, private_events, reader_scopes }: Wants, type: string): boolean {
+  if (!private_events && isPrivateEvent(type)) return false;
+  if (reader_scopes && !reader_scopes.includes(scopeOfEvent(type))) return false;
+  return events.some((pattern) => matchesEvent(pattern, type));
+}
+
+/** Whether the filters of a webhook let an event of a wanted kind through (row STR-03). */
+export function fits({ filters }: Pick<Subscription, 'filters'>, event: WantedEvent): boolean {
+  return filters === null || (filterOf(filters)?.({ fields: filterFields(event) }) ?? true);
+}

@@ -1,0 +1,149 @@
+import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
+import { Settings } from '../platform/config/index.js';
+import { runDetached } from '../platform/context/index.js';
+import { Logger, Metrics } from '../platform/observability/index.js';
+import {
+  type AttemptOutcome,
+  type ClaimedDelivery,
+  Deliveries,
+  type DueDelivery,
+  EVENT_EXPIRED,
+} from './deliveries.js';
+import { DeliveryAttempt } from './delivery-attempt.js';
+import { Lanes } from './lanes.js';
+import { WebhookHealth } from './webhook-health.js';
+
+const TOTAL_AT_ONCE = 256;
+const MOST_AT_ONCE = 1024;
+const SUSPECTS_AT_ONCE = 64;
+const CLAIM_BATCH = 128;
+const FINISH_BATCH = 256;
+/** With so many attempts not logged yet, the database is too slow to send more. */
+const MAX_UNLOGGED = 1024;
+/** A request that takes longer makes its webhook a suspect, at that moment and not when it ends. */
+const SLOW_MS = 2000;
+/** Pause after the database refused. */
+const TROUBLE_MS = 1000;
+const DRAIN_MS = 5000;
+
+/**
+ * Sends deliveries. Not one job each: the rows say what is to do, so what is offered here may be forgotten, and requests that hang
+ * occupy no worker. Rows are claimed and attempts logged in batches that grow with the load.
+ */
+@Injectable()
+export class Courier implements BeforeApplicationShutdown {
+  private readonly lanes: Lanes;
+  private readonly finished: AttemptOutcome[] = [];
+  private claiming = false;
+  private logging = false;
+  private stopped = false;
+  private readonly attempts;
+
+  constructor(
+    private readonly deliveries: Deliveries,
+    private readonly attempt: DeliveryAttempt,
+    private readonly health: WebhookHealth,
+    private readonly logger: Logger,
+    settings: Settings,
+    metrics: Metrics,
+  ) {
+    this.lanes = new Lanes({
+      total: TOTAL_AT_ONCE,
+      most: MOST_AT_ONCE,
+      perWebhook: settings.webhookConcurrency,
+      suspects: SUSPECTS_AT_ONCE,
+    });
+    this.attempts = metrics.counter('nexus_webhook_attempts_total', 'Attempts to deliver to a webhook', ['result']);
+  }
+
+  /** Sends these soon, if they are still due by then. */
+  offer(due: readonly DueDelivery[]): void {
+    if (this.stopped) return;
+    for (const one of due) this.lanes.offer(one);
+    void runDetached(() => this.sendWaiting());
+  }
+
+  /** UUIDs of webhooks for which nothing more can be taken at the moment. */
+  unready(): string[] {
+    return this.lanes.unready();
+  }
+
+  /** Lets requests under way end; what is left then counts as cut off and is sent again. */
+  async beforeApplicationShutdown(): Promise<void> {
+    this.stopped = true;
+    const end = Date.now() + DRAIN_MS;
+    while ((this.lanes.busy || this.logging || this.claiming) && Date.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+
+  private async sendWaiting(): Promise<void> {
+    if (this.claiming) return;
+    this.claiming = true;
+    try {
+      while (!this.stopped && this.finished.length < MAX_UNLOGGED) {
+        const ids = this.lanes.take(CLAIM_BATCH);
+        if (ids.length === 0) return;
+        await this.claim(ids);
+      }
+    } finally {
+      this.claiming = false;
+    }
+  }
+
+  private async claim(ids: string[]): Promise<void> {
+    const left = new Set(ids);
+    try {
+      for (const delivery of await this.deliveries.claim(ids)) {
+        left.delete(delivery.id);
+        void this.send(delivery);
+      }
+    } catch (error) {
+      this.logger.warn({ err: String(error) }, 'Deliveries could not be claimed; the next sweep tries again');
+    } finally {
+      for (const id of left) this.lanes.release(id);
+    }
+  }
+
+  private async send(delivery: ClaimedDelivery): Promise<void> {
+    const late = setTimeout(() => {
+      this.lanes.late(delivery.id);
+      void this.sendWaiting();
+    }, SLOW_MS);
+    const outcome = await this.attempt.run(delivery);
+    clearTimeout(late);
+    this.attempts.inc({ result: outcome.result });
+    this.finished.push(outcome);
+    const { result, statusCode, latencyMs, pauseMs } = outcome;
+    if (outcome.errorCode === 'CIRCUIT_OPEN') this.lanes.release(delivery.id, 'left_alone', pauseMs);
+    else if (result === 'unsent' || outcome.errorCode === EVENT_EXPIRED) this.lanes.release(delivery.id);
+    else {
+      this.lanes.release(delivery.id, statusCode !== null && (latencyMs ?? 0) < SLOW_MS ? 'good' : 'suspect');
+    }
+    void this.log();
+    void this.sendWaiting();
+  }
+
+  private async log(): Promise<void> {
+    if (this.logging) return;
+    this.logging = true;
+    try {
+      while (this.finished.length > 0) {
+        const batch = this.finished.slice(0, FINISH_BATCH);
+        try {
+          await this.deliveries.finish(batch);
+          this.finished.splice(0, batch.length);
+          await this.health.report(batch);
+        } catch (error) {
+          this.logger.warn({ err: String(error) }, 'Attempts could not be logged and will be tried again');
+          if (this.stopped) return;
+          await new Promise((resolve) => setTimeout(resolve, TROUBLE_MS));
+        }
+      }
+    } finally {
+      this.logging = false;
+    }
+    // Sending may have paused for want of this.
+    void this.sendWaiting();
+  }
+}

@@ -1,0 +1,217 @@
+import { Injectable } from '@nestjs/common';
+import { Database } from '../platform/database/index.js';
+import type { RetryConfig } from './retry-policy.js';
+
+/** A delivery that somebody may send now. */
+export interface DueDelivery {
+  id: string;
+  webhook_id: string;
+  /** Whether the last attempts to this webhook failed. */
+  failing: boolean;
+}
+
+/** A delivery that this process alone may send until its lease ends. */
+export interface ClaimedDelivery {
+  id: string;
+  webhook_id: string;
+  event_id: string;
+  event_type: string;
+  body: Buffer;
+  /** Number of this attempt, from 1. */
+  attempts: number;
+  /** Attempts that failed before. */
+  failures: number;
+  /** From then on it is not sent any more. */
+  expires_at: Date | null;
+  /** UUID of the replay it is sent for. */
+  replay_id: string | null;
+  url: string;
+  retry_config: RetryConfig;
+  secret_box: string;
+  /** Null when no older secret is valid any more. */
+  previous_secret_box: string | null;
+}
+
+/** Error code of a delivery that was not sent because its event had expired. */
+export const EVENT_EXPIRED = 'EXPIRED';
+
+/** What came of one attempt. `unsent`: the request was never made; it counts as no attempt. */
+export interface AttemptOutcome {
+  id: string;
+  webhookId: string;
+  n: number;
+  result: 'delivered' | 'retry' | 'failed' | 'unsent';
+  /** Milliseconds until the next attempt, with `retry` and `unsent`. */
+  pauseMs: number;
+  startedAt: Date;
+  statusCode: number | null;
+  latencyMs: number | null;
+  errorCode: string | null;
+  error: string | null;
+  snippet: string | null;
+}
+
+export interface EventBody {
+  eventId: string;
+  eventType: string;
+  body: Buffer;
+  /** ISO 8601; null: never. */
+  expiresAt: string | null;
+}
+
+export interface DeliveryOrder extends EventBody {
+  webhookIds: readonly string[];
+}
+
+/** An attempt that has not reported back after this was cut off with its process. Longer than any attempt may take. */
+const LEASE_SECONDS = 45;
+const SWEEP_PER_WEBHOOK = 300;
+const SWEEP = 5000;
+const PURGE = 1000;
+
+/** The rows of deliveries and attempts. Every attempt is claimed before and logged after it, both in batches. */
+@Injectable()
+export class Deliveries {
+  constructor(private readonly db: Database) {}
+
+  /** One delivery per event and active webhook; those that exist are left alone. */
+  add(orders: readonly DeliveryOrder[]): Promise<DueDelivery[]> {
+    const pairs = orders.flatMap(({ webhookIds }, n) => webhookIds.map((webhookId) => ({ webhookId, n: n + 1 })));
+    return this.db.query<DueDelivery>(
+      `INSERT INTO webhook_deliveries AS d (webhook_id, event_id, event_type, body, expires_at)
+       SELECT w.id, ($3::uuid[])[p.n], ($4::text[])[p.n], ($5::bytea[])[p.n], ($6::timestamptz[])[p.n]
+       FROM unnest($1::uuid[], $2::int[]) AS p (webhook_id, n) JOIN webhooks w ON w.id = p.webhook_id AND w.active
+       ORDER BY w.id, 2
+       ON CONFLICT (webhook_id, event_id) DO NOTHING
+       RETURNING d.id, d.webhook_id, (SELECT failing_since IS NOT NULL FROM webhooks w WHERE w.id = d.webhook_id) AS failing`,
+      [
+        pairs.map((p) => p.webhookId),
+        pairs.map((p) => p.n),
+        orders.map((o) => o.eventId),
+        orders.map((o) => o.eventType),
+        orders.map((o) => o.body),
+        orders.map((o) => o.expiresAt),
+      ],
+    );
+  }
+
+  /** For one webhook: adds what is missing and starts over what has failed. */
+  async recover(webhookId: string, events: readonly EventBody[]): Promise<number> {
+    const rows = await this.db.query<{ id: string }>(
+      `INSERT INTO webhook_deliveries AS d (webhook_id, event_id, event_type, body, expires_at)
+       SELECT w.id, e.id, e.type, e.body, e.expires_at
+       FROM webhooks w, unnest($2::uuid[], $3::text[], $4::bytea[], $5::timestamptz[]) AS e (id, type, body, expires_at)
+       WHERE w.id = $1 AND w.active
+       ON CONFLICT (webhook_id, event_id) DO UPDATE
+         SET status = 'pending', failures = 0, next_attempt_at = now(), finished_at = NULL WHERE d.status = 'failed'
+       RETURNING d.id`,
+      [
+        webhookId,
+        events.map((e) => e.eventId),
+        events.map((e) => e.eventType),
+        events.map((e) => e.body),
+        events.map((e) => e.expiresAt),
+      ],
+    );
+    return rows.length;
+  }
+
+  /** Starts over the failed deliveries of one kind since a time. */
+  async restart(webhookId: string, eventType: string, since: string): Promise<number> {
+    const [, count] = await this.db.query<unknown>(
+      `UPDATE webhook_deliveries SET status = 'pending', failures = 0, next_attempt_at = now(), finished_at = NULL
+       WHERE webhook_id = $1 AND event_type = $2 AND created_at >= $3 AND status = 'failed'`,
+      [webhookId, eventType, since],
+    );
+    return Number(count);
+  }
+
+  /** Some of what is due of each webhook but these, so that none of them holds up the others. */
+  due(except: readonly string[]): Promise<DueDelivery[]> {
+    return this.db.query<DueDelivery>(
+      `SELECT d.id, w.id AS webhook_id, w.failing_since IS NOT NULL AS failing
+       FROM webhooks w CROSS JOIN LATERAL (
+         SELECT id FROM webhook_deliveries
+         WHERE webhook_id = w.id AND status = 'pending' AND next_attempt_at <= now()
+         ORDER BY next_attempt_at LIMIT ${SWEEP_PER_WEBHOOK}) d
+       WHERE w.active AND w.id <> ALL ($1::uuid[]) LIMIT ${SWEEP}`,
+      [except],
+    );
+  }
+
+  /** Makes the next attempt of these ours. What is not due, not active or another's is left out. */
+  async claim(ids: readonly string[]): Promise<ClaimedDelivery[]> {
+    const [rows] = await this.db.query<ClaimedDelivery[]>(
+      `WITH due AS (
+         SELECT d.id, d.attempts, d.sending_since FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id
+         WHERE d.id = ANY ($1::uuid[]) AND d.status = 'pending' AND d.next_attempt_at <= now() AND w.active
+         ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
+       ), cut_off AS (
+         INSERT INTO webhook_attempts (delivery_id, n, at, error_code, error)
+         SELECT id, attempts, sending_since, 'INTERRUPTED', 'The server ended before the answer' FROM due
+         WHERE sending_since IS NOT NULL ON CONFLICT DO NOTHING
+       )
+       UPDATE webhook_deliveries d SET attempts = d.attempts + 1, sending_since = clock_timestamp(),
+         next_attempt_at = now() + interval '${LEASE_SECONDS} seconds'
+       FROM due, webhooks w WHERE d.id = due.id AND w.id = d.webhook_id
+       RETURNING d.id, d.webhook_id, d.event_id, d.event_type, d.body, d.attempts, d.failures, d.expires_at, d.replay_id, w.url, w.retry_config,
+         w.secret_box, CASE WHEN w.previous_secret_until > now() THEN w.previous_secret_box END AS previous_secret_box`,
+      [ids],
+    );
+    return rows;
+  }
+
+  /** Logs attempts and moves their deliveries on, in one statement. */
+  async finish(outcomes: readonly AttemptOutcome[]): Promise<void> {
+    const column = <K extends keyof AttemptOutcome>(key: K): AttemptOutcome[K][] => outcomes.map((o) => o[key]);
+    await this.db.query(
+      `WITH o AS (
+         SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::float8[], $5::timestamptz[], $6::int[], $7::int[],
+           $8::text[], $9::text[], $10::text[])
+           AS o (id, n, result, pause_ms, at, status_code, latency_ms, error_code, error, snippet)
+       ), logged AS (
+         INSERT INTO webhook_attempts AS a (delivery_id, n, at, status_code, latency_ms, error_code, error, response_snippet)
+         SELECT o.id, n, at, status_code, latency_ms, error_code, error, snippet
+         FROM o JOIN webhook_deliveries USING (id) WHERE result <> 'unsent'
+         -- Taken for cut off, and yet it ended.
+         ON CONFLICT (delivery_id, n) DO UPDATE SET status_code = excluded.status_code, latency_ms = excluded.latency_ms,
+           error_code = excluded.error_code, error = excluded.error, response_snippet = excluded.response_snippet
+       )
+       UPDATE webhook_deliveries d SET
+         status = CASE WHEN o.result IN ('delivered', 'failed') THEN o.result ELSE 'pending' END,
+         attempts = d.attempts - CASE WHEN o.result = 'unsent' THEN 1 ELSE 0 END,
+         failures = d.failures + CASE WHEN o.result IN ('retry', 'failed') THEN 1 ELSE 0 END,
+         next_attempt_at = CASE WHEN o.result IN ('retry', 'unsent')
+           THEN now() + o.pause_ms * interval '1 millisecond' END,
+         finished_at = CASE WHEN o.result IN ('delivered', 'failed') THEN now() END,
+         sending_since = NULL
+       FROM o WHERE d.id = o.id AND (o.result = 'delivered' OR (d.status = 'pending' AND d.attempts = o.n))`,
+      [
+        column('id'),
+        column('n'),
+        column('result'),
+        column('pauseMs'),
+        column('startedAt'),
+        column('statusCode'),
+        column('latencyMs'),
+        column('errorCode'),
+        column('error'),
+        column('snippet'),
+      ],
+    );
+  }
+
+  /** @returns how many finished deliveries were deleted */
+  async purge(days: number): Promise<number> {
+    for (let purged = 0; ;) {
+      const [, count] = await this.db.query<unknown>(
+        `DELETE FROM webhook_deliveries WHERE id IN (
+           SELECT id FROM webhook_deliveries
+           WHERE status <> 'pending' AND finished_at < now() - make_interval(days => $1) LIMIT ${PURGE})`,
+        [days],
+      );
+      purged += Number(count);
+      if (Number(count) < PURGE) return purged;
+    }
+  }
+}

@@ -1,0 +1,110 @@
+import { Injectable } from '@nestjs/common';
+import { EgressClient, EgressError, type EgressResponse } from '../platform/egress/index.js';
+import { publicId } from '../platform/http/index.js';
+import { type AttemptOutcome, type ClaimedDelivery, EVENT_EXPIRED } from './deliveries.js';
+import { messageId } from './event-body.js';
+import { pauseMs, retryAfterSeconds } from './retry-policy.js';
+import { signatureHeaders } from './signature.js';
+import { WebhookSecrets } from './webhook-secrets.js';
+
+const TIMEOUT_MS = 15_000;
+const SNIPPET_BYTES = 1024;
+const GONE = 410;
+/** Pauses after a request that was not made: one host is busy, or left alone for a while. */
+const BUSY_MS = 500;
+const LEFT_ALONE_MS = 15_000;
+
+/** Says nothing of the receiver. */
+const EXPIRED = {
+  result: 'failed',
+  errorCode: EVENT_EXPIRED,
+  error: 'The event expired before it was delivered',
+  pauseMs: 0,
+  statusCode: null,
+  latencyMs: null,
+  snippet: null,
+} as const;
+
+/** One request to a receiver and what it means (rows WHK-03..06). */
+@Injectable()
+export class DeliveryAttempt {
+  constructor(
+    private readonly egress: EgressClient,
+    private readonly secrets: WebhookSecrets,
+  ) {}
+
+  /** Never rejects. Redirects are not followed: they are failures. */
+  async run(delivery: ClaimedDelivery): Promise<AttemptOutcome> {
+    const startedAt = new Date();
+    const base = { id: delivery.id, webhookId: delivery.webhook_id, n: delivery.attempts, startedAt };
+    if (delivery.expires_at && delivery.expires_at <= startedAt) return { ...base, ...EXPIRED };
+    try {
+      const response = await this.egress.request({
+        method: 'POST',
+        url: delivery.url,
+        headers: this.headers(delivery, startedAt),
+        body: delivery.body,
+        timeoutMs: TIMEOUT_MS,
+      });
+      const told = { statusCode: response.status, latencyMs: response.durationMs, snippet: snippetOf(response.body) };
+      return { ...base, ...told, ...judge(delivery, response) };
+    } catch (cause) {
+      const { code, message } = describe(cause);
+      const error = { statusCode: null, snippet: null, errorCode: code, error: message };
+      if (code === 'BUSY' || code === 'CIRCUIT_OPEN') {
+        const pause = (code === 'BUSY' ? BUSY_MS : LEFT_ALONE_MS) * (1 + Math.random());
+        return { ...base, ...error, result: 'unsent', pauseMs: pause, latencyMs: null };
+      }
+      return { ...base, ...error, ...again(delivery), latencyMs: Date.now() - startedAt.getTime() };
+    }
+  }
+
+  private headers(delivery: ClaimedDelivery, now: Date): Record<string, string> {
+    const message = {
+      id: messageId(delivery.event_type, delivery.event_id),
+      timestamp: Math.floor(now.getTime() / 1000),
+      body: delivery.body,
+    };
+    return {
+      'content-type': 'application/json',
+      'user-agent': 'Nexus-Webhooks/1',
+      'x-nexus-event': delivery.event_type,
+      'x-nexus-delivery': `${publicId('dlv', delivery.id)}.${delivery.attempts}`,
+      'x-nexus-attempt': String(delivery.attempts),
+      'x-nexus-max-attempts': String(delivery.retry_config.max_retries + 1),
+      ...(delivery.replay_id ? { 'x-nexus-replay': publicId('replay', delivery.replay_id) } : {}),
+      ...signatureHeaders(message, this.secrets.open(delivery.webhook_id, delivery)),
+    };
+  }
+}
+
+type Judgement = Pick<AttemptOutcome, 'result' | 'pauseMs' | 'errorCode' | 'error'>;
+
+function judge(delivery: ClaimedDelivery, { status, headers }: EgressResponse): Judgement {
+  if (status >= 200 && status < 300) return { result: 'delivered', pauseMs: 0, errorCode: null, error: null };
+  if (status === GONE) {
+    return { result: 'failed', pauseMs: 0, errorCode: 'GONE', error: 'The receiver wants no more deliveries' };
+  }
+  const redirect = status >= 300 && status < 400;
+  return {
+    ...again(delivery, retryAfterSeconds(headers['retry-after'], Date.now())),
+    errorCode: redirect ? 'REDIRECT' : 'HTTP_STATUS',
+    error: redirect ? 'Redirects are not followed' : `The receiver answered ${status}`,
+  };
+}
+
+function again(delivery: ClaimedDelivery, askedSeconds = 0): Pick<AttemptOutcome, 'result' | 'pauseMs'> {
+  const pause = pauseMs(delivery.retry_config, delivery.failures + 1, askedSeconds);
+  return pause === null ? { result: 'failed', pauseMs: 0 } : { result: 'retry', pauseMs: pause };
+}
+
+function describe(cause: unknown): { code: string; message: string } {
+  if (cause instanceof EgressError) return { code: cause.code, message: cause.message.slice(0, 500) };
+  // A secret that does not open, for one: nothing of it is for the owner's eyes.
+  return { code: 'INTERNAL', message: 'The delivery could not be prepared' };
+}
+
+/** Text without what PostgreSQL cannot store. */
+function snippetOf(body: Buffer): string {
+  return body.subarray(0, SNIPPET_BYTES).toString('utf8').replaceAll('\0', '\uFFFD');
+}

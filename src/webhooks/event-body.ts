@@ -1,0 +1,33 @@
+import { SERVER_SOURCE, type StoredEvent } from '../platform/events/index.js';
+import { publicId } from '../platform/http/index.js';
+import type { EventBody } from './deliveries.js';
+
+export type TellableEvent = Pick<StoredEvent, 'id' | 'type' | 'data' | 'occurredAt'> &
+  Partial<Pick<StoredEvent, 'source' | 'priority' | 'correlationId' | 'metadata' | 'expiresAt'>>;
+
+/**
+ * The bytes that every attempt of every webhook sends for an event (row WHK-04, contract C-31). What changes from attempt to attempt
+ * is in headers alone, so that a receiver can tell a repeated delivery by its body too.
+ */
+export function bodyOf(event: TellableEvent): EventBody {
+  const { source, priority, correlationId, metadata, expiresAt = null } = event;
+  const body = {
+    id: publicId('evt', event.id),
+    type: event.type,
+    event_type: event.type,
+    timestamp: event.occurredAt,
+    source: source ?? SERVER_SOURCE,
+    data: event.data,
+    // Of events that callers emit.
+    ...(source ? { priority, correlation_id: correlationId, metadata } : {}),
+  };
+  return { eventId: event.id, eventType: event.type, body: Buffer.from(JSON.stringify(body)), expiresAt };
+}
+
+/** What a delivery of many events says it is; no event has a name of one word. */
+export const BATCH_TYPE = 'batch';
+
+/** The id that a receiver knows a delivery's content by. */
+export function messageId(type: string, id: string): string {
+  return publicId(type === BATCH_TYPE ? 'batch' : 'evt', id);
+}

@@ -1,0 +1,122 @@
+import type { DueDelivery } from './deliveries.js';
+
+export interface LaneLimits {
+  /** Requests at once to webhooks that are no suspects. */
+  total: number;
+  /** Requests at once of all kinds: more than `total` and `suspects` only while many webhooks begin to hang together. */
+  most: number;
+  /** To one webhook whose last attempt went well. */
+  perWebhook: number;
+  /** To all webhooks together whose last attempt failed or took long. */
+  suspects: number;
+}
+
+interface Lane {
+  waiting: string[];
+  active: number;
+  /** `fresh`: nothing is known yet. */
+  standing: 'good' | 'fresh' | 'suspect';
+  pausedUntil: number;
+}
+
+const FRESH_AT_ONCE = 2;
+const MAX_WAITING = 1000;
+const ENOUGH_WAITING = 100;
+/** Beyond so many, what is known of idle webhooks is forgotten. */
+const MAX_LANES = 5000;
+
+/**
+ * Who is served next. Each webhook has a lane of its own; those that fail or are slow get one slot each out of a small share, so that
+ * however many of them hang they delay no other; also not while they begin to, since a request that takes long makes its webhook a suspect
+ * before it ends. Pure: knows neither network nor rows.
+ */
+export class Lanes {
+  private readonly lanes = new Map<string, Lane>();
+  private readonly known = new Map<string, string>();
+  private active = 0;
+  private activeSuspects = 0;
+
+  constructor(
+    private readonly limits: LaneLimits,
+    private readonly now: () => number = () => performance.now(),
+  ) {}
+
+  /** What does not fit is left to the next sweep. */
+  offer({ id, webhook_id, failing }: DueDelivery): void {
+    if (this.known.has(id)) return;
+    const lane = this.lanes.get(webhook_id) ?? newLane(failing);
+    if (lane.pausedUntil > this.now() || lane.waiting.length >= MAX_WAITING) return;
+    this.lanes.set(webhook_id, lane);
+    lane.waiting.push(id);
+    this.known.set(id, webhook_id);
+  }
+
+  /** Takes what may be sent now, one of each lane in turn. Every one must come back through {@link release}. */
+  take(most: number): string[] {
+    const taken: string[] = [];
+    for (const [webhookId, lane] of this.lanes) {
+      if (taken.length >= most || this.active >= this.limits.most) break;
+      if (lane.waiting.length === 0 || lane.active >= this.limitOf(lane)) continue;
+      taken.push(lane.waiting.shift() as string);
+      this.occupy(lane, 1);
+      // To the end of the queue, where this loop comes by again.
+      this.lanes.delete(webhookId);
+      this.lanes.set(webhookId, lane);
+    }
+    return taken;
+  }
+
+  /** The request has taken long already: what the webhook occupies is no longer counted among the slots of the others. */
+  late(id: string): void {
+    const lane = this.lanes.get(this.known.get(id) ?? '');
+    if (lane) this.judge(lane, 'suspect');
+  }
+
+  /** The slot is free again. Without a verdict nothing was sent. */
+  release(id: string, verdict?: 'good' | 'suspect' | 'left_alone', pauseMs = 0): void {
+    const webhookId = this.known.get(id);
+    const lane = webhookId === undefined ? undefined : this.lanes.get(webhookId);
+    this.known.delete(id);
+    if (webhookId === undefined || !lane) return;
+    this.occupy(lane, -1);
+    if (verdict === 'left_alone') {
+      lane.pausedUntil = this.now() + pauseMs;
+      for (const waiting of lane.waiting.splice(0)) this.known.delete(waiting);
+    } else if (verdict) this.judge(lane, verdict);
+    if (this.lanes.size > MAX_LANES && lane.active === 0 && lane.waiting.length === 0) this.lanes.delete(webhookId);
+  }
+
+  /** Webhooks that have enough waiting or are left alone. */
+  unready(): string[] {
+    return [...this.lanes]
+      .filter(([, lane]) => lane.waiting.length >= ENOUGH_WAITING || lane.pausedUntil > this.now())
+      .map(([webhookId]) => webhookId);
+  }
+
+  get busy(): boolean {
+    return this.active > 0;
+  }
+
+  private limitOf(lane: Lane): number {
+    if (lane.standing === 'suspect') return this.activeSuspects < this.limits.suspects ? 1 : 0;
+    if (this.active - this.activeSuspects >= this.limits.total) return 0;
+    return lane.standing === 'good' ? this.limits.perWebhook : Math.min(FRESH_AT_ONCE, this.limits.perWebhook);
+  }
+
+  private judge(lane: Lane, standing: 'good' | 'suspect'): void {
+    if (lane.standing === standing) return;
+    if (lane.standing === 'suspect') this.activeSuspects -= lane.active;
+    if (standing === 'suspect') this.activeSuspects += lane.active;
+    lane.standing = standing;
+  }
+
+  private occupy(lane: Lane, change: 1 | -1): void {
+    lane.active += change;
+    this.active += change;
+    if (lane.standing === 'suspect') this.activeSuspects += change;
+  }
+}
+
+function newLane(failing: boolean): Lane {
+  return { waiting: [], active: 0, standing: failing ? 'suspect' : 'fresh', pausedUntil: 0 };
+}

@@ -1,0 +1,90 @@
+import { Injectable } from '@nestjs/common';
+import { defineBackgroundTask, HandleTask, type TaskContext } from '../platform/background/index.js';
+import { Database } from '../platform/database/index.js';
+import { AppError } from '../platform/errors/index.js';
+import { EventHistory, type HistoryPlace, type StoredEvent } from '../platform/events/index.js';
+import { fits, type Subscription, type Wants, wants, WANTS_COLUMNS } from './active-webhooks.js';
+import { Batches } from './batches.js';
+import { Deliveries } from './deliveries.js';
+import { BATCH_TYPE, bodyOf } from './event-body.js';
+
+const PAGE = 500;
+
+interface Recovery {
+  /** UUID. */
+  webhookId: string;
+  /** ISO 8601; what happens after `to` is delivered by itself. */
+  since: string;
+  to: string;
+}
+
+interface RecoveryState {
+  after: HistoryPlace | null;
+  recovered: number;
+}
+
+type Target = Wants & Pick<Subscription, 'filters' | 'batched'>;
+
+/** Delivers to a webhook what failed, and what it missed, since a time (row WHK-08). */
+export const RecoverWebhook = defineBackgroundTask<Recovery, RecoveryState>({
+  kind: 'webhook.recover',
+  queue: 'webhooks',
+  concurrency: 4,
+});
+
+/** Recovers webhooks: page by page, each in one transaction with the note that it is done. */
+@Injectable()
+export class WebhookRecovery {
+  constructor(
+    private readonly db: Database,
+    private readonly history: EventHistory,
+    private readonly deliveries: Deliveries,
+    private readonly batches: Batches,
+  ) {}
+
+  @HandleTask(RecoverWebhook)
+  async recover(context: TaskContext<Recovery, RecoveryState>): Promise<object> {
+    const { since, to } = context.input;
+    let state = context.state ?? (await this.restartBatches(context));
+    for (let more = true; more;) {
+      context.signal.throwIfAborted();
+      const page = await this.history.page({ from: since, to, expired: false }, state.after, PAGE);
+      const events = page.items.map(({ event }) => event);
+      const before = state;
+      state = await this.db.transaction(async (tx) => {
+        const recovered = before.recovered + (await this.deliver(context.input.webhookId, events));
+        const done = { after: page.next, recovered };
+        await context.checkpoint(done, tx);
+        return done;
+      });
+      context.report({ recovered: state.recovered });
+      if (page.next) context.progress(Date.parse(page.next.at) - Date.parse(since), Date.parse(to) - Date.parse(since));
+      more = page.next !== null;
+    }
+    return { recovered: state.recovered };
+  }
+
+  /** Deliveries of many events at once that failed. */
+  private restartBatches(context: TaskContext<Recovery, RecoveryState>): Promise<RecoveryState> {
+    const { webhookId, since } = context.input;
+    return this.db.transaction(async (tx) => {
+      const state = { after: null, recovered: await this.deliveries.restart(webhookId, BATCH_TYPE, since) };
+      await context.checkpoint(state, tx);
+      return state;
+    });
+  }
+
+  /** @returns how many deliveries there are to make. @throws AppError `conflict` when the webhook is not active any more */
+  private async deliver(webhookId: string, events: readonly StoredEvent[]): Promise<number> {
+    const [webhook] = await this.db.query<Target>(
+      `SELECT ${WANTS_COLUMNS}, filters, batch_size IS NOT NULL AS batched FROM webhooks WHERE id = $1 AND active`,
+      [webhookId],
+    );
+    if (!webhook) throw AppError.conflict('The webhook is not active any more');
+    const wanted = events.filter((event) => wants(webhook, event.type) && fits(webhook, event));
+    if (wanted.length === 0) return 0;
+    if (!webhook.batched) return this.deliveries.recover(webhookId, wanted.map(bodyOf));
+    const webhookIds = [webhookId];
+    return this.batches.add(wanted.map((event) => ({ ...bodyOf(event), seq: event.seq, webhookIds })));
+  }
+}

@@ -1,0 +1,34 @@
+import { randomBytes } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import { SecretBox } from '../platform/crypto/index.js';
+
+interface StoredSecrets {
+  secret_box: string;
+  previous_secret_box: string | null;
+}
+
+/** The secrets that sign deliveries: one per webhook, encrypted at rest, two while one replaces the other (rule 23). */
+@Injectable()
+export class WebhookSecrets {
+  constructor(private readonly box: SecretBox) {}
+
+  /** In the form of Standard Webhooks, of 32 random bytes. */
+  generate(): string {
+    return `whsec_${randomBytes(32).toString('base64')}`;
+  }
+
+  seal(webhookId: string, secret: string): string {
+    return this.box.encrypt(secret, contextOf(webhookId));
+  }
+
+  /** The current one first. */
+  open(webhookId: string, { secret_box, previous_secret_box }: StoredSecrets): string[] {
+    return [secret_box, previous_secret_box]
+      .filter((box) => box !== null)
+      .map((box) => this.box.decrypt(box, contextOf(webhookId)));
+  }
+}
+
+function contextOf(webhookId: string): string {
+  return `webhooks/${webhookId}/secret`;
+}

@@ -1,0 +1,118 @@
+import { Body, Controller, Delete, Get, Param, Patch, Post, Query, Res } from '@nestjs/common';
+import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import type { Response } from 'express';
+import type { Actor } from '../platform/context/index.js';
+import { declaredEvents } from '../platform/events/index.js';
+import {
+  Allow,
+  CurrentActor,
+  IfMatch,
+  PageQueryDto,
+  PublicId,
+  publicId,
+  RateLimit,
+  resolvePage,
+  versionETag,
+  Wire,
+} from '../platform/http/index.js';
+import { toWebhookDto, type Webhook } from './webhook.js';
+import {
+  CreatedWebhookDto,
+  CreateWebhookDto,
+  DeletedWebhookDto,
+  EventTypeListDto,
+  RotatedSecretDto,
+  RotateSecretDto,
+  UpdateWebhookDto,
+  WebhookDetailDto,
+  WebhookDto,
+  WebhookListDto,
+} from './webhooks.dto.js';
+import { WebhooksService } from './webhooks.service.js';
+
+const WEBHOOK = new PublicId('webhook');
+
+@ApiTags('webhooks')
+@Wire('raw')
+@RateLimit('webhooks')
+@Controller('webhooks')
+export class WebhooksController {
+  constructor(private readonly webhooks: WebhooksService) {}
+
+  @Post()
+  @Allow('webhook:write')
+  @ApiOperation({ summary: 'Register a webhook', operationId: 'registerWebhook' })
+  @ApiCreatedResponse({ type: CreatedWebhookDto })
+  async create(@CurrentActor() actor: Actor, @Body() dto: CreateWebhookDto): Promise<CreatedWebhookDto> {
+    const { webhook, secret } = await this.webhooks.create(actor, dto);
+    return { ...toWebhookDto(webhook), secret };
+  }
+
+  @Get()
+  @Allow('webhook:read')
+  @ApiOperation({ summary: 'List webhooks, the newest first', operationId: 'listWebhooks' })
+  @ApiOkResponse({ type: WebhookListDto })
+  async list(@Query() query: PageQueryDto): Promise<WebhookListDto> {
+    const { webhooks, pagination } = await this.webhooks.list(resolvePage(query, { default: 20, max: 100 }));
+    return { webhooks: webhooks.map(toWebhookDto), pagination };
+  }
+
+  @Get('event-types')
+  @Allow('webhook:read')
+  @ApiOperation({ summary: 'The catalogue of events, with the schemas of their data', operationId: 'listEventTypes' })
+  @ApiOkResponse({ type: EventTypeListDto })
+  eventTypes(): EventTypeListDto {
+    return { event_types: declaredEvents().map(({ type, summary, schema }) => ({ type, summary, schema })) };
+  }
+
+  @Get(':id')
+  @Allow('webhook:read')
+  @ApiOperation({ summary: 'Show a webhook and how it fares', operationId: 'getWebhook' })
+  @ApiOkResponse({ type: WebhookDetailDto })
+  async get(@Param('id', WEBHOOK) id: string): Promise<WebhookDetailDto> {
+    const { stats, ...webhook } = await this.webhooks.get(id);
+    return { ...toWebhookDto(webhook), stats };
+  }
+
+  @Patch(':id')
+  @Allow('webhook:write')
+  @ApiOperation({ summary: 'Change, pause or revive a webhook', operationId: 'updateWebhook' })
+  @ApiHeader({ name: 'If-Match', required: false, schema: { type: 'string', example: '"v3"' } })
+  @ApiOkResponse({ type: WebhookDto })
+  async update(
+    @CurrentActor() actor: Actor,
+    @Param('id', WEBHOOK) id: string,
+    @Body() dto: UpdateWebhookDto,
+    @IfMatch() expected: number | undefined,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<WebhookDto> {
+    return tagged(await this.webhooks.update(actor, id, dto, expected), response);
+  }
+
+  @Delete(':id')
+  @Allow('webhook:write')
+  @ApiOperation({ summary: 'Delete a webhook with its deliveries', operationId: 'deleteWebhook' })
+  @ApiOkResponse({ type: DeletedWebhookDto })
+  async remove(@Param('id', WEBHOOK) id: string): Promise<DeletedWebhookDto> {
+    await this.webhooks.remove(id);
+    return { webhook_id: publicId('webhook', id), status: 'deleted' };
+  }
+
+  @Post(':id/rotate-secret')
+  @Allow('webhook:write')
+  @ApiOperation({
+    summary: 'Replace the secret; the old one signs too for a while',
+    operationId: 'rotateWebhookSecret',
+  })
+  @ApiCreatedResponse({ type: RotatedSecretDto })
+  async rotateSecret(@Param('id', WEBHOOK) id: string, @Body() dto: RotateSecretDto): Promise<RotatedSecretDto> {
+    const { secret, until } = await this.webhooks.rotateSecret(id, dto);
+    return { webhook_id: publicId('webhook', id), secret, previous_secret_until: until.toISOString() };
+  }
+}
+
+/** The tag counts changes made by callers: what goes into `If-Match`. */
+function tagged(webhook: Webhook, response: Response): WebhookDto {
+  response.setHeader('ETag', versionETag(webhook.version));
+  return toWebhookDto(webhook);
+}

@@ -1,0 +1,57 @@
+import { Module, type OnModuleInit } from '@nestjs/common';
+import { Database } from '../platform/database/index.js';
+import { Metrics } from '../platform/observability/index.js';
+import { ActiveWebhooks } from './active-webhooks.js';
+import { Batches } from './batches.js';
+import { Courier } from './courier.js';
+import { Deliveries } from './deliveries.js';
+import { DeliveriesController } from './deliveries.controller.js';
+import { DeliveryAttempt } from './delivery-attempt.js';
+import { EventDeliveries } from './event-deliveries.js';
+import { ManagedWebhooks } from './managed-webhooks.js';
+import { WebhookDeliveries } from './webhook-deliveries.service.js';
+import { WebhookRecovery } from './webhook-recovery.js';
+import { WebhookReplays } from './webhook-replays.js';
+import { WebhookHealth } from './webhook-health.js';
+import { WebhookSecrets } from './webhook-secrets.js';
+import { WebhooksController } from './webhooks.controller.js';
+import { WebhooksService } from './webhooks.service.js';
+import { WebhooksWorker } from './webhooks.worker.js';
+
+/** Tells the programs of others what happens here. Only listens: nobody who publishes an event knows it. */
+@Module({
+  controllers: [WebhooksController, DeliveriesController],
+  providers: [
+    ActiveWebhooks,
+    Batches,
+    Courier,
+    Deliveries,
+    DeliveryAttempt,
+    EventDeliveries,
+    ManagedWebhooks,
+    WebhookDeliveries,
+    WebhookHealth,
+    WebhookRecovery,
+    WebhookReplays,
+    WebhookSecrets,
+    WebhooksService,
+    WebhooksWorker,
+  ],
+  exports: [EventDeliveries, ManagedWebhooks, WebhookReplays],
+})
+export class WebhooksModule implements OnModuleInit {
+  constructor(
+    private readonly db: Database,
+    private readonly metrics: Metrics,
+  ) {}
+
+  onModuleInit(): void {
+    const { db } = this;
+    this.metrics.gauge('nexus_webhook_deliveries_pending', 'Deliveries that have not ended', [], async function () {
+      const [{ n }] = await db.query<{ n: number }>(
+        `SELECT count(*)::int AS n FROM webhook_deliveries WHERE status = 'pending'`,
+      );
+      this.set(n);
+    });
+  }
+}

@@ -1,0 +1,68 @@
+import { Injectable, type OnModuleInit } from '@nestjs/common';
+import { Settings } from '../platform/config/index.js';
+import { EventBus, isExpired, OnEveryEvent, type StoredEvent } from '../platform/events/index.js';
+import { HandleJob } from '../platform/jobs/index.js';
+import { ActiveWebhooks, type Subscription, type Wants, wants, WANTS_COLUMNS } from './active-webhooks.js';
+import { type BatchItem, Batches } from './batches.js';
+import { Courier } from './courier.js';
+import { Deliveries, type DeliveryOrder } from './deliveries.js';
+import { bodyOf } from './event-body.js';
+import { PurgeDeliveries, SweepDeliveries } from './webhooks.jobs.js';
+
+const HANDLER = 'webhooks.deliver';
+
+/** What happens to webhooks without a request. */
+@Injectable()
+export class WebhooksWorker implements OnModuleInit {
+  constructor(
+    private readonly active: ActiveWebhooks,
+    private readonly deliveries: Deliveries,
+    private readonly batches: Batches,
+    private readonly courier: Courier,
+    private readonly settings: Settings,
+    private readonly events: EventBus,
+  ) {}
+
+  /** Most kinds of events have no webhook: they cost one look for a whole batch instead of a job each. */
+  onModuleInit(): void {
+    this.events.narrow(HANDLER, async (tx, types) => {
+      const asked = await tx.query<Wants[]>(`SELECT DISTINCT ${WANTS_COLUMNS} FROM webhooks WHERE active`);
+      return new Set(types.filter((type) => asked.some((one) => wants(one, type))));
+    });
+  }
+
+  @OnEveryEvent({ handler: HANDLER, queue: 'webhooks' })
+  async deliver(events: StoredEvent[]): Promise<void> {
+    const orders = { well: [] as DeliveryOrder[], failing: [] as DeliveryOrder[] };
+    const batched: BatchItem[] = [];
+    for (const event of events.filter((one) => !isExpired(one))) {
+      const webhooks = await this.active.matching(event);
+      const idsOf = (which: (one: Subscription) => boolean): string[] => webhooks.filter(which).map(({ id }) => id);
+      const body = bodyOf(event);
+      for (const part of ['well', 'failing'] as const) {
+        const webhookIds = idsOf((one) => !one.batched && one.failing === (part === 'failing'));
+        if (webhookIds.length > 0) orders[part].push({ ...body, webhookIds });
+      }
+      const webhookIds = idsOf((one) => one.batched);
+      if (webhookIds.length > 0) batched.push({ ...body, seq: event.seq, webhookIds });
+    }
+    if (orders.well.length > 0) this.courier.offer(await this.deliveries.add(orders.well));
+    if (batched.length > 0) {
+      await this.batches.add(batched);
+      this.courier.offer(await this.batches.close());
+    }
+    // Once the others are on their way; the next sweep is soon enough to send these.
+    if (orders.failing.length > 0) await this.deliveries.add(orders.failing);
+  }
+
+  @HandleJob(SweepDeliveries)
+  async sweep(): Promise<void> {
+    this.courier.offer(await this.deliveries.due(this.courier.unready()));
+    this.courier.offer(await this.batches.close());
+  }
+
+  @HandleJob(PurgeDeliveries)
+  purge(): Promise<number> {
+    return this.deliveries.purge(this.settings.webhookRetentionDays);
+  }
+}

@@ -1,0 +1,366 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createHmac, randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { declaredEvents, EventBus } from '../../src/platform/events/index.js';
+import { JobQueue } from '../../src/platform/jobs/index.js';
+import { UserLoggedOut } from '../../src/security/security.events.js';
+import { actor } from '../support/actors.js';
+import { eventually, type TestApp } from '../support/app.js';
+import { type Delivery, type Registered, WebhookBench } from './harness.js';
+import { type Payload, payloadOf, type Receiver, type Received, status } from './receiver.js';
+
+const hasPython = spawnSync('python3', ['--version']).status === 0;
+
+let bench: WebhookBench;
+let app: TestApp;
+let receiver: Receiver;
+let key: string;
+
+beforeAll(async () => {
+  bench = await WebhookBench.start();
+  ({ app, receiver, key } = bench);
+});
+afterAll(() => bench.stop());
+
+describe('registering a webhook', () => {
+  it('answers as the contract says, with a secret when none was given', async () => {
+    const { status: code, body } = await app.call('POST', '/api/v1/webhooks', {
+      key,
+      body: { url: receiver.url(), events: ['task.completed', 'command.failed', 'telemetry.alert'], active: true },
+    });
+    expect(code).toBe(201);
+    expect(body).toMatchObject({
+      webhook_id: expect.stringMatching(/^webhook_/) as string,
+      status: 'active',
+      retry_config: { max_retries: 3, retry_delay_seconds: 60 },
+      secret: expect.stringMatching(/^whsec_[A-Za-z0-9+/]{43}=$/) as string,
+    });
+    await bench.remove(body.webhook_id as string);
+  });
+
+  it('keeps a given secret to itself and encrypted', async () => {
+    const { id, secret } = await bench.register({ secret: 'webhook_secret_key' });
+    expect(secret).toBeUndefined();
+    const [row] = await app.db.query<{ row: string }>('SELECT w::text AS row FROM webhooks w WHERE id = $1', [
+      id.slice('webhook_'.length),
+    ]);
+    expect(row.row).not.toContain('webhook_secret_key');
+    const shown = await app.call('GET', `/api/v1/webhooks/${id}`, { key });
+    expect(shown.text).not.toContain('secret');
+    await bench.remove(id);
+  });
+
+  it.each([
+    ['url', { url: 'ftp://example.com/' }],
+    ['url', { url: 'http://10.0.0.1/' }],
+    ['url', { url: 'http://169.254.169.254/latest' }],
+    ['url', { url: 'https://[::1]/' }],
+    ['events', { events: [] }],
+    ['events', { events: ['task..x'] }],
+    ['events', { events: 'task.created' }],
+    ['secret', { secret: 'short' }],
+    ['retry_config.max_retries', { retry_config: { max_retries: 21 } }],
+    ['retry_config.retry_delay_seconds', { retry_config: { retry_delay_seconds: 0 } }],
+  ])('refuses a bad %s: %j', async (field, body) => {
+    const answer = await app.call<{ error: { details: { field: string }[] } }>('POST', '/api/v1/webhooks', {
+      key,
+      body: { url: receiver.url(), events: ['*'], ...body },
+    });
+    expect(answer.status).toBe(400);
+    expect(answer.body.error.details.map((d) => d.field)).toContain(field);
+  });
+
+  it('needs webhook:write, and webhook:read to look', async () => {
+    const viewer = await actor(app, { role: 'viewer' });
+    const body = { url: receiver.url(), events: ['*'] };
+    expect((await app.call('POST', '/api/v1/webhooks', { key: viewer.key, body })).status).toBe(403);
+    expect((await app.call('GET', '/api/v1/webhooks', { key: viewer.key })).status).toBe(200);
+    expect((await app.call('GET', '/api/v1/webhooks')).status).toBe(401);
+  });
+
+  it('lists page by page', async () => {
+    const made = [await bench.register(), await bench.register(), await bench.register()];
+    const list = async (query: string): Promise<{ ids: string[]; next: string | null }> => {
+      const { body } = await app.call<{
+        webhooks: { webhook_id: string }[];
+        pagination: { next_cursor: string | null; total: number };
+      }>('GET', `/api/v1/webhooks?${query}`, { key });
+      expect(body.pagination.total).toBe(3);
+      return { ids: body.webhooks.map((w) => w.webhook_id), next: body.pagination.next_cursor };
+    };
+    const first = await list('limit=2');
+    const second = await list(`limit=2&cursor=${first.next}`);
+    expect([...first.ids, ...second.ids].sort()).toEqual(made.map(({ id }) => id).sort());
+    expect((await list('limit=2&offset=1')).ids).toEqual([first.ids[1], second.ids[0]]);
+    await bench.remove(...made.map(({ id }) => id));
+    expect((await app.call('GET', `/api/v1/webhooks/${made[0].id}`, { key })).status).toBe(404);
+  });
+
+  it('changes only the version that was read', async () => {
+    const { id } = await bench.register();
+    const patch = (body: object, headers = {}) => app.call('PATCH', `/api/v1/webhooks/${id}`, { key, body, headers });
+    const changed = await patch({ description: 'first' }, { 'if-match': '"v1"' });
+    expect([changed.status, changed.headers.get('etag')]).toEqual([200, '"v2"']);
+    expect((await patch({ description: 'second' }, { 'if-match': '"v1"' })).status).toBe(412);
+    expect((await patch({ url: 'http://10.1.1.1' })).status).toBe(400);
+    expect((await patch({ events: ['*.created'], retry_config: { preset: 'long' } })).body).toMatchObject({
+      description: 'first',
+      events: ['*.created'],
+      retry_config: { preset: 'long', max_retries: 7 },
+    });
+    await bench.remove(id);
+  });
+});
+
+describe('a delivery', () => {
+  let one: Received;
+  let payload: Payload;
+  let webhook: Registered;
+
+  beforeAll(async () => {
+    webhook = await bench.register({ events: ['ai.*'], secret: 'webhook_secret' });
+    const name = await bench.publish('ünï¢ode — 名');
+    one = await eventually(() => receiver.at(webhook.path)[0]);
+    payload = payloadOf(one);
+    expect(payload.data.agent_name).toBe(name);
+  });
+  afterAll(() => bench.remove(webhook.id));
+
+  it('has the fields of both forms of the payload', async () => {
+    const [{ occurred_at }] = await app.db.query<{ occurred_at: Date }>(
+      'SELECT occurred_at FROM events WHERE id = $1',
+      [payload.id.slice('evt_'.length)],
+    );
+    expect(Object.keys(payload)).toEqual(['id', 'type', 'event_type', 'timestamp', 'source', 'data']);
+    expect(payload).toMatchObject({ source: 'nexus' });
+    expect(payload).toMatchObject({ type: 'ai.agent_registered', event_type: 'ai.agent_registered' });
+    expect(payload.timestamp).toBe(occurred_at.toISOString());
+  });
+
+  it('has the headers, and both signatures over the exact bytes', () => {
+    const hmac = (text: string | Buffer): string => createHmac('sha256', 'webhook_secret').update(text).digest('hex');
+    expect(one.headers).toMatchObject({
+      'content-type': 'application/json',
+      'x-nexus-event': 'ai.agent_registered',
+      'x-nexus-delivery': expect.stringMatching(/^dlv_[0-9a-f-]{36}\.1$/) as string,
+      'x-nexus-attempt': '1',
+      'x-nexus-max-attempts': '4',
+      'x-nexus-signature': `sha256=${hmac(one.body)}`,
+      'webhook-id': payload.id,
+    });
+    const timestamp = String(one.headers['webhook-timestamp']);
+    expect(Math.abs(Number(timestamp) - Date.now() / 1000)).toBeLessThan(60);
+    const signed = Buffer.concat([Buffer.from(`${payload.id}.${timestamp}.`), one.body]);
+    const standard = Buffer.from(hmac(signed), 'hex').toString('base64');
+    expect(one.headers['webhook-signature']).toBe(`v1,${standard}`);
+  });
+
+  it.skipIf(!hasPython)('passes the Python checks that users already have (needs python3)', () => {
+    const script = `
+import hmac, hashlib, sys
+
+def verify_webhook(payload, signature, secret):
+    expected = hmac.new(
+        secret.encode(),
+        payload.encode(),
+        hashlib.sha256
+    ).hexdigest()
+
+    return hmac.compare_digest(f"sha256={expected}", signature)
+
+def verify_webhook_signature(payload, signature, secret):
+    expected_signature = "sha256=" + hmac.new(
+        secret.encode(),
+        payload.encode(),
+        hashlib.sha256
+    ).hexdigest()
+    return hmac.compare_digest(expected_signature, signature)
+
+payload = sys.stdin.buffer.read().decode()
+print(verify_webhook(payload, *sys.argv[1:]), verify_webhook_signature(payload, *sys.argv[1:]))
+`;
+    const check = (secret: string): string =>
+      execFileSync('python3', ['-c', script, String(one.headers['x-nexus-signature']), secret], {
+        input: one.body,
+        env: { PYTHONUTF8: '1', PATH: process.env.PATH },
+      })
+        .toString()
+        .trim();
+    expect(check('webhook_secret')).toBe('True True');
+    expect(check('another_secret')).toBe('False False');
+  });
+
+  it('is logged', async () => {
+    const delivery = await bench.finished(webhook.id);
+    expect(delivery).toMatchObject({ event_id: payload.id, status: 'delivered', next_attempt_at: null });
+    expect(delivery.attempts).toEqual([
+      expect.objectContaining({ attempt: 1, status_code: 204, error_code: null, error: null, response_snippet: '' }),
+    ]);
+    const shown = await app.call('GET', `/api/v1/webhooks/${webhook.id}`, { key });
+    expect(shown.body).toMatchObject({ stats: { pending: 0, delivered_24h: 1, failed_24h: 0 }, failing_since: null });
+  });
+});
+
+describe('what a webhook hears', () => {
+  it('is what it asked for, in all forms of asking', async () => {
+    const all = await bench.register({ events: ['*'] });
+    const behind = await bench.register({ events: ['*.agent_registered'] });
+    const other = await bench.register({ events: ['command.*', 'ai.agent_offline'] });
+    const paused = await bench.register({ active: false });
+    const name = await bench.publish();
+    for (const { path } of [all, behind]) {
+      await eventually(() => receiver.at(path).find((r) => payloadOf(r).data.agent_name === name));
+    }
+    // The rows of one event are written together: who has none by now gets none.
+    expect(await bench.deliveriesOf(other.id)).toEqual([]);
+    expect(await bench.deliveriesOf(paused.id)).toEqual([]);
+    const resumed = await app.call('PATCH', `/api/v1/webhooks/${paused.id}`, { key, body: { active: true } });
+    expect(resumed.body.status).toBe('active');
+    await bench.publish();
+    await eventually(() => receiver.at(paused.path).length === 1);
+    await bench.remove(all.id, behind.id, other.id, paused.id);
+  });
+
+  it('costs no job when nobody asked for it', async () => {
+    const jobOf = async (name: string) => {
+      const placed = () =>
+        app.db.query<{ id: string; relayed_at: Date | null }>(
+          `SELECT id, relayed_at FROM events WHERE data->>'agent_name' = $1`,
+          [name],
+        );
+      const [{ id }] = await eventually(async () => ((await placed())[0]?.relayed_at ? placed() : undefined));
+      return app.get(JobQueue).queue('webhooks').getJob(`event.webhooks.deliver-${id}-1`);
+    };
+    const other = await bench.register({ events: ['command.*'] });
+    expect(await jobOf(await bench.publish())).toBeUndefined();
+    const asking = await bench.register();
+    expect(await jobOf(await bench.publish())).toBeDefined();
+    await bench.remove(other.id, asking.id);
+  });
+
+  it('is nothing about users for those who may not read users', async () => {
+    const developer = await actor(app, { role: 'developer' });
+    const call = (events: string[]) =>
+      app.call<{ webhook_id: string }>('POST', '/api/v1/webhooks', {
+        key: developer.key,
+        body: { url: receiver.url('/developer'), events },
+      });
+    expect((await call(['user.logout'])).status).toBe(403);
+    const everything = await call(['*']);
+    expect(everything.status).toBe(201);
+    const allowed = await bench.register({ events: ['user.*'] });
+    const user_id = `user_${randomUUID()}`;
+    await app.db.transaction((tx) =>
+      app.get(EventBus).publish(tx, UserLoggedOut, user_id, { user_id, session_id: `sess_${randomUUID()}` }),
+    );
+    await eventually(() => receiver.at(allowed.path).length === 1);
+    await bench.publish();
+    await eventually(() => receiver.at('/developer').length > 0);
+    expect(receiver.at('/developer').map((r) => payloadOf(r).type)).toEqual(['ai.agent_registered']);
+    await bench.remove(everything.body.webhook_id, allowed.id);
+  });
+
+  it('is described in the catalogue', async () => {
+    const { body } = await app.call<{ event_types: { type: string; summary: string; schema: { type: string } }[] }>(
+      'GET',
+      '/api/v1/webhooks/event-types',
+      { key },
+    );
+    expect(body.event_types.map((e) => e.type)).toEqual(declaredEvents().map((e) => e.type));
+    expect(body.event_types.length).toBeGreaterThan(0);
+    for (const { summary, schema } of body.event_types) {
+      expect(summary).toMatch(/\.$/);
+      expect(schema.type).toBe('object');
+    }
+  });
+});
+
+describe('sending again', () => {
+  it('repeats id and body, under a new delivery id', async () => {
+    const { id, path } = await bench.register();
+    await bench.publish();
+    const { delivery_id } = await bench.finished(id);
+    const answer = await app.call<Delivery>('POST', `/api/v1/webhooks/deliveries/${delivery_id}/redeliver`, { key });
+    expect([answer.status, answer.body.status]).toEqual([202, 'pending']);
+    const [first, second] = await eventually(() => receiver.at(path).length === 2 && receiver.at(path));
+    expect(second.body.equals(first.body)).toBe(true);
+    expect(second.headers['webhook-id']).toBe(first.headers['webhook-id']);
+    expect(second.headers['x-nexus-delivery']).toBe(`${delivery_id}.2`);
+    const { attempts } = await bench.finished(id);
+    expect(attempts.map((a) => a.attempt)).toEqual([1, 2]);
+    await bench.remove(id);
+  });
+
+  it('pings on demand', async () => {
+    const { id, path } = await bench.register({ events: ['command.failed'] });
+    const answer = await app.call<Delivery>('POST', `/api/v1/webhooks/${id}/test`, { key });
+    expect([answer.status, answer.body.event_type]).toEqual([202, 'webhook.ping']);
+    const ping = await eventually(() => receiver.at(path)[0]);
+    expect(payloadOf(ping)).toMatchObject({ type: 'webhook.ping', data: { webhook_id: id } });
+    await bench.remove(id);
+  });
+
+  it('recovers what failed and what was missed, and nothing twice', async () => {
+    const since = new Date().toISOString();
+    const witness = await bench.register();
+    const missed = await bench.publish();
+    await eventually(() => receiver.at(witness.path)[0]);
+    await bench.remove(witness.id);
+    const { id, path } = await bench.register({ retry_config: { max_retries: 0 } });
+    receiver.answer = status(500);
+    const failed = await bench.publish();
+    expect(await bench.finished(id)).toMatchObject({ status: 'failed' });
+    receiver.answer = status(200);
+    const delivered = await bench.publish();
+    await eventually(async () => (await bench.deliveriesOf(id, '?status=delivered')).length === 1);
+    const answer = await app.call('POST', `/api/v1/webhooks/${id}/recover?since=${since}`, { key });
+    expect([answer.status, answer.body.status]).toEqual([202, 'queued']);
+    const recovery = await eventually(async () => {
+      const path = `/api/v1/webhooks/${id}/recoveries/${String(answer.body.recovery_id)}`;
+      const { body } = await app.call('GET', path, { key });
+      return body.status === 'completed' && body;
+    }, 30_000);
+    expect(recovery).toMatchObject({ webhook_id: id, since, progress: 100, recovered: 2, error: null });
+    await eventually(async () => (await bench.deliveriesOf(id, '?status=delivered')).length === 3);
+    const names = receiver.at(path).map((r) => payloadOf(r).data.agent_name);
+    expect(names.filter((name) => name === missed)).toHaveLength(1);
+    expect(names.filter((name) => name === failed)).toHaveLength(2);
+    expect(names.filter((name) => name === delivered)).toHaveLength(1);
+    await bench.remove(id);
+  });
+
+  it('asks for an active webhook and a time', async () => {
+    const { id } = await bench.register({ active: false });
+    const post = async (path: string): Promise<number> =>
+      (await app.call('POST', `/api/v1/webhooks/${path}`, { key })).status;
+    expect(await post(`${id}/test`)).toBe(409);
+    expect(await post(`${id}/recover?since=2026-01-01T00:00:00Z`)).toBe(409);
+    expect(await post(`${id}/recover`)).toBe(400);
+    expect(await post(`${id}/recover?since=2025-W01`)).toBe(400);
+    expect(await post(`webhook_${randomUUID()}/test`)).toBe(404);
+    expect(await post(`deliveries/dlv_${randomUUID()}/redeliver`)).toBe(404);
+    await bench.remove(id);
+  });
+});
+
+describe('a new secret', () => {
+  it('signs beside the old one until the overlap is over', async () => {
+    const { id, path, secret: old } = await bench.register();
+    const rotate = (overlap_seconds: number) =>
+      app.call<{ secret: string }>('POST', `/api/v1/webhooks/${id}/rotate-secret`, { key, body: { overlap_seconds } });
+    const { status: code, body } = await rotate(3600);
+    expect(code).toBe(201);
+    await bench.publish();
+    const both = await eventually(() => receiver.at(path)[0]);
+    const nexus = (secret: string): string => `sha256=${createHmac('sha256', secret).update(both.body).digest('hex')}`;
+    expect(both.headers['x-nexus-signature']).toBe(nexus(body.secret));
+    expect(both.headers['x-nexus-signature-previous']).toBe(nexus(old));
+    expect(String(both.headers['webhook-signature']).split(' ')).toHaveLength(2);
+    await rotate(0);
+    await bench.publish();
+    const alone = await eventually(() => receiver.at(path)[1]);
+    expect(alone.headers['x-nexus-signature-previous']).toBeUndefined();
+    expect(String(alone.headers['webhook-signature']).split(' ')).toHaveLength(1);
+    await bench.remove(id);
+  });
+});
