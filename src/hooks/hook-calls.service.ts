@@ -1,0 +1,177 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { Injectable } from '@nestjs/common';
+import { type Actor, currentContext } from '../platform/context/index.js';
+import { Database } from '../platform/database/index.js';
+import { AppError } from '../platform/errors/index.js';
+import { EventBus } from '../platform/events/index.js';
+import { type HeaderSink, publicId, RateLimiter } from '../platform/http/index.js';
+import { Metrics } from '../platform/observability/index.js';
+import { HookRefusals } from './hook-refusals.js';
+import { HookSecrets } from './hook-secrets.js';
+import { type HookScheme, verifyCall } from './hook-signature.js';
+import type { ReceivedCallDto } from './hooks.dto.js';
+
+export interface HookCall {
+  name: string;
+  headers: IncomingHttpHeaders;
+  /** Exact bytes, which the signature is over. */
+  raw: Buffer | undefined;
+  body: unknown;
+}
+
+interface SecretHook {
+  id: string;
+  name: string;
+  scheme: HookScheme;
+  event_type: string;
+  secret_box: string;
+  previous_secret_box: string | null;
+}
+
+const MOST_BYTES = 256 * 1024;
+const KIND = /^[A-Za-z0-9._:-]{1,100}$/;
+const KEEP_RECEIPTS = `interval '7 days'`;
+const PURGE = 1000;
+
+/** Calls of other programs: a signed body becomes an event (row WHK-10). */
+@Injectable()
+export class HookCalls {
+  private readonly calls;
+
+  constructor(
+    private readonly db: Database,
+    private readonly events: EventBus,
+    private readonly secrets: HookSecrets,
+    private readonly refusals: HookRefusals,
+    private readonly limiter: RateLimiter,
+    metrics: Metrics,
+  ) {
+    this.calls = metrics.counter('nexus_hook_calls_total', 'Calls of inbound hooks', ['result']);
+  }
+
+  /**
+   * Accepted means stored. A message that was accepted before is answered with the event it became.
+   * @throws AppError `unauthenticated`, the same for a wrong signature, an unknown name and a disabled hook; `too_large`;
+   * `validation` without a body; `rate_limited`
+   */
+  async receive(call: HookCall, to: HeaderSink): Promise<ReceivedCallDto> {
+    const raw = call.raw ?? Buffer.alloc(0);
+    if (raw.length > MOST_BYTES) {
+      throw new AppError('too_large', `The body is larger than ${MOST_BYTES} bytes`, {
+        details: { limit_bytes: MOST_BYTES },
+      });
+    }
+    const hook = await this.find(call.name);
+    const secrets = hook ? this.secrets.open(hook.id, hook) : this.secrets.openNobodys();
+    const now = Math.floor(Date.now() / 1000);
+    const verified = verifyCall(hook?.scheme ?? 'standard', secrets, call.headers, raw, now);
+    if (!hook || !verified) {
+      this.calls.inc({ result: 'refused' });
+      if (hook) this.refusals.count(hook.id);
+      await this.countFor(null, to);
+      throw refused();
+    }
+    await this.countFor(hook, to);
+    if (call.body === undefined) {
+      throw AppError.validation({ field: '', issue: 'a JSON body is required', location: 'body' });
+    }
+    const received = await this.store(hook, call, verified.messageId);
+    this.calls.inc({ result: received.duplicate ? 'duplicate' : 'accepted' });
+    return received;
+  }
+
+  /** Forgets which messages have come long ago. */
+  async purge(): Promise<void> {
+    for (let count = PURGE; count === PURGE;) {
+      const [, deleted] = await this.db.query<unknown>(
+        `DELETE FROM hook_receipts WHERE ctid = ANY (ARRAY(
+           SELECT ctid FROM hook_receipts WHERE received_at < now() - ${KEEP_RECEIPTS} LIMIT ${PURGE}))`,
+      );
+      count = Number(deleted);
+    }
+  }
+
+  private async find(name: string): Promise<SecretHook | undefined> {
+    const [hook] = await this.db.query<SecretHook>(
+      `SELECT id, name, scheme, event_type, secret_box,
+         CASE WHEN previous_secret_until > now() THEN previous_secret_box END AS previous_secret_box
+       FROM hooks WHERE name = $1 AND enabled`,
+      [name.replaceAll('\0', '').slice(0, 64)],
+    );
+    return hook;
+  }
+
+  /** Those who cannot sign use up what their address may do, never what the hook may. */
+  private async countFor(hook: SecretHook | null, to: HeaderSink): Promise<void> {
+    const context = currentContext();
+    if (!context) return;
+    if (hook) {
+      context.actor = actorOf(hook);
+      context.resourceId = context.actor.id;
+    }
+    await this.limiter.admit(context, hook ? 'hooks' : 'anonymous', to);
+  }
+
+  private store(hook: SecretHook, { body, headers }: HookCall, messageId: string | null): Promise<ReceivedCallDto> {
+    return this.db.transaction(async (tx) => {
+      if (messageId !== null) {
+        // Waits for another call with the same message to commit.
+        const [fresh] = await tx.query<unknown[]>(
+          'INSERT INTO hook_receipts (hook_id, message_id) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING 1',
+          [hook.id, messageId],
+        );
+        if (!fresh) {
+          const [known] = await tx.query<{ event_id: string; event_type: string }[]>(
+            'SELECT event_id, event_type FROM hook_receipts WHERE hook_id = $1 AND message_id = $2',
+            [hook.id, messageId],
+          );
+          return answer(known.event_id, known.event_type, true);
+        }
+      }
+      const event = await this.events.emit(tx, {
+        type: hook.event_type,
+        data: isObject(body) ? body : { body },
+        source: `hook:${hook.name}`,
+        metadata: { hook_id: publicId('hook', hook.id), message_id: messageId, kind: kindOf(headers) },
+        priority: 'normal',
+        correlationId: null,
+        expiresAt: null,
+      });
+      if (messageId !== null) {
+        await tx.query(
+          'UPDATE hook_receipts SET event_id = $3, event_type = $4 WHERE hook_id = $1 AND message_id = $2',
+          [hook.id, messageId, event.id, hook.event_type],
+        );
+      }
+      // Last, since calls of one hook wait here for each other.
+      const [, count] = await tx.query<[unknown[], number]>(
+        'UPDATE hooks SET received_count = received_count + 1, last_received_at = now() WHERE id = $1 AND enabled',
+        [hook.id],
+      );
+      if (count === 0) throw refused();
+      return answer(event.id, hook.event_type, false);
+    });
+  }
+}
+
+function answer(eventId: string, event_type: string, duplicate: boolean): ReceivedCallDto {
+  return { status: 'accepted', event_id: publicId('evt', eventId), event_type, duplicate };
+}
+
+function refused(): AppError {
+  return AppError.unauthenticated('SIGNATURE_INVALID', 'There is no such hook, or the signature is not valid');
+}
+
+function actorOf({ id, name }: SecretHook): Actor {
+  return { id: publicId('hook', id), type: 'hook', name, credentialId: null, roles: [], scopes: new Set() };
+}
+
+function isObject(body: unknown): body is Record<string, unknown> {
+  return typeof body === 'object' && body !== null && !Array.isArray(body);
+}
+
+/** What the sender calls this kind of message, where it says so beside the body; not signed. */
+function kindOf(headers: IncomingHttpHeaders): string | null {
+  const kind = headers['x-github-event'] ?? headers['x-nexus-event'];
+  return typeof kind === 'string' && KIND.test(kind) ? kind : null;
+}

@@ -1,0 +1,153 @@
+import { randomUUID } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import { isReserved } from '../events/index.js';
+import { type Actor, currentContext } from '../platform/context/index.js';
+import { Database, type Tx } from '../platform/database/index.js';
+import { AppError } from '../platform/errors/index.js';
+import {
+  assertVersion,
+  type Page,
+  type PaginationDto,
+  paginationOf,
+  publicId,
+  timeAndIdAfter,
+} from '../platform/http/index.js';
+import { type Hook, HOOK_COLUMNS, ownEventType } from './hook.js';
+import { HookSecrets } from './hook-secrets.js';
+import type { CreateHookDto, RotateHookSecretDto, UpdateHookDto } from './hooks.dto.js';
+
+const DEFAULT_OVERLAP_SECONDS = 86_400;
+
+/** Which hooks there are, and what their calls become (row WHK-10). */
+@Injectable()
+export class HooksService {
+  constructor(
+    private readonly db: Database,
+    private readonly secrets: HookSecrets,
+  ) {}
+
+  /**
+   * @returns the secret too when the caller gave none
+   * @throws AppError `conflict` when the name is taken, `forbidden` EVENT_TYPE_RESERVED for an event of the server's own
+   */
+  async create(actor: Actor, dto: CreateHookDto): Promise<{ hook: Hook; secret?: string }> {
+    const { name } = dto;
+    const id = randomUUID();
+    const secret = dto.secret ?? this.secrets.generate();
+    const hook = await this.db.transaction(async (tx) => {
+      const [created] = await tx.query<(Hook | undefined)[]>(
+        `INSERT INTO hooks (id, name, scheme, event_type, enabled, description, secret_box, created_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO NOTHING RETURNING ${HOOK_COLUMNS}`,
+        [
+          id,
+          name,
+          dto.scheme ?? 'standard',
+          eventTypeOf(name, dto.event_type),
+          dto.enabled ?? true,
+          dto.description ?? '',
+          this.secrets.seal(id, secret),
+          actor.id,
+        ],
+      );
+      if (!created) throw AppError.conflict(`There is a hook ${name} already`, { name });
+      actsOn(id);
+      return created;
+    });
+    return { hook, ...(dto.secret === undefined ? { secret } : {}) };
+  }
+
+  /** The newest first. */
+  async list(page: Page): Promise<{ hooks: Hook[]; pagination: PaginationDto }> {
+    const { limit, offset } = page;
+    const found = await this.db.query<Hook>(
+      `SELECT ${HOOK_COLUMNS} FROM hooks WHERE $3::timestamptz IS NULL OR (created_at, id) < ($3, $4::uuid)
+       ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2`,
+      [limit + 1, offset, ...timeAndIdAfter(page)],
+    );
+    const [{ total }] = await this.db.query<{ total: number }>('SELECT count(*)::int AS total FROM hooks');
+    const hooks = found.slice(0, limit);
+    const last = hooks.at(-1);
+    const more = { total, hasMore: found.length > limit, nextKeys: last && [last.created_at, last.id] };
+    return { hooks, pagination: paginationOf(page, more) };
+  }
+
+  /** @throws AppError `not_found` */
+  async get(id: string): Promise<Hook> {
+    const [hook] = await this.db.query<Hook>(`SELECT ${HOOK_COLUMNS} FROM hooks WHERE id = $1`, [id]);
+    if (!hook) throw notFound(id);
+    return hook;
+  }
+
+  /** @throws AppError `not_found`, `precondition` when it is not at the expected version, `forbidden` as with create */
+  update(id: string, dto: UpdateHookDto, expected: number | undefined): Promise<Hook> {
+    return this.db.transaction(async (tx) => {
+      const hook = await lock(tx, id);
+      assertVersion(expected, hook.version);
+      const [[updated]] = await tx.query<[Hook[], number]>(
+        `UPDATE hooks SET scheme = $2, event_type = $3, enabled = $4, description = $5, updated_at = now(),
+           version = version + 1 WHERE id = $1 RETURNING ${HOOK_COLUMNS}`,
+        [
+          id,
+          dto.scheme ?? hook.scheme,
+          dto.event_type === undefined ? hook.event_type : eventTypeOf(hook.name, dto.event_type),
+          dto.enabled ?? hook.enabled,
+          dto.description ?? hook.description,
+        ],
+      );
+      return updated;
+    });
+  }
+
+  /** @throws AppError `not_found` */
+  async remove(id: string): Promise<void> {
+    await this.db.transaction(async (tx) => {
+      await lock(tx, id);
+      await tx.query('DELETE FROM hooks WHERE id = $1', [id]);
+    });
+  }
+
+  /** Both secrets are good until the overlap is over (rule 23). @returns the secret too when the caller gave none */
+  async rotateSecret(id: string, dto: RotateHookSecretDto): Promise<{ until: Date; secret?: string }> {
+    const secret = dto.secret ?? this.secrets.generate();
+    const until = new Date(Date.now() + 1000 * (dto.overlap_seconds ?? DEFAULT_OVERLAP_SECONDS));
+    await this.db.transaction(async (tx) => {
+      await lock(tx, id);
+      await tx.query(
+        `UPDATE hooks SET previous_secret_box = secret_box, previous_secret_until = $2, secret_box = $3,
+           updated_at = now(), version = version + 1 WHERE id = $1`,
+        [id, until, this.secrets.seal(id, secret)],
+      );
+    });
+    return { until, ...(dto.secret === undefined ? { secret } : {}) };
+  }
+}
+
+/** @throws AppError `not_found` */
+async function lock(tx: Tx, id: string): Promise<Hook> {
+  const [hook] = await tx.query<Hook[]>(`SELECT ${HOOK_COLUMNS} FROM hooks WHERE id = $1 FOR UPDATE`, [id]);
+  if (!hook) throw notFound(id);
+  return hook;
+}
+
+function notFound(id: string): AppError {
+  return AppError.notFound('hook', publicId('hook', id));
+}
+
+/** What the audit entry names. */
+function actsOn(id: string): void {
+  const context = currentContext();
+  if (context) context.resourceId ??= publicId('hook', id);
+}
+
+/** The name that was asked for, or the hook's own. */
+function eventTypeOf(name: string, wanted: string | null | undefined): string {
+  const own = ownEventType(name);
+  if (wanted === undefined || wanted === null || wanted === own) return own;
+  if (isReserved(wanted)) {
+    throw new AppError('forbidden', `Only the server itself publishes ${wanted}; choose a name of your own`, {
+      code: 'EVENT_TYPE_RESERVED',
+      details: { field: 'event_type', type: wanted },
+    });
+  }
+  return wanted;
+}
