@@ -1,0 +1,92 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Response } from 'express';
+import type { Actor } from '../platform/context/index.js';
+import { StreamClient, type StreamMessage } from './stream-client.js';
+import type { Frame } from './stream-event.js';
+
+/** Bytes that may wait for a slow reader; one more event and it is cut (rule 33). */
+const BUFFER_LIMIT = 1024 * 1024;
+/** A reader that takes nothing for this long is gone (G8). */
+const STALL_MS = 25_000;
+const KEEPALIVE_MS = 15_000;
+
+/** A reader of server-sent events. */
+export class SseClient extends StreamClient {
+  private saidAt = Date.now();
+  private drainedAt = Date.now();
+  private drainedBytes = 0;
+  private sentBytes = 0;
+
+  constructor(
+    actor: Actor,
+    private readonly response: Response,
+    /** Headers with the credential, to look it up again, and the address it came from. */
+    readonly credential: IncomingHttpHeaders,
+    readonly ip: string,
+  ) {
+    super(actor, 'sse');
+  }
+
+  get open(): boolean {
+    return !this.response.writableEnded && !this.response.destroyed;
+  }
+
+  tell(message: StreamMessage): void {
+    const { type } = message;
+    const retry = typeof message.retry_after_ms === 'number' ? `retry: ${message.retry_after_ms}\n` : '';
+    this.put(Buffer.from(`${retry}event: ${type}\ndata: ${JSON.stringify(message)}\n\n`));
+  }
+
+  flushed(): Promise<void> {
+    if (!this.open || this.response.writableLength === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const done = (): void => {
+        this.response.off('drain', done).off('close', done);
+        resolve();
+      };
+      this.response.on('drain', done).on('close', done);
+      if (!this.response.writableNeedDrain) done();
+    });
+  }
+
+  close(): void {
+    if (this.open) this.response.end();
+  }
+
+  /** Keeps the connection alive through proxies, and cuts a reader that takes nothing (C-23). */
+  beat(now: number): void {
+    if (!this.open) return;
+    const drained = this.sentBytes - this.response.writableLength;
+    if (this.response.writableLength === 0 || drained !== this.drainedBytes) {
+      this.drainedBytes = drained;
+      this.drainedAt = now;
+    }
+    if (now - this.drainedAt >= STALL_MS) this.response.destroy();
+    else if (now - this.saidAt >= KEEPALIVE_MS) {
+      this.tell({ type: 'keepalive', timestamp: new Date(now).toISOString() });
+    }
+  }
+
+  cork(): void {
+    this.response.cork();
+  }
+
+  uncork(): void {
+    this.response.uncork();
+  }
+
+  protected write(frame: Frame): void {
+    this.put(frame.serverSent);
+  }
+
+  private put(bytes: Buffer): void {
+    if (!this.open) return;
+    if (this.response.writableLength + bytes.length > BUFFER_LIMIT) {
+      this.response.destroy();
+      return;
+    }
+    this.response.write(bytes);
+    this.sentBytes += bytes.length;
+    this.saidAt = Date.now();
+  }
+}

@@ -1,0 +1,135 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { Injectable, type OnModuleDestroy } from '@nestjs/common';
+import type { Response } from 'express';
+import type { Actor } from '../platform/context/index.js';
+import { AppError, isAppError } from '../platform/errors/index.js';
+import { Gatekeeper, InFlight } from '../platform/http/index.js';
+import { SseClient } from './sse-client.js';
+import type { StreamClient } from './stream-client.js';
+import { StreamHub } from './stream-hub.js';
+import { StreamProblem } from './stream-problem.js';
+import { StreamSubscriptions, type Wish } from './stream-subscriptions.js';
+import { RETRY_AFTER_MS } from './stream.gateway.js';
+
+const BEAT_MS = 5000;
+/** A revocation message can be lost between processes: every reader's credential is looked up again this often. */
+const RECHECK_MS = 60_000;
+
+/** The readers of server-sent events of this process: kept alive, cut when revoked (G10), sent away when the server drains. */
+@Injectable()
+export class SseStreams implements OnModuleDestroy {
+  private readonly beating = setInterval(() => this.beatAll(), BEAT_MS).unref();
+  private readonly stopListening: () => void;
+  private readonly checkedAt = new WeakMap<SseClient, number>();
+
+  constructor(
+    private readonly hub: StreamHub,
+    private readonly subscriptions: StreamSubscriptions,
+    private readonly gatekeeper: Gatekeeper,
+    private readonly inFlight: InFlight,
+  ) {
+    this.stopListening = gatekeeper.onRevoked(({ actorId, credentialId }) => {
+      for (const client of this.clients()) {
+        const { actor } = client;
+        if (actor.id === actorId || (credentialId !== undefined && actor.credentialId === credentialId)) {
+          this.revoked(client);
+        }
+      }
+    });
+  }
+
+  /**
+   * Answers with a stream until the reader goes.
+   * @throws AppError `validation`, `forbidden`, `rate_limited`, before anything was sent
+   */
+  async open(
+    actor: Actor,
+    wish: Wish,
+    response: Response,
+    from: { credential: IncomingHttpHeaders; ip: string },
+  ): Promise<void> {
+    const client = new SseClient(actor, response, from.credential, from.ip);
+    try {
+      await this.subscriptions.check(client, wish);
+      this.hub.enter(client);
+    } catch (error) {
+      throw asAppError(error);
+    }
+    this.checkedAt.set(client, Date.now());
+    const drain = (): void => this.drain(client);
+    response.once('close', () => {
+      this.inFlight.draining.removeEventListener('abort', drain);
+      this.hub.leave(client);
+    });
+    // Gone while its wish was looked at.
+    if (response.destroyed) {
+      this.hub.leave(client);
+      return;
+    }
+    this.inFlight.draining.addEventListener('abort', drain, { once: true });
+    response.status(200).set({
+      'Content-Type': 'text/event-stream; charset=utf-8',
+      'Cache-Control': 'no-cache, no-transform',
+      'X-Accel-Buffering': 'no',
+    });
+    response.flushHeaders();
+    const timestamp = new Date().toISOString();
+    client.tell({ type: 'connection_established', client_id: client.id, timestamp, retry_after_ms: RETRY_AFTER_MS });
+    try {
+      await this.subscriptions.subscribe(client, wish);
+    } catch (error) {
+      const { code, message } = asAppError(error);
+      client.tell({ type: 'error', code, message });
+      client.close();
+    }
+  }
+
+  onModuleDestroy(): void {
+    clearInterval(this.beating);
+    this.stopListening();
+    for (const client of this.clients()) this.drain(client);
+  }
+
+  private drain(client: SseClient): void {
+    const retry = Math.round(RETRY_AFTER_MS * (0.5 + Math.random()));
+    client.tell({ type: 'draining', message: 'The server is stopping', retry_after_ms: retry });
+    client.close();
+  }
+
+  private revoked(client: SseClient): void {
+    client.tell({ type: 'error', code: 'AUTHENTICATION_FAILED', message: 'The credential is no longer valid' });
+    client.close();
+  }
+
+  private beatAll(): void {
+    const now = Date.now();
+    for (const client of this.clients()) {
+      client.beat(now);
+      if (now - (this.checkedAt.get(client) ?? 0) < RECHECK_MS) continue;
+      this.checkedAt.set(client, now);
+      this.gatekeeper.authenticate(client.credential, client.ip).catch((error: unknown) => {
+        if (isAppError(error) && error.kind === 'unauthenticated') this.revoked(client);
+      });
+    }
+  }
+
+  private clients(): SseClient[] {
+    return [...this.hub.all()].filter((client: StreamClient): client is SseClient => client instanceof SseClient);
+  }
+}
+
+function asAppError(error: unknown): AppError {
+  if (!(error instanceof StreamProblem)) return isAppError(error) ? error : new AppError('internal', 'It failed');
+  switch (error.code) {
+    case 'INSUFFICIENT_SCOPE':
+      return AppError.forbidden(error.message);
+    case 'UNKNOWN_SUBSCRIPTION':
+      return new AppError('not_found', error.message);
+    case 'SUBSCRIPTION_DISABLED':
+      return AppError.conflict(error.message);
+    case 'LIMIT_EXCEEDED':
+      return new AppError('rate_limited', error.message, { retryAfter: 5 });
+    default:
+      return AppError.validation({ field: 'channels', issue: error.message, location: 'query' }, error.message);
+  }
+}

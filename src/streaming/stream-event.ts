@@ -1,0 +1,167 @@
+import { type Actor } from '../platform/context/index.js';
+import { type Filterable, filterFields, isExpired, type StoredEvent } from '../platform/events/index.js';
+import { publicId } from '../platform/http/index.js';
+import type { TelemetryRow } from '../telemetry/index.js';
+import { ALL_EVENTS, homeOf, TELEMETRY_SCOPE } from './channels.js';
+
+/** A telemetry event as it goes over streams and between processes. */
+export interface TelemetryMessage {
+  event_id: string;
+  event_type: string;
+  source: string;
+  timestamp: string;
+  data: Record<string, unknown>;
+  metadata: Record<string, unknown> | null;
+}
+
+/** The bytes of one event on one channel, made once for all who hear it. */
+export class Frame {
+  private asMessage: Buffer | undefined;
+  private asServerSent: Buffer | undefined;
+
+  constructor(
+    private readonly id: string,
+    private readonly json: string,
+  ) {}
+
+  /** For a WebSocket. */
+  get message(): Buffer {
+    return (this.asMessage ??= Buffer.from(this.json));
+  }
+
+  /** For server-sent events. */
+  get serverSent(): Buffer {
+    return (this.asServerSent ??= Buffer.from(`id: ${this.id}\ndata: ${this.json}\n\n`));
+  }
+}
+
+/** An event on its way to those who listen: who may hear it, what filters see of it, its bytes (row STR-04). */
+export abstract class StreamEvent implements Filterable {
+  /** To resume from: `evt_...`, of telemetry the bare UUID. */
+  abstract readonly id: string;
+  abstract readonly channels: readonly string[];
+  abstract readonly fields: Readonly<Record<string, unknown>>;
+  /** Place in the order of all events; null for telemetry, which has none. */
+  abstract readonly seq: bigint | null;
+  abstract readonly type: string;
+  abstract readonly scope: string;
+  private readonly frames = new Map<string, Frame>();
+
+  frame(channel: string): Frame {
+    let frame = this.frames.get(channel);
+    if (!frame) {
+      frame = new Frame(this.id, this.textFor(channel));
+      this.frames.set(channel, frame);
+    }
+    return frame;
+  }
+
+  /** Whether nobody is to be told any more. */
+  get expired(): boolean {
+    return false;
+  }
+
+  /** Whether the event is of a reader that may see only what is its own. */
+  abstract isOf(agent: Actor): boolean;
+
+  protected abstract textFor(channel: string): string;
+}
+
+/** An event of the catalogue. */
+export class CatalogueEvent extends StreamEvent {
+  readonly id: string;
+  readonly seq: bigint;
+  readonly type: string;
+  readonly scope: string;
+  readonly channels: readonly string[];
+  private known: Readonly<Record<string, unknown>> | undefined;
+
+  constructor(private readonly event: StoredEvent) {
+    super();
+    const home = homeOf(event.type);
+    this.id = publicId('evt', event.id);
+    this.seq = BigInt(event.seq);
+    this.type = event.type;
+    this.scope = home.scope;
+    this.channels = [home.channel, ALL_EVENTS];
+  }
+
+  get fields(): Readonly<Record<string, unknown>> {
+    return (this.known ??= filterFields(this.event));
+  }
+
+  override get expired(): boolean {
+    return isExpired(this.event);
+  }
+
+  isOf({ id }: Actor): boolean {
+    const { data, subject, actorId } = this.event;
+    return data.agent_id === id || subject === id || actorId === id;
+  }
+
+  protected textFor(channel: string): string {
+    const { type: event_type, subject, seq, data, occurredAt: timestamp, source } = this.event;
+    const { priority, correlationId: correlation_id, metadata } = this.event;
+    const emitted = source === null ? {} : { source, priority, correlation_id, metadata };
+    return JSON.stringify({
+      type: 'event',
+      channel,
+      id: this.id,
+      seq,
+      event_type,
+      subject,
+      timestamp,
+      ...emitted,
+      data,
+    });
+  }
+}
+
+/** A stored telemetry event (row TEL-12). */
+export class TelemetryEvent extends StreamEvent {
+  readonly seq = null;
+  readonly scope = TELEMETRY_SCOPE;
+  readonly channels: readonly string[];
+  private parsed: TelemetryMessage | undefined;
+
+  private constructor(
+    readonly id: string,
+    readonly type: string,
+    private readonly source: string,
+    private readonly timestamp: string,
+    isMetric: boolean,
+    /** The event as JSON. */
+    readonly json: string,
+  ) {
+    super();
+    this.channels = [isMetric ? 'telemetry.metrics' : 'telemetry.events'];
+  }
+
+  static of(row: TelemetryRow): TelemetryEvent {
+    const timestamp = new Date(row.ts).toISOString();
+    const json =
+      `{"event_id":"${row.eventId}","event_type":"${row.eventType}","source":${JSON.stringify(row.source)},` +
+      `"timestamp":"${timestamp}","data":${row.data},"metadata":${row.metadata}}`;
+    return new TelemetryEvent(row.eventId, row.eventType, row.source, timestamp, row.metric !== null, json);
+  }
+
+  static from(message: TelemetryMessage): TelemetryEvent {
+    const { event_id: id, event_type: type, source, timestamp, data } = message;
+    const isMetric = typeof data.metric_name === 'string' && typeof data.value === 'number';
+    const event = new TelemetryEvent(id, type, source, timestamp, isMetric, JSON.stringify(message));
+    event.parsed = message;
+    return event;
+  }
+
+  get fields(): Readonly<Record<string, unknown>> {
+    return (this.parsed ??= JSON.parse(this.json) as TelemetryMessage) as unknown as Record<string, unknown>;
+  }
+
+  isOf({ name }: Actor): boolean {
+    return this.source === name;
+  }
+
+  protected textFor(channel: string): string {
+    return `{"type":"event","channel":"${channel}","id":"${this.id}","timestamp":"${this.timestamp}","data":${this.json}}`;
+  }
+}

@@ -1,0 +1,164 @@
+import { Injectable, type OnModuleDestroy } from '@nestjs/common';
+import { Settings } from '../platform/config/index.js';
+import { EventFeed } from '../platform/events/index.js';
+import { Metrics } from '../platform/observability/index.js';
+import { isTelemetry } from './channels.js';
+import type { StreamClient } from './stream-client.js';
+import { CatalogueEvent, type StreamEvent } from './stream-event.js';
+import { StreamProblem } from './stream-problem.js';
+import type { Subscription } from './subscription.js';
+import { TelemetryFeed } from './telemetry-feed.js';
+import { WritePulse } from './write-pulse.js';
+
+const CLOSE_NORMAL = 1000;
+/** A client without any subscription is closed after this (row STR-06). */
+const IDLE_MS = 5 * 60_000;
+const SWEEP_MS = 30_000;
+
+/** The readers of this process, and the way of each event to those who want it and may read it. */
+@Injectable()
+export class StreamHub implements OnModuleDestroy {
+  private readonly clients = new Set<StreamClient>();
+  /** Connections of each credential. */
+  private readonly counts = new Map<string, number>();
+  private readonly listeners = new Map<string, Map<StreamClient, Set<Subscription>>>();
+  private readonly ends: { events?: () => void; telemetry?: () => void } = {};
+  private readonly sweeping = setInterval(() => this.closeIdle(), SWEEP_MS).unref();
+  private readonly pulse = new WritePulse();
+  private sentBefore = 0;
+
+  constructor(
+    private readonly feed: EventFeed,
+    private readonly telemetry: TelemetryFeed,
+    private readonly settings: Settings,
+    metrics: Metrics,
+  ) {
+    const { clients } = this;
+    metrics.gauge('nexus_stream_clients', 'Readers of event streams connected to this process', ['face'], function () {
+      const faces = { websocket: 0, sse: 0 };
+      for (const { face } of clients) faces[face]++;
+      for (const face of ['websocket', 'sse'] as const) this.set({ face }, faces[face]);
+    });
+    const sent = (): number => this.totalSent();
+    metrics.gauge('nexus_stream_events_sent', 'Events sent to readers since the start', [], function () {
+      this.set(sent());
+    });
+  }
+
+  /**
+   * Takes a client in until it closes.
+   * @throws StreamProblem LIMIT_EXCEEDED when its credential holds as many connections as it may
+   */
+  enter(client: StreamClient): void {
+    const owner = client.actor.credentialId ?? client.actor.id;
+    const count = this.counts.get(owner) ?? 0;
+    const most = this.settings.streamConnections;
+    if (count >= most) throw new StreamProblem('LIMIT_EXCEEDED', `At most ${most} streams per credential`);
+    this.counts.set(owner, count + 1);
+    this.clients.add(client);
+  }
+
+  leave(client: StreamClient): void {
+    if (!this.clients.delete(client)) return;
+    this.sentBefore += client.sent;
+    const owner = client.actor.credentialId ?? client.actor.id;
+    const rest = (this.counts.get(owner) ?? 1) - 1;
+    if (rest > 0) this.counts.set(owner, rest);
+    else this.counts.delete(owner);
+    for (const subscription of [...client.subscriptions.values()]) this.remove(client, subscription);
+  }
+
+  all(): Iterable<StreamClient> {
+    return this.clients;
+  }
+
+  /** Resolves once what these channels carry reaches this process: all that happens afterwards is heard. */
+  async listenTo(channels: Iterable<string>): Promise<void> {
+    for (const channel of channels) {
+      if (isTelemetry(channel)) this.ends.telemetry ??= this.telemetry.subscribe((event) => this.deliver(event));
+      else this.ends.events ??= this.feed.subscribe((event) => this.deliver(new CatalogueEvent(event)));
+    }
+    if (this.ends.events) await this.feed.started();
+  }
+
+  add(client: StreamClient, subscription: Subscription): void {
+    if (!this.clients.has(client)) return;
+    client.subscriptions.set(subscription.id, subscription);
+    for (const channel of subscription.channels) {
+      const readers = this.listeners.get(channel) ?? new Map<StreamClient, Set<Subscription>>();
+      readers.set(client, (readers.get(client) ?? new Set()).add(subscription));
+      this.listeners.set(channel, readers);
+    }
+  }
+
+  /** Ends a subscription, or of it only some channels. */
+  remove(
+    client: StreamClient,
+    subscription: Subscription,
+    channels: Iterable<string> = [...subscription.channels],
+  ): void {
+    for (const channel of channels) {
+      subscription.channels.delete(channel);
+      const readers = this.listeners.get(channel);
+      const own = readers?.get(client);
+      own?.delete(subscription);
+      if (own?.size === 0) readers?.delete(client);
+      if (readers?.size === 0) this.listeners.delete(channel);
+    }
+    if (subscription.channels.size === 0) client.subscriptions.delete(subscription.id);
+    client.activeAt = Date.now();
+    this.rest();
+  }
+
+  onModuleDestroy(): void {
+    clearInterval(this.sweeping);
+    this.pulse.flush();
+    this.ends.events?.();
+    this.ends.telemetry?.();
+  }
+
+  private deliver(event: StreamEvent): void {
+    for (const channel of event.channels) {
+      const readers = this.listeners.get(channel);
+      if (!readers) continue;
+      for (const [client, subscriptions] of readers) {
+        if (!client.mayRead(event)) continue;
+        // Once per channel, however many of the client's subscriptions want it.
+        for (const subscription of subscriptions) {
+          if (!subscription.wants(event, channel)) continue;
+          if (subscription.catchingUp.has(channel)) subscription.hold(event, channel);
+          else this.pulse.send(client, event, channel);
+          break;
+        }
+      }
+    }
+  }
+
+  /** Stops reading what nobody here listens to any more. */
+  private rest(): void {
+    const channels = [...this.listeners.keys()];
+    if (!channels.some(isTelemetry)) {
+      this.ends.telemetry?.();
+      this.ends.telemetry = undefined;
+    }
+    if (channels.every(isTelemetry)) {
+      this.ends.events?.();
+      this.ends.events = undefined;
+    }
+  }
+
+  private closeIdle(): void {
+    const now = Date.now();
+    for (const client of this.clients) {
+      if (client.subscriptions.size === 0 && now - client.activeAt >= IDLE_MS) {
+        client.close(CLOSE_NORMAL, 'Nothing was subscribed to');
+      }
+    }
+  }
+
+  private totalSent(): number {
+    let sum = this.sentBefore;
+    for (const { sent } of this.clients) sum += sent;
+    return sum;
+  }
+}

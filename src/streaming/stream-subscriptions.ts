@@ -1,0 +1,258 @@
+import { Injectable } from '@nestjs/common';
+import { isAppError } from '../platform/errors/index.js';
+import { EventFeed, type Filter, filterOf } from '../platform/events/index.js';
+import { parsePublicId } from '../platform/http/index.js';
+import { ALL_EVENTS, checked, isTelemetry, matcherOf, resolveChannels } from './channels.js';
+import { SavedSubscriptions } from './saved-subscriptions.js';
+import type { StreamClient } from './stream-client.js';
+import { CatalogueEvent } from './stream-event.js';
+import { StreamHub } from './stream-hub.js';
+import { StreamProblem } from './stream-problem.js';
+import { Subscription } from './subscription.js';
+import { TelemetryFeed } from './telemetry-feed.js';
+
+const MOST_NAMES = 50;
+const MOST_SUBSCRIPTIONS = 100;
+const PAGE = 500;
+/** Missed events that are sent again; whoever missed more reads the lists instead. */
+const MOST_REPLAYED = 20_000;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/** What a client asks for, as it came. */
+export interface Wish {
+  channels?: unknown;
+  /** Patterns of event types, for the channel `events`. */
+  patterns?: unknown;
+  filters?: unknown;
+  /** A saved subscription (`sub_...`), instead of the three. */
+  subscription_id?: unknown;
+  /** Id or `seq` of the last event that was seen. */
+  since?: unknown;
+}
+
+/** Where to go on: after a place in the order of events, after a telemetry event, or nowhere that is known. */
+type Start = { seq: string } | { telemetryId: string } | { lost: true };
+
+/** Begins and ends what clients hear; what they missed comes first, in order and once (rows STR-02, 05, 09, rule 20). */
+@Injectable()
+export class StreamSubscriptions {
+  constructor(
+    private readonly hub: StreamHub,
+    private readonly feed: EventFeed,
+    private readonly telemetry: TelemetryFeed,
+    private readonly saved: SavedSubscriptions,
+  ) {}
+
+  /** @throws StreamProblem when the wish cannot be met whoever connects */
+  async check(client: StreamClient, wish: Wish): Promise<void> {
+    this.read(client, await this.complete(client, wish));
+    sinceOf(wish.since);
+  }
+
+  /**
+   * Resolves once the client has been sent what it missed.
+   * @throws StreamProblem
+   */
+  async subscribe(client: StreamClient, asked: Wish): Promise<void> {
+    const wish = await this.complete(client, asked);
+    const { subscription, channels } = this.read(client, wish);
+    const start = await this.startOf(wish.since);
+    if (start && channels.some((channel) => this.hears(client, channel))) {
+      throw new StreamProblem('ALREADY_SUBSCRIBED', 'Only channels that are not subscribed to can be resumed');
+    }
+    for (const channel of channels) subscription.catchingUp.add(channel);
+    // First, so that nobody stops the feeds while they begin.
+    this.hub.add(client, subscription);
+    await this.hub.listenTo(channels);
+    client.tell({
+      type: 'subscription_confirmed',
+      subscription_id: subscription.id,
+      channels,
+      ...(wish.patterns === undefined ? {} : { patterns: wish.patterns }),
+      filters: wish.filters ?? {},
+    });
+    if (!start) {
+      subscription.catchingUp.clear();
+      return;
+    }
+    const [telemetry, events] = [channels.filter(isTelemetry), channels.filter((channel) => !isTelemetry(channel))];
+    if (telemetry.length > 0) await this.resumeTelemetry(client, subscription, telemetry, start);
+    if (events.length > 0) await this.resumeEvents(client, subscription, events, start);
+  }
+
+  /** @throws StreamProblem */
+  unsubscribe(client: StreamClient, wish: { channels?: unknown; subscription_id?: unknown }): void {
+    const { subscription_id: id } = wish;
+    const found = [...client.subscriptions.values()].filter((one) => id === undefined || one.id === id);
+    if (id !== undefined && found.length === 0) {
+      throw new StreamProblem('UNKNOWN_SUBSCRIPTION', 'There is no such subscription on this connection');
+    }
+    const names = wish.channels === undefined ? ['*'] : namesOf('channels', wish.channels);
+    if (id === undefined && wish.channels === undefined) {
+      throw new StreamProblem('VALIDATION_ERROR', 'channels or subscription_id is needed');
+    }
+    const named = matcherOf(names.map(checked));
+    const ended = new Set<string>();
+    for (const subscription of found) {
+      const channels = [...subscription.channels].filter(named);
+      for (const channel of channels) ended.add(channel);
+      this.hub.remove(client, subscription, channels);
+    }
+    client.tell({ type: 'unsubscription_confirmed', channels: [...ended] });
+  }
+
+  /** The wish that a saved subscription stands for. */
+  private async complete(client: StreamClient, wish: Wish): Promise<Wish> {
+    const { subscription_id: text } = wish;
+    if (text === undefined) return wish;
+    if ([wish.channels, wish.patterns, wish.filters].some((part) => part !== undefined)) {
+      throw new StreamProblem('VALIDATION_ERROR', 'subscription_id goes without channels, patterns and filters');
+    }
+    const id = typeof text === 'string' ? parsePublicId('sub', text) : null;
+    const saved = id === null ? null : await this.saved.find(client.actor, id);
+    if (!saved) throw new StreamProblem('UNKNOWN_SUBSCRIPTION', 'There is no such subscription');
+    if (!saved.enabled) throw new StreamProblem('SUBSCRIPTION_DISABLED', 'The subscription is switched off');
+    if (client.subscriptions.has(text as string)) {
+      throw new StreamProblem('ALREADY_SUBSCRIBED', 'The connection has this subscription already');
+    }
+    return { ...wish, patterns: saved.patterns, filters: saved.filters ?? undefined };
+  }
+
+  private read(client: StreamClient, wish: Wish): { subscription: Subscription; channels: string[] } {
+    if (client.subscriptions.size >= MOST_SUBSCRIPTIONS) {
+      throw new StreamProblem('LIMIT_EXCEEDED', `At most ${MOST_SUBSCRIPTIONS} subscriptions per connection`);
+    }
+    const types = wish.patterns === undefined ? [] : namesOf('patterns', wish.patterns).map(checked);
+    const names = wish.channels === undefined ? [] : namesOf('channels', wish.channels);
+    if (types.length > 0) names.push(ALL_EVENTS);
+    if (names.length === 0) throw new StreamProblem('VALIDATION_ERROR', 'channels or patterns is needed');
+    const channels = resolveChannels(client.actor, names).filter((one) => client.only?.includes(one) ?? true);
+    if (channels.length === 0) throw new StreamProblem('INSUFFICIENT_SCOPE', 'The ticket is for other channels');
+    const id = typeof wish.subscription_id === 'string' ? wish.subscription_id : undefined;
+    return { subscription: new Subscription(channels, types, wantedBy(wish.filters), id), channels };
+  }
+
+  private hears(client: StreamClient, channel: string): boolean {
+    return [...client.subscriptions.values()].some(({ channels }) => channels.has(channel));
+  }
+
+  private async startOf(since: unknown): Promise<Start | null> {
+    const text = sinceOf(since);
+    if (text === null) return null;
+    if (UUID.test(text)) return { telemetryId: text.toLowerCase() };
+    const id = parsePublicId('evt', text);
+    const seq = id ? await this.feed.placeOf(id) : await this.knownPlace(text);
+    return seq === null ? { lost: true } : { seq };
+  }
+
+  /** A place may be read on from when its event is still kept, or nothing was ever removed before the next one. */
+  private async knownPlace(text: string): Promise<string | null> {
+    if (!/^\d+$/.test(text)) return null;
+    const before = BigInt(text) === 0n ? '0' : String(BigInt(text) - 1n);
+    const [event] = await this.feed.since(before, 1);
+    if (text === '0') return event === undefined || event.seq === '1' ? '0' : null;
+    return event?.seq === String(BigInt(text)) ? event.seq : null;
+  }
+
+  private async resumeTelemetry(
+    client: StreamClient,
+    subscription: Subscription,
+    channels: readonly string[],
+    start: Start,
+  ): Promise<void> {
+    const missed = 'telemetryId' in start ? this.telemetry.since(start.telemetryId) : null;
+    if (!missed) this.gap(client, channels);
+    for (const event of missed ?? []) {
+      const [channel] = event.channels;
+      if (subscription.channels.has(channel) && client.mayRead(event) && subscription.wants(event, channel)) {
+        client.send(event, channel);
+      }
+    }
+    for (const channel of channels) subscription.catchingUp.delete(channel);
+    await client.flushed();
+  }
+
+  private async resumeEvents(
+    client: StreamClient,
+    subscription: Subscription,
+    channels: readonly string[],
+    start: Start,
+  ): Promise<void> {
+    if ('seq' in start) await this.replay(client, subscription, channels, start.seq);
+    else this.gap(client, channels);
+    // With nothing awaited in between: what goes by from here on is sent as it comes.
+    for (const channel of channels) subscription.catchingUp.delete(channel);
+    if ('seq' in start && BigInt(start.seq) < BigInt(await this.feed.removedUpTo())) this.gap(client, channels);
+  }
+
+  /**
+   * Sends what was placed after `seq`, page by page and no faster than the client takes it. What goes by while the last page is
+   * read is kept beside it, so that nothing is missed or sent twice where the two meet.
+   */
+  private async replay(
+    client: StreamClient,
+    subscription: Subscription,
+    channels: readonly string[],
+    seq: string,
+  ): Promise<void> {
+    let place = seq;
+    for (let replayed = 0; client.open;) {
+      subscription.keep();
+      const page = await this.feed.since(place, PAGE);
+      const kept = subscription.kept();
+      for (const stored of page) {
+        const event = new CatalogueEvent(stored);
+        for (const channel of event.channels) this.sendMissed(client, subscription, event, channel);
+      }
+      place = page.at(-1)?.seq ?? place;
+      // The database may be ahead of what goes by.
+      subscription.sentUpTo = BigInt(place);
+      if (page.length < PAGE && kept) {
+        for (const { event, channel } of kept) {
+          if (subscription.wants(event, channel)) client.send(event, channel);
+        }
+        return;
+      }
+      if ((replayed += page.length) >= MOST_REPLAYED) {
+        this.gap(client, channels);
+        return;
+      }
+      await client.flushed();
+    }
+  }
+
+  private sendMissed(client: StreamClient, subscription: Subscription, event: CatalogueEvent, channel: string): void {
+    if (!subscription.channels.has(channel)) return;
+    if (client.mayRead(event) && subscription.wants(event, channel)) client.send(event, channel);
+  }
+
+  /** Something may be missing: whoever needs it reads the lists again (rule 20). */
+  private gap(client: StreamClient, channels: readonly string[]): void {
+    client.tell({ type: 'gap', channels, message: 'relist', timestamp: new Date().toISOString() });
+  }
+}
+
+function wantedBy(filters: unknown): Filter | null {
+  try {
+    return filterOf(filters);
+  } catch (error) {
+    throw isAppError(error) ? new StreamProblem('VALIDATION_ERROR', error.message) : error;
+  }
+}
+
+function namesOf(field: string, value: unknown): string[] {
+  const names: unknown[] = Array.isArray(value) ? value : [value];
+  if (names.length === 0 || names.length > MOST_NAMES || !names.every((name) => typeof name === 'string')) {
+    throw new StreamProblem('VALIDATION_ERROR', `${field} must be a list of 1 to ${MOST_NAMES} names`);
+  }
+  return names;
+}
+
+function sinceOf(since: unknown): string | null {
+  if (since === undefined || since === null || since === '') return null;
+  const text = typeof since === 'number' && Number.isSafeInteger(since) ? String(since) : since;
+  if (typeof text !== 'string' || !/^(\d{1,18}|(evt_)?[0-9a-f-]{36})$/i.test(text)) {
+    throw new StreamProblem('VALIDATION_ERROR', 'since must be the id or seq of an event');
+  }
+  return text;
+}

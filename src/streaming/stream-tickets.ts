@@ -1,0 +1,78 @@
+import { Injectable } from '@nestjs/common';
+import type { Actor } from '../platform/context/index.js';
+import { generateOneTimeToken, hashKey, parseOneTimeToken, SecretBox } from '../platform/crypto/index.js';
+import { Database } from '../platform/database/index.js';
+import { AppError } from '../platform/errors/index.js';
+import { SocketTickets } from '../platform/realtime/index.js';
+import { resolveChannels } from './channels.js';
+import { StreamProblem } from './stream-problem.js';
+
+const PREFIX = 'nexus_ticket';
+/** Seconds a ticket can be used. */
+export const TICKET_SECONDS = 60;
+
+/** What a ticket allows besides its credential; null: all that the credential may. */
+export interface TicketGrant {
+  channels: string[] | null;
+}
+
+/**
+ * Tickets that open one stream, once, for a program that cannot send headers (contract C-21). A ticket stands for the credential it
+ * was made with, so that the stream ends with it; the database keeps that encrypted and the ticket only as a hash.
+ */
+@Injectable()
+export class StreamTickets {
+  constructor(
+    private readonly db: Database,
+    private readonly box: SecretBox,
+    sockets: SocketTickets,
+  ) {
+    sockets.contribute((ticket) => this.redeem(ticket));
+  }
+
+  /**
+   * @param credential the text of the key or token that the caller has just used
+   * @throws AppError `validation`, `forbidden` for channels that the actor may not listen to
+   */
+  async issue(actor: Actor, credential: string, channels: string[] | null): Promise<string> {
+    const names = channels && channelsFor(actor, channels);
+    const { token, hash } = generateOneTimeToken(PREFIX);
+    await this.db.transaction(async (tx) => {
+      await tx.query(`DELETE FROM stream_tickets WHERE expires_at < now()`);
+      await tx.query(
+        `INSERT INTO stream_tickets (hash, credential, channels, expires_at)
+         VALUES ($1, $2, $3, now() + make_interval(secs => $4))`,
+        [hash, this.box.encrypt(credential, contextOf(hash)), names, TICKET_SECONDS],
+      );
+    });
+    return token;
+  }
+
+  private async redeem(ticket: string): Promise<{ headers: { authorization: string }; grant: TicketGrant } | null> {
+    if (!parseOneTimeToken(ticket, PREFIX)) return null;
+    const hash = hashKey(ticket);
+    const rows = await this.db.query<{ credential: string; channels: string[] | null; live: boolean }>(
+      `WITH used AS (DELETE FROM stream_tickets WHERE hash = $1 RETURNING *)
+       SELECT credential, channels, expires_at > now() AS live FROM used`,
+      [hash],
+    );
+    if (!rows[0]?.live) return null;
+    const [{ credential, channels }] = rows;
+    const text = this.box.decrypt(credential, contextOf(hash));
+    return { headers: { authorization: `Bearer ${text}` }, grant: { channels } };
+  }
+}
+
+function contextOf(hash: Buffer): string {
+  return `stream_tickets/${hash.toString('hex')}/credential`;
+}
+
+function channelsFor(actor: Actor, names: string[]): string[] {
+  try {
+    return resolveChannels(actor, names);
+  } catch (error) {
+    if (!(error instanceof StreamProblem)) throw error;
+    if (error.code === 'INSUFFICIENT_SCOPE') throw AppError.forbidden(error.message);
+    throw AppError.validation({ field: 'channels', issue: error.message, location: 'body' });
+  }
+}

@@ -1,0 +1,52 @@
+import { randomUUID } from 'node:crypto';
+import type { Filter } from '../platform/events/index.js';
+import { publicId } from '../platform/http/index.js';
+import { ALL_EVENTS, matcherOf } from './channels.js';
+import type { StreamEvent } from './stream-event.js';
+
+const MOST_PENDING = 5000;
+
+/** What one client asked to hear. */
+export class Subscription {
+  readonly channels: Set<string>;
+  /** Channels whose missed events are being sent; what goes by on them meanwhile waits or is read again. */
+  readonly catchingUp = new Set<string>();
+  /** Place in the order of events up to which all was sent. */
+  sentUpTo = 0n;
+  private readonly typeFits: ((type: string) => boolean) | null;
+  private pending: { event: StreamEvent; channel: string }[] | null = null;
+
+  constructor(
+    channels: readonly string[],
+    types: readonly string[],
+    private readonly filter: Filter | null,
+    /** `sub_...`: of a saved subscription its own. */
+    readonly id = publicId('sub', randomUUID()),
+  ) {
+    this.channels = new Set(channels);
+    this.typeFits = types.length > 0 ? matcherOf(types) : null;
+  }
+
+  wants(event: StreamEvent, channel: string): boolean {
+    if (event.seq !== null && event.seq <= this.sentUpTo) return false;
+    if (event.expired) return false;
+    if (channel === ALL_EVENTS && this.typeFits && !this.typeFits(event.type)) return false;
+    return this.filter === null || this.filter(event);
+  }
+
+  /** Keeps the events that go by from now on, until {@link kept}. */
+  keep(): void {
+    this.pending = [];
+  }
+
+  hold(event: StreamEvent, channel: string): void {
+    if (this.pending && this.pending.length <= MOST_PENDING) this.pending.push({ event, channel });
+  }
+
+  /** What went by since {@link keep}; null when it was too much and some of it is lost. */
+  kept(): { event: StreamEvent; channel: string }[] | null {
+    const { pending } = this;
+    this.pending = null;
+    return pending && pending.length <= MOST_PENDING ? pending : null;
+  }
+}

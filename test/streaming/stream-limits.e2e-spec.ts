@@ -1,0 +1,148 @@
+import { once } from 'node:events';
+import http from 'node:http';
+import net from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { actor } from '../support/actors.js';
+import { eventually, startTestApp, type TestApp } from '../support/app.js';
+import { agentEvents, commandEvent, metric, STREAM, StreamReader, telemetry } from './stream-client.js';
+
+let here: TestApp;
+let there: TestApp;
+let key: string;
+beforeAll(async () => {
+  here = await startTestApp();
+  there = await startTestApp({ DATABASE_URL: here.db.url });
+  ({ key } = await actor(here));
+});
+afterAll(async () => {
+  await there.stop();
+  await here.stop();
+});
+
+/** Events of some 50 kB, until the readers that take none are cut. */
+async function flood(until: () => boolean | Promise<boolean>): Promise<void> {
+  const text = 'x'.repeat(50_000);
+  await eventually(async () => {
+    if (await until()) return true;
+    await telemetry(
+      here,
+      key,
+      Array.from({ length: 20 }, () => metric({ data: { text } })),
+    );
+    return false;
+  }, 25_000);
+}
+
+describe('several processes', () => {
+  it('show their readers the same events, whoever wrote them, and telemetry of any size', async () => {
+    const wish = { channels: ['agents.status', 'telemetry.*'] };
+    const readers = [await StreamReader.open(here.url, key, wish), await StreamReader.open(there.url, key, wish)];
+    const text = 'ü'.repeat(20_000);
+    await Promise.all([
+      agentEvents(here, 0, 20),
+      agentEvents(there, 100, 120),
+      telemetry(here, key, [...Array.from({ length: 100 }, (_, i) => metric({}, i)), metric({ data: { text } })]),
+      telemetry(there, key, [metric({ source: 'there' })]),
+    ]);
+    await eventually(() => readers.every(({ events }) => events.length === 142));
+    const ids = readers.map(({ events }) => events.map(({ id }) => id).sort());
+    expect(new Set(ids[0]).size).toBe(142);
+    expect(ids[1]).toEqual(ids[0]);
+    const placed = readers.map(({ events }) => events.filter(({ seq }) => seq).map(({ id }) => id));
+    expect(placed[1]).toEqual(placed[0]);
+    const big = readers[1].events.find(({ data }) => (data?.data as { text?: string } | undefined)?.text)?.data?.data;
+    expect(big).toEqual({ text });
+    await Promise.all(readers.map((reader) => reader.close()));
+  });
+
+  it('resume on the other one without gap or double', async () => {
+    const wish = { channels: ['agents.status'] };
+    const reader = await StreamReader.open(here.url, key, wish);
+    await agentEvents(here, 0, 5);
+    await eventually(() => reader.events.length === 5);
+    await reader.close();
+    const other = await StreamReader.open(there.url, key, { ...wish, since: reader.events[1].id });
+    await agentEvents(here, 5, 8);
+    await eventually(() => other.events.length === 6);
+    expect(other.numbers).toEqual([2, 3, 4, 5, 6, 7]);
+    await other.close();
+  });
+
+  it('cut the sockets of a revoked key within two seconds, and of a changed user', async () => {
+    const victim = await actor(here);
+    const readers = await Promise.all([here, there].map(({ url }) => StreamReader.open(url, victim.key)));
+    const start = Date.now();
+    await here.call('DELETE', `/api/v1/auth/api-keys/key_${victim.keyId}`, { key });
+    for (const reader of readers) expect((await reader.end()).code).toBe(1008);
+    expect(Date.now() - start).toBeLessThan(2000);
+  });
+});
+
+describe('a client that never reads', () => {
+  it('is closed, costs a bounded buffer, and the others get everything', { timeout: 60_000 }, async () => {
+    const lazy = await StreamReader.open(here.url, key, { channels: ['telemetry.*'] });
+    lazy.ws.pause();
+    const lazyEvents = http.get(`${here.url}/api/v1/events/stream?channels=telemetry.*`, {
+      headers: { authorization: `Bearer ${key}` },
+    });
+    const [response] = (await once(lazyEvents, 'response')) as [http.IncomingMessage];
+    lazyEvents.on('error', () => undefined);
+    response.on('error', () => undefined);
+    const brisk = await StreamReader.open(here.url, key, { channels: ['telemetry.*'] });
+    const clients = async (): Promise<string> =>
+      (await (await fetch(`${here.url}/metrics`)).text())
+        .split('\n')
+        .filter((line) => line.startsWith('nexus_stream_clients'))
+        .join();
+    await eventually(async () => /websocket"} 2.*sse"} 1/.test(await clients()));
+    await flood(async () => /websocket"} 1.*sse"} 0/.test(await clients()));
+    expect(brisk.closed).toBeUndefined();
+    const got = brisk.events.length;
+    await telemetry(here, key, [metric()]);
+    await eventually(() => brisk.events.length > got);
+    lazy.ws.resume();
+    await lazy.end();
+    response.destroy();
+    await brisk.close();
+  });
+
+  it('that asks for a long replay is sent no more than it takes', { timeout: 60_000 }, async () => {
+    await agentEvents(here, 0, 4000, { together: true });
+    const socket = net.connect(Number(new URL(here.url).port), '127.0.0.1');
+    socket.on('error', () => undefined);
+    socket.write(
+      `GET ${STREAM} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n` +
+        `Sec-WebSocket-Key: ${Buffer.alloc(16).toString('base64')}\r\nAuthorization: Bearer ${key}\r\n\r\n`,
+    );
+    await once(socket, 'data');
+    socket.pause();
+    const json = Buffer.from(JSON.stringify({ action: 'subscribe', channels: ['agents.status'], since: '0' }));
+    socket.write(Buffer.concat([Buffer.from([0x81, 0x80 | json.length, 0, 0, 0, 0]), json]));
+    // The rest is read slowly and still arrives whole: the replay waits for its reader.
+    let received = 0;
+    let text = '';
+    socket.on('data', (chunk: Buffer) => {
+      text = text.slice(-100) + chunk.toString('latin1');
+      received += (text.match(/"agent_name":"n3999"/g) ?? []).length;
+    });
+    socket.resume();
+    await eventually(() => received > 0, 20_000);
+    socket.destroy();
+  });
+});
+
+describe('a server that stops', () => {
+  it('closes its sockets with 1001 and says when to come back', async () => {
+    const own = await startTestApp();
+    const one = await actor(own);
+    const reader = await StreamReader.open(own.url, one.key, { channels: ['commands.status'] });
+    await commandEvent(own);
+    await eventually(() => reader.events.length === 1);
+    await own.stop();
+    const { code, reason } = await reader.end();
+    expect(code).toBe(1001);
+    const { retry_after_ms: after } = await reader.next('draining');
+    expect(reason).toContain(String(after));
+    expect(Number(after)).toBeGreaterThan(0);
+  });
+});
