@@ -1,0 +1,57 @@
+import { Module, type OnModuleInit } from '@nestjs/common';
+import { CommandsModule } from '../commands/index.js';
+import { Database } from '../platform/database/index.js';
+import { Metrics } from '../platform/observability/index.js';
+import { TelemetryModule } from '../telemetry/index.js';
+import { WebhooksModule } from '../webhooks/index.js';
+import { Absences } from './absences.js';
+import { AlertActions } from './alert-actions.js';
+import { AlertSweep } from './alert-sweep.js';
+import { AlertWriter } from './alert-writer.js';
+import { AlertsController } from './alerts.controller.js';
+import { AlertsService } from './alerts.service.js';
+import { EvaluationRecord } from './evaluation-record.js';
+import { Evaluator } from './evaluator.js';
+import { OpenGroups } from './open-groups.js';
+import { Rejudge } from './rejudge.js';
+import { RuleSet } from './rule-set.js';
+import { RuleTrial } from './rule-trial.js';
+import { RulesController } from './rules.controller.js';
+import { RulesService } from './rules.service.js';
+import { SilencesController } from './silences.controller.js';
+import { SilencesService } from './silences.service.js';
+
+/** Rules over telemetry and the alerts they raise. */
+@Module({
+  imports: [TelemetryModule, CommandsModule, WebhooksModule],
+  controllers: [RulesController, AlertsController, SilencesController],
+  providers: [
+    Absences,
+    AlertActions,
+    AlertSweep,
+    AlertWriter,
+    AlertsService,
+    EvaluationRecord,
+    Evaluator,
+    OpenGroups,
+    Rejudge,
+    RuleSet,
+    RuleTrial,
+    RulesService,
+    SilencesService,
+  ],
+})
+export class AlertsModule implements OnModuleInit {
+  constructor(
+    private readonly db: Database,
+    private readonly metrics: Metrics,
+  ) {}
+
+  onModuleInit(): void {
+    const { db } = this;
+    this.metrics.gauge('nexus_alerts_active', 'Alerts that have not been cleared', [], async function () {
+      const [{ n }] = await db.query<{ n: number }>(`SELECT count(*)::int AS n FROM alerts WHERE status = 'active'`);
+      this.set(n);
+    });
+  }
+}

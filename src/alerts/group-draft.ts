@@ -1,0 +1,204 @@
+import { randomUUID } from 'node:crypto';
+import type { JudgedEvent } from './judged-event.js';
+import type { Alert, ClearReason } from './alert.js';
+import type { Repeats } from './alert-counts.js';
+import { end, type GroupState, newState, raise, takeEvent, takeTime } from './alert-state.js';
+import { type CompiledRule, type Grouping, tagsOf } from './compiled-rule.js';
+import type { Verdict } from './verdict.js';
+
+/** What is kept of the newest event for which the condition held, for an alert that the clock raises. */
+export interface Sample {
+  event_id: string | null;
+  source: string | null;
+  metric_name: string | null;
+  value: number | null;
+  unit: string | null;
+  tags: Record<string, string>;
+}
+
+/** A row of `alert_states`. */
+export interface StateRow {
+  rule_id: string;
+  group_id: string;
+  group_key: string;
+  grouping: Grouping;
+  phase: GroupState['phase'];
+  matches: number;
+  since: Date | null;
+  last_ts: Date;
+  raised_at: Date | null;
+  due_at: Date | null;
+  alert_id: string | null;
+  sample: Sample | null;
+}
+
+export interface Clearing {
+  alertId: string;
+  reason: ClearReason;
+  by: string | null;
+  lastValue: number | null;
+  lastAt: Date | null;
+}
+
+/** An event that a rule has judged. */
+export interface Reading {
+  row: JudgedEvent;
+  verdict: Verdict;
+  /** It may have been taken before: it counts only when it is newer than what the group has seen. */
+  again: boolean;
+}
+
+/** A locked group being moved on; storing it is the writer's business. */
+export class GroupDraft {
+  readonly state: GroupState = newState();
+  alertId: string | null;
+  sample: Sample | null;
+  changed = false;
+  /** Alerts raised, in order; those that ended again at once have been cleared already. */
+  readonly raised: Alert[] = [];
+  /** The end of an alert that was there before. */
+  clearing: Clearing | null = null;
+  /** What adds to the count of the alert that was there before. */
+  repeats: Repeats | null = null;
+  private readonly before: string;
+
+  constructor(
+    readonly row: StateRow,
+    /** Not needed to clear. */
+    private readonly rule: CompiledRule | null,
+    private readonly now: number,
+  ) {
+    Object.assign(this.state, {
+      phase: row.phase,
+      matches: row.matches,
+      since: row.since?.getTime() ?? null,
+      lastTs: row.last_ts.getTime(),
+      raisedAt: row.raised_at?.getTime() ?? null,
+      dueAt: row.due_at?.getTime() ?? null,
+    } satisfies GroupState);
+    this.alertId = row.alert_id;
+    this.sample = row.sample;
+    this.before = this.fingerprint();
+  }
+
+  takeEvents({ timing }: CompiledRule, readings: readonly Reading[]): void {
+    const inOrder = [...readings].sort((a, b) => a.row.ts - b.row.ts);
+    const seen = this.state.lastTs;
+    for (const { row, verdict, again } of inOrder) {
+      if (row.ts < this.state.lastTs || (again && row.ts <= seen)) continue;
+      if (verdict === 'breach') this.sample = sampleOf(row);
+      const effect = takeEvent(this.state, row.ts, verdict, timing, this.now);
+      if (effect === 'raise') this.open();
+      else if (effect === 'clear') this.close('condition', null, row);
+      else if (verdict === 'breach' && this.alertId !== null) this.repeat(this.alertId, row);
+    }
+    this.note();
+  }
+
+  takeTime(): void {
+    const effect = takeTime(this.state, this.now);
+    if (effect === 'raise') this.open();
+    else if (effect === 'clear') this.close('condition', null);
+    this.note();
+  }
+
+  /** Raises for want of data; nothing when it is raised already or newer data has come. */
+  raiseAbsence(source: string | null, lastSeen: number): void {
+    if (this.state.phase !== 'ok' || lastSeen < this.state.lastTs) return;
+    this.state.lastTs = lastSeen;
+    this.sample = { event_id: null, source, metric_name: null, value: null, unit: null, tags: {} };
+    raise(this.state, this.now);
+    this.open();
+    this.note();
+  }
+
+  /** Ends whatever is under way. Events older than now no longer count. */
+  stop(reason: ClearReason, by: string | null): void {
+    const wasOpen = this.alertId !== null;
+    end(this.state);
+    this.state.lastTs = Math.max(this.state.lastTs, this.now);
+    if (wasOpen) this.close(reason, by);
+    this.note();
+  }
+
+  private open(): void {
+    if (this.rule === null) throw new Error('An alert needs its rule');
+    const { rule } = this.rule;
+    const sample = this.sample;
+    this.alertId = randomUUID();
+    this.raised.push({
+      id: this.alertId,
+      rule_id: rule.id,
+      group_id: this.row.group_id,
+      rule_name: rule.name,
+      severity: rule.severity,
+      condition: this.rule.conditionText,
+      grouping: this.row.grouping,
+      source: sample?.source ?? this.row.grouping.source ?? null,
+      metric_name: sample?.metric_name ?? rule.definition.metric_name,
+      unit: sample?.unit ?? null,
+      tags: sample?.tags ?? {},
+      event_id: sample?.event_id ?? null,
+      value: sample?.value ?? null,
+      status: 'active',
+      started_at: new Date(this.now),
+      last_value: sample?.value ?? null,
+      last_at: new Date(this.state.lastTs),
+      count: '1',
+      cleared_at: null,
+      cleared_by: null,
+      clear_reason: null,
+      acknowledged_at: null,
+      acknowledged_by: null,
+      notes: [],
+      silenced: false,
+      notified_at: null,
+      actions: {},
+    });
+  }
+
+  private repeat(alertId: string, { ts, metric }: JudgedEvent): void {
+    const lastValue = metric?.value ?? null;
+    const own = this.raised.find(({ id }) => id === alertId);
+    if (own) {
+      own.count = String(Number(own.count) + 1);
+      own.last_value = lastValue;
+      return;
+    }
+    this.repeats = { alertId, count: (this.repeats?.count ?? 0) + 1, lastValue, lastTs: ts };
+  }
+
+  private close(reason: ClearReason, by: string | null, row?: JudgedEvent): void {
+    const id = this.alertId;
+    const own = this.raised.find((alert) => alert.id === id);
+    const lastValue = row?.metric?.value ?? null;
+    if (own) {
+      Object.assign(own, { status: 'cleared', cleared_at: new Date(this.now), clear_reason: reason, cleared_by: by });
+      own.last_value = lastValue ?? own.last_value;
+    } else if (id !== null) {
+      this.clearing = { alertId: id, reason, by, lastValue, lastAt: row ? new Date(row.ts) : null };
+    }
+    this.alertId = null;
+    this.sample = null;
+  }
+
+  private note(): void {
+    this.changed ||= this.fingerprint() !== this.before;
+  }
+
+  private fingerprint(): string {
+    const { phase, matches, since, lastTs, dueAt } = this.state;
+    return JSON.stringify([phase, matches, since, lastTs, dueAt, this.alertId]);
+  }
+}
+
+function sampleOf(row: JudgedEvent): Sample {
+  return {
+    event_id: row.eventId,
+    source: row.source,
+    metric_name: row.metric?.name ?? null,
+    value: row.metric?.value ?? null,
+    unit: row.metric?.unit ?? null,
+    tags: tagsOf(row),
+  };
+}

@@ -1,0 +1,119 @@
+import { Injectable } from '@nestjs/common';
+import { Database } from '../platform/database/index.js';
+import type { Phase } from './alert-state.js';
+
+/** What a process remembers of a group that is not `ok`, or of which events are on their way into the database. */
+export interface OpenGroup {
+  phase: Phase;
+  since: number | null;
+  alertId: string | null;
+  /** Pieces of work with events of it that wait or are being stored: until they are, nothing is certain. */
+  busy: number;
+  /** Further events for which the condition held, not yet counted in the alert's row. */
+  uncounted: number;
+  lastValue: number | null;
+  lastTs: number;
+}
+
+export type Remembered = Pick<OpenGroup, 'phase' | 'since' | 'alertId'> & { ruleId: string; groupKey: string };
+
+interface StateRow {
+  rule_id: string;
+  group_key: string;
+  phase: Phase;
+  since: Date | null;
+  alert_id: string | null;
+}
+
+/** Changes of the last seconds are read again: what commits late must not be missed. */
+const OVERLAP_SECONDS = 5;
+
+/**
+ * The groups that are not `ok`, as this process knows them: whatever is not among them needs no look into the database unless the
+ * condition holds. Other processes' changes arrive within a second; what was missed in it is found by the recheck of each change.
+ */
+@Injectable()
+export class OpenGroups {
+  private readonly byRule = new Map<string, Map<string, OpenGroup>>();
+  private upTo: Date | null = null;
+
+  constructor(private readonly db: Database) {}
+
+  of(ruleId: string): ReadonlyMap<string, OpenGroup> | undefined {
+    return this.byRule.get(ruleId);
+  }
+
+  *[Symbol.iterator](): Iterator<[ruleId: string, groups: ReadonlyMap<string, OpenGroup>]> {
+    yield* this.byRule;
+  }
+
+  /** Until {@link release}, the group's events must all be looked at. */
+  hold(ruleId: string, groupKey: string): void {
+    this.entry(ruleId, groupKey).busy++;
+  }
+
+  release(ruleId: string, groupKey: string): void {
+    const group = this.byRule.get(ruleId)?.get(groupKey);
+    if (!group) return;
+    group.busy--;
+    if (group.busy <= 0 && group.phase === 'ok') this.forget(ruleId, groupKey);
+  }
+
+  remember({ ruleId, groupKey, ...state }: Remembered): void {
+    const known = this.byRule.get(ruleId)?.get(groupKey);
+    if (state.phase === 'ok' && !known?.busy) {
+      this.forget(ruleId, groupKey);
+      return;
+    }
+    const group = known ?? this.entry(ruleId, groupKey);
+    if (group.alertId !== state.alertId) group.uncounted = 0;
+    Object.assign(group, state);
+  }
+
+  /** Reads what has changed since the last time, everything at first. */
+  async refresh(): Promise<void> {
+    const [{ now }] = await this.db.query<{ now: Date }>('SELECT now() AS now');
+    const rows = await this.db.query<StateRow>(
+      `SELECT rule_id, group_key, phase, since, alert_id FROM alert_states
+       WHERE CASE WHEN $1::timestamptz IS NULL THEN phase <> 'ok'
+             ELSE updated_at > $1 - interval '${OVERLAP_SECONDS} seconds' END`,
+      [this.upTo],
+    );
+    for (const { rule_id, group_key, phase, since, alert_id } of rows) {
+      if (this.byRule.get(rule_id)?.get(group_key)?.busy) continue;
+      this.remember({
+        ruleId: rule_id,
+        groupKey: group_key,
+        phase,
+        since: since?.getTime() ?? null,
+        alertId: alert_id,
+      });
+    }
+    this.upTo = now;
+  }
+
+  /** Groups of rules that are gone. */
+  keepOnly(exists: (ruleId: string) => boolean): void {
+    for (const ruleId of this.byRule.keys()) if (!exists(ruleId)) this.byRule.delete(ruleId);
+  }
+
+  private forget(ruleId: string, groupKey: string): void {
+    const groups = this.byRule.get(ruleId);
+    groups?.delete(groupKey);
+    if (groups?.size === 0) this.byRule.delete(ruleId);
+  }
+
+  private entry(ruleId: string, groupKey: string): OpenGroup {
+    let groups = this.byRule.get(ruleId);
+    if (!groups) {
+      groups = new Map<string, OpenGroup>();
+      this.byRule.set(ruleId, groups);
+    }
+    let group = groups.get(groupKey);
+    if (!group) {
+      group = { phase: 'ok', since: null, alertId: null, busy: 0, uncounted: 0, lastValue: null, lastTs: 0 };
+      groups.set(groupKey, group);
+    }
+    return group;
+  }
+}

@@ -1,0 +1,70 @@
+/** Least urgent first. The words of both kinds of alerts that the API knows (row TEL-07 and security alerts). */
+export const SEVERITIES = ['info', 'low', 'medium', 'warning', 'high', 'critical'] as const;
+export type Severity = (typeof SEVERITIES)[number];
+
+export const OPERATORS = ['gt', 'gte', 'lt', 'lte', 'eq', 'ne'] as const;
+export type Operator = (typeof OPERATORS)[number];
+
+/** What is done once when an alert is raised, besides telling of it. */
+export type RuleAction =
+  | {
+      type: 'command';
+      command_type: string;
+      /** As for a command: agent id or name, `label:key=value`, `group:name`; placeholders allowed. */
+      target: string;
+      parameters: Record<string, unknown>;
+      timeout_seconds: number | null;
+    }
+  /** `webhook_id` is its public id. It is told of the end too. */
+  | { type: 'webhook'; webhook_id: string }
+  | { type: 'event' };
+
+/** What makes an alert end sooner or later than the opposite of what raised it (hysteresis). */
+export interface ClearCondition {
+  operator: Operator | null;
+  threshold: number | null;
+  condition: string | null;
+}
+
+/** The part of a rule that is evaluated, as stored; names are those of the API. */
+export interface RuleDefinition {
+  event_type: string | null;
+  /** Names or patterns with `*`; empty: any. */
+  sources: string[];
+  /** Tags an event must carry. */
+  tags: Record<string, string>;
+  metric_name: string | null;
+  operator: Operator | null;
+  threshold: number | null;
+  /** A CEL expression, instead of operator and threshold. */
+  condition: string | null;
+  /** Seconds without data, instead of a condition. */
+  absent_for_seconds: number | null;
+  for_seconds: number;
+  times: number;
+  clear: ClearCondition | null;
+  clear_for_seconds: number;
+  flap_window_seconds: number;
+  /** `source` and `tag.<name>`; empty: one alert for all. */
+  group_by: string[];
+  actions: RuleAction[];
+}
+
+export interface Rule {
+  id: string;
+  name: string;
+  description: string;
+  enabled: boolean;
+  severity: Severity;
+  definition: RuleDefinition;
+  /** Labels that the targets of its commands must bear, as those of who wrote it last (contract 3.2). */
+  target_labels: Record<string, string> | null;
+  version: number;
+  created_by: string;
+  updated_by: string;
+  created_at: Date;
+  updated_at: Date;
+}
+
+export const RULE_COLUMNS = `id, name, description, enabled, severity, definition, target_labels, version, created_by,
+  updated_by, created_at, updated_at`;

@@ -1,0 +1,192 @@
+import { randomUUID } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import { Settings } from '../platform/config/index.js';
+import { type Actor, actorHas } from '../platform/context/index.js';
+import { Database, type Tx } from '../platform/database/index.js';
+import { AppError } from '../platform/errors/index.js';
+import {
+  assertVersion,
+  type Page,
+  paginationOf,
+  type PaginationDto,
+  parsePublicId,
+  publicId,
+  timeAndIdAfter,
+} from '../platform/http/index.js';
+import { EventDeliveries } from '../webhooks/index.js';
+import type { ClearReason } from './alert.js';
+import { AlertWriter } from './alert-writer.js';
+import { type Rule, RULE_COLUMNS, type RuleDefinition } from './rule-definition.js';
+import { definitionOf } from './rule-draft.js';
+import { RuleSet } from './rule-set.js';
+import type { PutRuleDto, RuleListQueryDto } from './rules.dto.js';
+
+/** Serialises the creation of rules, so that their limit holds. */
+const RULES_LOCK = 7_241_990_061;
+
+/** The rules and their life (row TEL-07). What a change does to open alerts happens in its transaction. */
+@Injectable()
+export class RulesService {
+  constructor(
+    private readonly db: Database,
+    private readonly writer: AlertWriter,
+    private readonly rules: RuleSet,
+    private readonly settings: Settings,
+    private readonly webhooks: EventDeliveries,
+  ) {}
+
+  /** @throws AppError `validation`; `forbidden` for a command without the right to command; `conflict` past the limit */
+  async create(actor: Actor, dto: PutRuleDto): Promise<Rule> {
+    const definition = definitionOf(dto);
+    assertMayAct(actor, definition);
+    await this.assertWebhooks(definition);
+    const rule = await this.db.transaction(async (tx) => {
+      await tx.query('SELECT pg_advisory_xact_lock($1)', [RULES_LOCK]);
+      const [{ count }] = await tx.query<{ count: number }[]>('SELECT count(*)::int AS count FROM alert_rules');
+      const limit = this.settings.alertMaxRules;
+      if (count >= limit) throw AppError.conflict(`There are ${limit} rules, the most there may be`, { limit });
+      const [created] = await tx.query<Rule[]>(
+        `INSERT INTO alert_rules (id, name, description, enabled, severity, definition, target_labels, created_by, updated_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) RETURNING ${RULE_COLUMNS}`,
+        [randomUUID(), ...columnsOf(actor, dto, definition), actor.id],
+      );
+      this.db.afterCommit(tx, () => void this.rules.changed().catch(() => undefined));
+      return created;
+    });
+    await this.rules.reload();
+    return rule;
+  }
+
+  /** The newest first. */
+  async list(actor: Actor, query: RuleListQueryDto, page: Page): Promise<{ rules: Rule[]; pagination: PaginationDto }> {
+    assertNoAgent(actor);
+    const where = `($1::boolean IS NULL OR enabled = $1) AND ($2::text IS NULL OR severity = $2)
+      AND ($3::text IS NULL OR definition->>'metric_name' = $3) AND ($4::text IS NULL OR definition->>'event_type' = $4)`;
+    const { enabled, severity, metric_name: metric, event_type: type } = query;
+    const params = [enabled ?? null, severity ?? null, metric ?? null, type ?? null];
+    const found = await this.db.query<Rule>(
+      `SELECT ${RULE_COLUMNS} FROM alert_rules
+       WHERE ${where} AND ($5::timestamptz IS NULL OR (created_at, id) < ($5, $6::uuid))
+       ORDER BY created_at DESC, id DESC LIMIT $7 OFFSET $8`,
+      [...params, ...timeAndIdAfter(page), page.limit + 1, page.offset],
+    );
+    const [{ total }] = await this.db.query<{ total: number }>(
+      `SELECT count(*)::int AS total FROM alert_rules WHERE ${where}`,
+      params,
+    );
+    const rules = found.slice(0, page.limit);
+    const last = rules.at(-1);
+    return {
+      rules,
+      pagination: paginationOf(page, {
+        total,
+        hasMore: found.length > page.limit,
+        nextKeys: last && [last.created_at.toISOString(), last.id],
+      }),
+    };
+  }
+
+  /** @throws AppError `not_found` */
+  async get(actor: Actor, id: string): Promise<Rule> {
+    assertNoAgent(actor);
+    const [rule] = await this.db.query<Rule>(`SELECT ${RULE_COLUMNS} FROM alert_rules WHERE id = $1`, [id]);
+    if (!rule) throw notFound(id);
+    return rule;
+  }
+
+  /**
+   * Replaces a rule. Alerts stay open while the rule still forms the same groups; what was only pending starts anew.
+   * @throws AppError as {@link create}; `precondition` when the rule is not at the expected version
+   */
+  async replace(actor: Actor, id: string, dto: PutRuleDto, expected: number | undefined): Promise<Rule> {
+    const definition = definitionOf(dto);
+    assertMayAct(actor, definition);
+    await this.assertWebhooks(definition);
+    const rule = await this.db.transaction(async (tx) => {
+      const before = await lock(tx, id);
+      assertVersion(expected, before.version);
+      const [[replaced]] = await tx.query<[Rule[], number]>(
+        `UPDATE alert_rules SET name = $2, description = $3, enabled = $4, severity = $5, definition = $6, target_labels = $7,
+           updated_by = $8, updated_at = now(), version = version + 1
+         WHERE id = $1 RETURNING ${RULE_COLUMNS}`,
+        [id, ...columnsOf(actor, dto, definition), actor.id],
+      );
+      const reason = reasonToEnd(before.definition, replaced);
+      await this.writer.change(tx, id, null, (draft) => {
+        if (reason) draft.stop(reason, actor.id);
+        else if (draft.row.phase === 'pending') draft.stop('rule_changed', actor.id);
+      });
+      this.db.afterCommit(tx, () => void this.rules.changed().catch(() => undefined));
+      return replaced;
+    });
+    await this.rules.reload();
+    return rule;
+  }
+
+  private async assertWebhooks({ actions }: RuleDefinition): Promise<void> {
+    for (const [n, action] of actions.entries()) {
+      if (action.type !== 'webhook') continue;
+      const id = parsePublicId('webhook', action.webhook_id);
+      if (id && (await this.webhooks.knows(id))) continue;
+      throw AppError.validation({
+        field: `actions.${n}.webhook_id`,
+        issue: 'is not the id of a webhook',
+        location: 'body',
+      });
+    }
+  }
+
+  /** Ends the rule's open alerts; those it has raised stay on record. */
+  async remove(actor: Actor, id: string): Promise<void> {
+    await this.db.transaction(async (tx) => {
+      await lock(tx, id);
+      await this.writer.change(tx, id, null, (draft) => draft.stop('rule_deleted', actor.id));
+      await tx.query('DELETE FROM alert_rules WHERE id = $1', [id]);
+      this.db.afterCommit(tx, () => void this.rules.changed().catch(() => undefined));
+    });
+    await this.rules.reload();
+  }
+}
+
+/** Rules say what the server commands, and to whom: nothing for an agent. */
+export function assertNoAgent(actor: Actor): void {
+  if (actor.type === 'agent') throw AppError.forbidden('Agents see only what is their own');
+}
+
+/** A rule does nothing that its author may not do. */
+function assertMayAct(actor: Actor, { actions }: RuleDefinition): void {
+  for (const type of ['command', 'webhook']) {
+    const scope = `${type}:write`;
+    if (!actions.some((action) => action.type === type) || actorHas(actor, scope)) continue;
+    throw AppError.forbidden(`A rule with a ${type} needs the scope ${scope}`, { required_scopes: [scope] });
+  }
+}
+
+function columnsOf(actor: Actor, dto: PutRuleDto, definition: RuleDefinition): unknown[] {
+  return [
+    dto.name,
+    dto.description ?? '',
+    dto.enabled ?? true,
+    dto.severity ?? 'warning',
+    JSON.stringify(definition),
+    actor.targetLabels ? JSON.stringify(actor.targetLabels) : null,
+  ];
+}
+
+/** Why open alerts cannot go on under the changed rule; null when they can. */
+function reasonToEnd(before: RuleDefinition, { enabled, definition }: Rule): ClearReason | null {
+  if (!enabled) return 'rule_disabled';
+  const sameGroups = JSON.stringify(before.group_by) === JSON.stringify(definition.group_by);
+  const sameKind = (before.absent_for_seconds === null) === (definition.absent_for_seconds === null);
+  return sameGroups && sameKind ? null : 'rule_changed';
+}
+
+async function lock(tx: Tx, id: string): Promise<Rule> {
+  const [rule] = await tx.query<Rule[]>(`SELECT ${RULE_COLUMNS} FROM alert_rules WHERE id = $1 FOR UPDATE`, [id]);
+  if (!rule) throw notFound(id);
+  return rule;
+}
+
+function notFound(id: string): AppError {
+  return AppError.notFound('rule', publicId('rule', id));
+}

@@ -1,0 +1,66 @@
+import { Body, Controller, Delete, Get, Param, Post, Query } from '@nestjs/common';
+import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import type { Actor } from '../platform/context/index.js';
+import { Allow, CurrentActor, PublicId, publicId, resolvePage, Wire } from '../platform/http/index.js';
+import {
+  CreateSilenceDto,
+  DeletedSilenceDto,
+  SilenceDto,
+  SilenceListDto,
+  SilenceListQueryDto,
+} from './silences.dto.js';
+import { type Silence, SilencesService } from './silences.service.js';
+
+const SILENCE = new PublicId('silence');
+const LIST_SIZES = { default: 20, max: 100 };
+
+@ApiTags('alerts')
+@Wire('raw')
+@Controller('telemetry/silences')
+export class SilencesController {
+  constructor(private readonly silences: SilencesService) {}
+
+  @Post()
+  @Allow('telemetry:admin')
+  @ApiOperation({ summary: 'Silence alerts for a time', operationId: 'createAlertSilence' })
+  @ApiCreatedResponse({ type: SilenceDto })
+  async create(@CurrentActor() actor: Actor, @Body() dto: CreateSilenceDto): Promise<SilenceDto> {
+    return toSilenceDto(await this.silences.create(actor, dto));
+  }
+
+  @Get()
+  @Allow('telemetry:read')
+  @ApiOperation({ summary: 'List silences, the newest first', operationId: 'listAlertSilences' })
+  @ApiOkResponse({ type: SilenceListDto })
+  async list(@CurrentActor() actor: Actor, @Query() query: SilenceListQueryDto): Promise<SilenceListDto> {
+    const { silences, pagination } = await this.silences.list(actor, query, resolvePage(query, LIST_SIZES));
+    return { silences: silences.map(toSilenceDto), pagination };
+  }
+
+  @Get(':id')
+  @Allow('telemetry:read')
+  @ApiOperation({ summary: 'Show a silence', operationId: 'getAlertSilence' })
+  @ApiOkResponse({ type: SilenceDto })
+  async get(@CurrentActor() actor: Actor, @Param('id', SILENCE) id: string): Promise<SilenceDto> {
+    return toSilenceDto(await this.silences.get(actor, id));
+  }
+
+  @Delete(':id')
+  @Allow('telemetry:admin')
+  @ApiOperation({ summary: 'End a silence', operationId: 'deleteAlertSilence' })
+  @ApiOkResponse({ type: DeletedSilenceDto })
+  async remove(@Param('id', SILENCE) id: string): Promise<DeletedSilenceDto> {
+    await this.silences.remove(id);
+    return { silence_id: publicId('silence', id), status: 'deleted' };
+  }
+}
+
+function toSilenceDto({ id, starts_at, ends_at, created_at, ...rest }: Silence): SilenceDto {
+  return {
+    silence_id: publicId('silence', id),
+    ...rest,
+    starts_at: starts_at.toISOString(),
+    ends_at: ends_at.toISOString(),
+    created_at: created_at.toISOString(),
+  };
+}

@@ -1,0 +1,35 @@
+import type { Tx } from '../platform/database/index.js';
+import { publicId } from '../platform/http/index.js';
+import type { Alert } from './alert.js';
+import { wildcards } from './wildcards.js';
+
+/** What an alert must be like to be silenced; what is left out fits every alert. */
+export interface Matchers {
+  rule_ids?: string[];
+  severities?: string[];
+  /** Names or patterns with `*`. */
+  sources?: string[];
+  tags?: Record<string, string>;
+}
+
+type Silenceable = Pick<Alert, 'rule_id' | 'severity' | 'source' | 'tags'>;
+
+/** The silences in force as of the transaction. */
+export async function silencesInForce(tx: Pick<Tx, 'query'>): Promise<(alert: Silenceable) => boolean> {
+  const rows = await tx.query<{ matchers: Matchers }[]>(
+    `SELECT matchers FROM alert_silences WHERE starts_at <= now() AND ends_at > now()`,
+  );
+  const silences = rows.map(({ matchers }) => silencerOf(matchers));
+  return (alert) => silences.some((silences) => silences(alert));
+}
+
+function silencerOf(matchers: Matchers): (alert: Silenceable) => boolean {
+  const { rule_ids: rules, severities, sources, tags } = matchers;
+  const fromSource = wildcards(sources ?? []);
+  return (alert) => {
+    if (rules && !rules.includes(publicId('rule', alert.rule_id))) return false;
+    if (severities && !severities.includes(alert.severity)) return false;
+    if (sources && (alert.source === null || !fromSource(alert.source))) return false;
+    return Object.entries(tags ?? {}).every(([name, value]) => alert.tags[name] === value);
+  };
+}

@@ -1,0 +1,171 @@
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { eventually } from '../support/app.js';
+import { type Alert, AlertBench, PATIENT_MS, RAISED, RESOLVED } from './harness.js';
+
+vi.setConfig({ testTimeout: 4 * PATIENT_MS });
+
+let bench: AlertBench;
+
+beforeAll(async () => {
+  bench = await AlertBench.start();
+});
+afterAll(() => bench.stop());
+
+describe('an alert', () => {
+  it('is raised once while the condition holds, and cleared once, each told by an event', async () => {
+    const source = bench.source();
+    await bench.rule(source, { severity: 'critical' });
+    await bench.send(source, 50);
+    await bench.send(source, 95);
+    const raised = await bench.until(source, { status: 'active' });
+    expect(raised).toMatchObject({ value: 95, severity: 'critical', group: { source }, acknowledged: false });
+    await bench.send(source, 97);
+    await bench.send(source, 99);
+    await bench.until(source, { count: 3, last_value: 99 });
+    await bench.send(source, 40);
+    const cleared = await bench.until(source, { status: 'cleared' });
+    expect(cleared).toMatchObject({ alert_id: raised.alert_id, clear_reason: 'condition', last_value: 40 });
+    expect(await bench.told(source)).toEqual([RAISED, RESOLVED]);
+    await bench.send(source, 96);
+    const second = await bench.until(source, { status: 'active' });
+    expect(second.alert_id).not.toBe(raised.alert_id);
+    expect(await bench.told(source)).toEqual([RAISED, RESOLVED, RAISED]);
+  });
+
+  it('waits for the condition to hold so many times in a row', async () => {
+    const source = bench.source();
+    await bench.rule(source, { times: 3 });
+    for (const value of [95, 96, 50, 97, 98]) await bench.send(source, value);
+    await bench.send(source, 99);
+    await bench.until(source, { status: 'active', value: 99 });
+    expect(await bench.told(source)).toEqual([RAISED]);
+  });
+
+  it('waits for the condition to hold so long, by the times of the events or by the clock', async () => {
+    const [byEvents, byClock, broken] = [bench.source(), bench.source(), bench.source()];
+    await bench.rule(byEvents, { for_seconds: 3600 });
+    await bench.rule(byClock, { for_seconds: 1 });
+    await bench.rule(broken, { for_seconds: 3600 });
+    await bench.send(byEvents, 95, { at: 3700 });
+    await bench.send(byEvents, 96);
+    await bench.send(byClock, 97);
+    await bench.send(broken, 95, { at: 3700 });
+    await bench.send(broken, 50, { at: 1800 });
+    await bench.send(broken, 95);
+    await bench.until(byEvents, { status: 'active', value: 96 });
+    await bench.until(byClock, { status: 'active', value: 97 });
+    expect(await bench.alerts(broken)).toEqual([]);
+  });
+
+  it('is cleared by its own condition alone (hysteresis), held long enough', async () => {
+    const source = bench.source();
+    await bench.rule(source, { clear: { threshold: 70 }, clear_for_seconds: 1 });
+    await bench.send(source, 95);
+    await bench.send(source, 80);
+    await bench.send(source, 71);
+    await bench.until(source, { status: 'active' });
+    await bench.send(source, 60);
+    await bench.until(source, { status: 'cleared' });
+    expect(await bench.told(source)).toEqual([RAISED, RESOLVED]);
+    const [alert] = await bench.alerts(source);
+    expect(alert.count).toBe(1);
+  });
+
+  it('lasts at least the flap window: a value that swings raises and clears once', async () => {
+    const source = bench.source();
+    await bench.rule(source, { flap_window_seconds: 5 });
+    await bench.send(source, 95);
+    const now = Date.now();
+    const swings = [50, 96, 40, 97, 30].map((value, n) => ({
+      event_type: 'system.metric',
+      source,
+      timestamp: new Date(now + n).toISOString(),
+      data: { metric_name: 'cpu_usage', value },
+    }));
+    expect((await bench.call('POST', '/batch', { events: swings })).status).toBe(202);
+    await bench.until(source, { status: 'cleared' });
+    expect(await bench.told(source)).toEqual([RAISED, RESOLVED]);
+    expect(await bench.alerts(source)).toHaveLength(1);
+  });
+
+  it('is one per group, by source and tags', async () => {
+    const source = bench.source();
+    await bench.rule(source, { group_by: ['source', 'tag.disk'] });
+    await bench.send(source, 95, { tags: { disk: 'sda' } });
+    await bench.send(source, 96, { tags: { disk: 'sdb' } });
+    await bench.send(source, 20, { tags: { disk: 'sdc' } });
+    await eventually(async () => (await bench.alerts(source, '&status=active')).length === 2, PATIENT_MS);
+    await bench.send(source, 10, { tags: { disk: 'sda' } });
+    const cleared = await eventually(async () => (await bench.alerts(source, '&status=cleared'))[0], PATIENT_MS);
+    expect(cleared.group).toEqual({ source, 'tag.disk': 'sda' });
+    expect(await bench.alerts(source, '&status=active')).toHaveLength(1);
+  });
+
+  it('comes from an expression over events that are no metric as well', async () => {
+    const source = bench.source();
+    const { rule_id } = await bench.rule(source, {
+      metric_name: undefined,
+      operator: undefined,
+      threshold: undefined,
+      event_type: 'service.state',
+      condition: 'data.state == "down" && tags.environment == "production"',
+    });
+    const state = (word: string, environment = 'production') =>
+      bench.submit({ event_type: 'service.state', source, data: { state: word, tags: { environment } } });
+    await state('down', 'staging');
+    await bench.submit({ event_type: 'service.state', source, data: {} });
+    expect(await bench.alerts(source)).toEqual([]);
+    await state('down');
+    expect(await bench.until(source, { status: 'active' })).toMatchObject({ rule_id, value: null });
+    await bench.submit({ event_type: 'service.state', source, data: {} });
+    await state('up');
+    await bench.until(source, { status: 'cleared' });
+    expect(await bench.told(source)).toEqual([RAISED, RESOLVED]);
+  });
+
+  it('is not raised by what comes too late', async () => {
+    const source = bench.source();
+    await bench.rule(source);
+    await bench.send(source, 50);
+    await bench.send(source, 99, { at: 60 });
+    await bench.send(source, 95);
+    await bench.until(source, { status: 'active', value: 95 });
+    await bench.send(source, 50, { at: 60 });
+    await bench.send(source, 96);
+    await bench.until(source, { count: 2, status: 'active' });
+  });
+
+  it('is raised when a source falls silent, and cleared when it is heard again', async () => {
+    const source = bench.source();
+    await bench.rule(source, { operator: undefined, threshold: undefined, absent_for_seconds: 5 });
+    await bench.send(source, 50);
+    const raised = await bench.until(source, { status: 'active' });
+    expect(raised).toMatchObject({ value: null, group: { source } });
+    await bench.send(source, 50);
+    await bench.until(source, { status: 'cleared' });
+    await eventually(async () => (await bench.told(source)).length === 3, PATIENT_MS);
+    expect(await bench.told(source)).toEqual([RAISED, RESOLVED, RAISED]);
+  });
+
+  it('is acknowledged and resolved by people, with notes; newer data raises it again', async () => {
+    const source = bench.source();
+    await bench.rule(source);
+    await bench.send(source, 95);
+    const { alert_id: id } = await bench.until(source, { status: 'active' });
+    const first = await bench.call<Alert>('POST', `/alerts/${id}/ack`, { note: 'On it' });
+    expect(first.body).toMatchObject({ acknowledged: true, status: 'active' });
+    const again = await bench.call<Alert>('POST', `/alerts/${id}/ack`, {});
+    expect(again.body).toMatchObject({ acknowledged: true, acknowledged_by: first.body.acknowledged_by });
+    expect((await bench.alerts(source, '&acknowledged=false')).length).toBe(0);
+    const resolved = await bench.call<Alert>('POST', `/alerts/${id}/resolve`, { note: 'Fixed' });
+    expect(resolved.body).toMatchObject({ status: 'cleared', clear_reason: 'manual' });
+    expect(resolved.body.notes.map(({ action, text }) => `${action}: ${text}`)).toEqual([
+      'acknowledged: On it',
+      'resolved: Fixed',
+    ]);
+    expect((await bench.call<Alert>('POST', `/alerts/${id}/resolve`, {})).body.status).toBe('cleared');
+    expect(await bench.told(source)).toEqual([RAISED, RESOLVED]);
+    await bench.send(source, 96);
+    await bench.until(source, { status: 'active', value: 96 });
+  });
+});
