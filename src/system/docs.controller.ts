@@ -1,0 +1,80 @@
+import { Controller, Get, Param, Req, Res } from '@nestjs/common';
+import { ApiExcludeEndpoint, ApiOkResponse, ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
+import type { Request, Response } from 'express';
+import { Settings } from '../platform/config/index.js';
+import { ApiDocument, Audit, Gatekeeper, Public, RateLimit, requireUnlessOpen, Wire } from '../platform/http/index.js';
+import { type DocsAsset, docsAsset, redocPage, swaggerPage } from './docs-pages.js';
+
+/** Pages around the OpenAPI document; every asset comes from this server, so they work without the internet (DOC-01..03). */
+@ApiTags('system')
+@Wire('raw')
+@RateLimit('none')
+@Audit('minute')
+@Controller()
+export class DocsController {
+  constructor(
+    private readonly document: ApiDocument,
+    private readonly gatekeeper: Gatekeeper,
+    private readonly settings: Settings,
+  ) {}
+
+  @Get('openapi.json')
+  @Public()
+  @ApiOperation({ summary: 'This document as JSON', operationId: 'openapiJson' })
+  @ApiOkResponse({ schema: { type: 'object', example: { openapi: '3.1.0' } } })
+  async json(@Req() request: Request, @Res() response: Response): Promise<void> {
+    await this.check(request);
+    response.type('application/json').send(this.document.json());
+  }
+
+  @Get('openapi.yaml')
+  @Public()
+  @ApiOperation({ summary: 'This document as YAML', operationId: 'openapiYaml' })
+  @ApiProduces('application/yaml')
+  @ApiOkResponse({ schema: { type: 'string', example: 'openapi: 3.1.0' } })
+  async yaml(@Req() request: Request, @Res() response: Response): Promise<void> {
+    await this.check(request);
+    response.set('Content-Type', 'application/yaml; charset=utf-8').send(this.document.yaml());
+  }
+
+  @Get('docs')
+  @Public()
+  @ApiOperation({ summary: 'Swagger UI', operationId: 'swaggerUi' })
+  @ApiProduces('text/html')
+  @ApiOkResponse({ schema: { type: 'string', example: '<!doctype html>' } })
+  async swagger(@Req() request: Request, @Res() response: Response): Promise<void> {
+    await this.check(request);
+    sendPage(response, swaggerPage());
+  }
+
+  @Get('redoc')
+  @Public()
+  @ApiOperation({ summary: 'ReDoc', operationId: 'redoc' })
+  @ApiProduces('text/html')
+  @ApiOkResponse({ schema: { type: 'string', example: '<!doctype html>' } })
+  async redoc(@Req() request: Request, @Res() response: Response): Promise<void> {
+    await this.check(request);
+    sendPage(response, redocPage());
+  }
+
+  @Get(['docs/:file', 'redoc/:file'])
+  @Public()
+  @ApiExcludeEndpoint()
+  async asset(@Param('file') file: string, @Res() response: Response): Promise<void> {
+    const asset: DocsAsset = await docsAsset(file);
+    response.set('Cache-Control', 'public, max-age=86400').type(asset.type).send(asset.body);
+  }
+
+  private check(request: Request): Promise<void> {
+    return requireUnlessOpen(this.gatekeeper, request, this.settings.docsPublic, 'system:read');
+  }
+}
+
+/** The two viewers write inline styles and work in blob workers; everything else stays as strict as elsewhere. */
+const PAGE_POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; " +
+  "connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+function sendPage(response: Response, html: string): void {
+  response.set('Content-Security-Policy', PAGE_POLICY).type('text/html').send(html);
+}

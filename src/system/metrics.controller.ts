@@ -1,0 +1,38 @@
+import { Controller, Get, Req, Res } from '@nestjs/common';
+import { ApiOkResponse, ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
+import type { Request, Response } from 'express';
+import { Settings } from '../platform/config/index.js';
+import { Audit, Gatekeeper, Public, RateLimit, requireUnlessOpen, Wire } from '../platform/http/index.js';
+import { Metrics } from '../platform/observability/index.js';
+
+/** Prometheus metrics of this process (SYS-11). */
+@ApiTags('system')
+@Wire('raw')
+@RateLimit('none')
+@Audit('minute')
+@Controller()
+export class MetricsController {
+  constructor(
+    private readonly metrics: Metrics,
+    private readonly gatekeeper: Gatekeeper,
+    private readonly settings: Settings,
+  ) {}
+
+  @Get('metrics')
+  @Public()
+  @ApiOperation({
+    summary: 'Metrics for Prometheus',
+    description:
+      'Text format 0.0.4, or OpenMetrics when `Accept` asks for it. Needs the scope `metrics:read` when the setting `NEXUS_METRICS_PUBLIC` is off.',
+    operationId: 'prometheusMetrics',
+  })
+  @ApiProduces('text/plain')
+  @ApiOkResponse({ schema: { type: 'string', example: 'nexus_http_requests_in_flight 1' } })
+  async scrape(@Req() request: Request, @Res() response: Response): Promise<void> {
+    await requireUnlessOpen(this.gatekeeper, request, this.settings.metricsPublic, 'metrics:read');
+    const { contentType, text } = await this.metrics.render(
+      (request.get('accept') ?? '').includes('application/openmetrics-text'),
+    );
+    response.set('Content-Type', contentType).send(text);
+  }
+}
