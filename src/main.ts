@@ -1,0 +1,127 @@
+import { readFileSync } from 'node:fs';
+import { type AddressInfo } from 'node:net';
+import path from 'node:path';
+import { parseEnv } from 'node:util';
+import { printBanner } from './banner.js';
+import { ConfigError, loadSettings, VERSION } from './platform/config/index.js';
+import { type EmbeddedPostgres, StartError, startEmbeddedPostgres } from './platform/database/index.js';
+import { checkAddress, checkDatabase, checkRedis } from './preflight.js';
+import type { RunningServer } from './server.js';
+
+/** After this long a stop that hangs is ended the hard way (G4). */
+const STOP_LIMIT_MS = 20_000;
+
+/** Lines for the person at the console; everything else goes to the log. */
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+function refuse(error: unknown): never {
+  const expected = error instanceof StartError || error instanceof ConfigError;
+  say(expected ? error.message : explain(error));
+  process.exit(1);
+}
+
+/** One sentence for the failures of a start that people meet; the stack for those they should report. */
+function explain(error: unknown): string {
+  const { code, port, message, stack } = error as NodeJS.ErrnoException & Partial<AddressInfo>;
+  if (code === 'EADDRINUSE') return `Port ${port} is in use by another program; set PORT to a free one.`;
+  if (code === 'EACCES' && port !== undefined) {
+    return `Port ${port} may not be opened by this user; set PORT to one above 1023.`;
+  }
+  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') {
+    return 'The address in NEXUS_HOST does not belong to this machine.';
+  }
+  return `Nexus could not start: ${stack ?? message}`;
+}
+
+async function main(): Promise<void> {
+  readDotEnv();
+  const settings = loadSettings(process.env);
+  let database: EmbeddedPostgres | undefined;
+  let server: RunningServer | undefined;
+  let localAgent: { stop(): Promise<void> } | undefined;
+  let stopping = false;
+
+  const start = async (): Promise<void> => {
+    let url = settings.databaseUrl;
+    if (url === undefined) {
+      database = await startEmbeddedPostgres({ home: settings.home, binDir: settings.pgBin, log: say });
+      database.onExit((reason) => {
+        say(`The embedded database ended and did not come back: ${reason}`);
+        stop(1);
+      });
+      url = database.url;
+    }
+    if (stopping) return;
+    await checkAddress(settings);
+    const warnings = await checkDatabase(url, settings);
+    if (settings.redisUrl !== undefined) warnings.push(...(await checkRedis(settings.redisUrl)));
+    // Loaded only now, in the shadow of the database's start.
+    const { startServer } = await import('./server.js');
+    if (stopping) return;
+    server = await startServer(settings, url, warnings);
+    // At once: nothing that comes after may keep the secrets of the first start from being shown.
+    if (server.firstRun || !stopping) {
+      printBanner(say, { settings, port: server.port, firstRun: server.firstRun, version: VERSION });
+    }
+    if (stopping || !settings.embedded || !settings.localAgent) return;
+    const { startLocalAgent } = await import('./local-agent.js');
+    localAgent = await startLocalAgent({ settings, port: server.port, app: server.app });
+  };
+  const stopAll = async (): Promise<void> => {
+    try {
+      await localAgent?.stop();
+      await server?.stop();
+    } finally {
+      await database?.stop();
+    }
+  };
+  let starting = Promise.resolve();
+  const stop = (code: number): void => {
+    if (stopping) {
+      // The database is told before this process ends, and then ends by itself.
+      void database?.stop();
+      process.exit(code || 130);
+    }
+    stopping = true;
+    setTimeout(() => process.exit(code || 1), STOP_LIMIT_MS).unref();
+    // A start under way comes to its next step first, so that what it has begun is known and stopped too.
+    starting
+      .catch(() => undefined)
+      .then(stopAll)
+      .then(
+        () => process.exit(code),
+        () => process.exit(1),
+      );
+  };
+  process.on('SIGTERM', () => stop(0));
+  process.on('SIGINT', () => stop(0));
+  // Rejections that nobody handles come here too.
+  process.on('uncaughtException', (error) => {
+    say(`Unexpected failure, stopping: ${error.stack ?? String(error)}`);
+    stop(1);
+  });
+
+  starting = start();
+  await starting.catch(async (error: unknown) => {
+    if (stopping) return;
+    await stopAll().catch(() => undefined);
+    refuse(error);
+  });
+}
+
+/** What the environment itself says goes before the file. */
+function readDotEnv(): void {
+  try {
+    const given = parseEnv(readFileSync('.env', 'utf8'));
+    for (const [name, value] of Object.entries(given)) process.env[name] ??= value;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code !== 'ENOENT') {
+      throw new ConfigError(`The file ${path.resolve('.env')} cannot be read: ${code ?? message}.`);
+    }
+  }
+}
+
+main().catch(refuse);

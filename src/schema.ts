@@ -1,0 +1,50 @@
+import { CreateAgents1763700500000 } from './agents/agents.migration.js';
+import { CreateCommands1763700600000 } from './commands/commands.migration.js';
+import { CreateEventSubscriptions1763710200000 } from './events/event-subscriptions.migration.js';
+import { CreateBackgroundTasks1763720000000 } from './platform/background/index.js';
+import { CreateAlerts1763730000000 } from './alerts/alerts.migration.js';
+import { CreateHooks1763741000000 } from './hooks/hooks.migration.js';
+import type { Schema } from './platform/database/index.js';
+import {
+  CreateDeadLetters1763720100000,
+  CreateEvents1763700000000,
+  ExtendEvents1763710000000,
+  NoteRemovedEvents1763720300000,
+} from './platform/events/index.js';
+import { CreateIdempotencyKeys1763700050000 } from './platform/http/index.js';
+import { CreateSecurityAlerts1763740000000 } from './security/alerts/alerts.migration.js';
+import { IndexAuditFailures1763701900000 } from './security/audit-failures.migration.js';
+import { CreateAudit1763700100000 } from './security/audit.migration.js';
+import { CreateSecurity1763700200000 } from './security/security.migration.js';
+import { CreateStreamTickets1763702000000 } from './streaming/streaming.migration.js';
+import { CreateTelemetry1763700400000 } from './telemetry/telemetry.migration.js';
+import { ExtendWebhooks1763710100000 } from './webhooks/managed-webhooks.migration.js';
+import { MarkReplayedDeliveries1763720200000 } from './webhooks/webhook-replays.migration.js';
+import { CreateWebhooks1763700720000 } from './webhooks/webhooks.migration.js';
+
+/** The whole schema: every entity, and every migration in the order it is run. One line per entry, oldest first. */
+export const schema: Schema = {
+  entities: [],
+  migrations: [
+    CreateEvents1763700000000,
+    CreateIdempotencyKeys1763700050000,
+    CreateAudit1763700100000,
+    CreateSecurity1763700200000,
+    CreateTelemetry1763700400000,
+    CreateAgents1763700500000,
+    CreateCommands1763700600000,
+    CreateWebhooks1763700720000,
+    IndexAuditFailures1763701900000,
+    CreateStreamTickets1763702000000,
+    ExtendEvents1763710000000,
+    ExtendWebhooks1763710100000,
+    CreateEventSubscriptions1763710200000,
+    CreateBackgroundTasks1763720000000,
+    CreateDeadLetters1763720100000,
+    MarkReplayedDeliveries1763720200000,
+    NoteRemovedEvents1763720300000,
+    CreateAlerts1763730000000,
+    CreateSecurityAlerts1763740000000,
+    CreateHooks1763741000000,
+  ],
+};
