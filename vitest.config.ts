@@ -10,8 +10,7 @@ export default defineConfig({
     maxWorkers: 2,
     hookTimeout: 60_000,
     testTimeout: 30_000,
-    // On a shared machine one stall must not hide what the rest says; the closing lines name who needed it.
+    // On a shared machine one stall must not hide what the rest says; scripts/test.js names who needed it.
     retry: process.env['CI'] ? 1 : 0,
-    reporters: ['default', './test/support/count-reporter.ts'],
   },
 });

@@ -62,7 +62,13 @@ async function startCluster(): Promise<{ server: EmbeddedPostgres; folder: strin
   const folder = mkdtempSync(path.join(os.tmpdir(), PREFIX));
   // mkdtemp makes 0700, which the account that runs the server for root could not cross.
   chmodSync(folder, 0o755);
-  const extraSettings = { fsync: 'off', full_page_writes: 'off', synchronous_commit: 'off' };
+  const extraSettings = {
+    fsync: 'off',
+    full_page_writes: 'off',
+    synchronous_commit: 'off',
+    // A file may hold several servers of some fifty connections each, and those of killed ones linger.
+    max_connections: '600',
+  };
   return { server: await startEmbeddedPostgres({ home: path.join(folder, 'home'), extraSettings }), folder };
 }
 
