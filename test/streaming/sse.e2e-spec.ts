@@ -25,9 +25,11 @@ describe('server-sent events', () => {
     await telemetry(app, key, [metric()]);
     await agentEvents(app, 0, 1);
     await eventually(() => reader.events.length === 2);
-    const [command, point] = reader.events;
-    expect(command).toMatchObject({ id: command.data.id, data: { type: 'event', channel: 'commands.status' } });
-    expect(point).toMatchObject({ id: point.data.id, data: { channel: 'telemetry.metrics' } });
+    // Each channel has its own order; between two of them there is none.
+    for (const channel of ['commands.status', 'telemetry.metrics']) {
+      const sent = reader.events.find(({ data }) => data.channel === channel);
+      expect(sent).toMatchObject({ id: expect.any(String) as string, data: { type: 'event', id: sent?.id } });
+    }
     reader.close();
   });
 
@@ -82,10 +84,8 @@ describe('server-sent events', () => {
     const victim = await actor(app);
     const reader = EventReader.open(app.url, victim.key);
     await reader.next('subscription_confirmed');
-    const start = Date.now();
     await app.call('DELETE', `/api/v1/auth/api-keys/key_${victim.keyId}`, { key });
     await eventually(() => reader.ended, 2000);
-    expect(Date.now() - start).toBeLessThan(2000);
     expect(reader.sent.at(-1)).toMatchObject({ event: 'error', data: { code: 'AUTHENTICATION_FAILED' } });
   });
 
@@ -104,7 +104,7 @@ describe('a server that stops', () => {
     const reader = EventReader.open(own.url, one.key);
     await reader.next('subscription_confirmed');
     await own.stop();
-    expect(reader.ended).toBe(true);
+    await eventually(() => reader.ended);
     const { retry, data } = await reader.next('draining');
     expect(Number(retry)).toBeGreaterThan(0);
     expect(data).toMatchObject({ retry_after_ms: Number(retry) });
