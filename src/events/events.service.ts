@@ -11,6 +11,8 @@ import { isReserved } from './reserved-events.js';
 /** Bytes as JSON. */
 const MOST_DATA = 64 * 1024;
 const MOST_METADATA = 8 * 1024;
+/** Of events that a signed call of a hook became. */
+const HOOK_SOURCE = 'hook:';
 
 /** Events that callers emit (row EVT-01). They go the way of the server's own: webhooks, streams, subscribers of every kind. */
 @Injectable()
@@ -28,8 +30,9 @@ export class EventsService {
   async emit(actor: Actor, dto: EmitEventDto): Promise<EmittedEventAnswerDto> {
     const type = typeOf(dto);
     const { data, source = actor.id, metadata = null, priority = 'normal', correlation_id = null } = dto;
-    if (source === SERVER_SOURCE) {
-      throw AppError.validation({ field: 'source', issue: 'is the name of the server itself', location: 'body' });
+    if (source === SERVER_SOURCE || source.startsWith(HOOK_SOURCE)) {
+      const issue = source === SERVER_SOURCE ? 'is the name of the server itself' : 'is the name of a hook';
+      throw AppError.validation({ field: 'source', issue, location: 'body' });
     }
     assertSize('data', data, MOST_DATA);
     if (metadata) assertSize('metadata', metadata, MOST_METADATA);

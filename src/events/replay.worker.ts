@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 import { HandleTask, type TaskContext } from '../platform/background/index.js';
 import { Database } from '../platform/database/index.js';
-import { EventHandlers, EventHistory, type HistoryPlace, type StoredEvent } from '../platform/events/index.js';
+import { EventHandlers, EventHistory, hears, type HistoryPlace, type StoredEvent } from '../platform/events/index.js';
 import { JobQueue } from '../platform/jobs/index.js';
 import { WebhookReplays } from '../webhooks/index.js';
 import { countEvents } from './event-count.js';
@@ -89,9 +89,9 @@ export class ReplayWorker {
     const jobs = names.flatMap((name) => {
       const handler = this.handlers.get(name);
       if (!handler) return [];
-      const { job, many, type } = handler;
+      const { job, many } = handler;
       return events
-        .filter((event) => type === null || type === event.type)
+        .filter((event) => hears(handler, event))
         .map((event) => ({
           job,
           payload: many ? [event] : event,

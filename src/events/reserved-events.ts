@@ -23,11 +23,15 @@ const OWN = new Set([
   ...['restore', 'security', 'service', 'session', 'system', 'task', 'telemetry', 'token', 'webhook', 'workflow'],
 ]);
 
-/** Other systems have users too: of `user.*` only what Nexus tells of its own accounts is kept for it. */
-const OWN_NAMES = new Set(['user.created', 'user.updated', 'user.deleted', 'user.login', 'user.logout']);
+/** Other systems have users too: of `user.*` only what Nexus tells of logins to itself is kept for it. */
+const OWN_NAMES = new Set(['user.login', 'user.logout']);
+
+/** In the catalogue, and yet a caller's as well (the first example of an SDK emits one): told apart by `source`, which is `nexus` for the server alone. */
+const SHARED_NAMES = new Set(['user.created', 'user.updated', 'user.deleted']);
 
 /** Whether only the server itself publishes events of this name (row EVT-10). */
 export function isReserved(type: string): boolean {
+  if (SHARED_NAMES.has(type)) return false;
   const [first] = type.split('.', 1);
   return OWN.has(first) || OWN_NAMES.has(type) || declaredEvents().some((declared) => declared.type === type);
 }

@@ -1,5 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { CommandQueued } from '../../src/commands/commands.events.js';
+import { EventBus } from '../../src/platform/events/index.js';
+import { JobQueue } from '../../src/platform/jobs/index.js';
+import { UserCreated } from '../../src/security/security.events.js';
 import { actor, type TestActor } from '../support/actors.js';
 import { type Answer, eventually, startTestApp, type TestApp } from '../support/app.js';
 import { payloadOf, Receiver } from '../webhooks/receiver.js';
@@ -108,6 +112,7 @@ describe('emitting an event', () => {
     ['expires_at', { type: 'orders.created', data: {}, expires_at: 'tomorrow' }],
     ['expires_at', { type: 'orders.created', data: {}, expires_at: '2020-01-01T00:00:00Z' }],
     ['source', { type: 'orders.created', data: {}, source: 'nexus' }],
+    ['source', { type: 'orders.created', data: {}, source: 'hook:shop' }],
     ['source', { type: 'orders.created', data: {}, source: '' }],
     ['color', { type: 'orders.created', data: {}, color: 'red' }],
   ])('refuses a wrong %s: %j', async (field, body) => {
@@ -116,7 +121,7 @@ describe('emitting an event', () => {
     expect(refused.body.error.details[0].field).toBe(field);
   });
 
-  it.each(['user.created', 'task.completed', 'command.whatever', 'telemetry.alert'])(
+  it.each(['user.login', 'task.completed', 'command.whatever', 'telemetry.alert'])(
     'leaves %s to the server itself',
     async (type) => {
       const refused = await post({ type, data: {} });
@@ -126,6 +131,51 @@ describe('emitting an event', () => {
       expect((await list(`event_type=${type}&source=user_${admin.userId}`)).events).toEqual([]);
     },
   );
+
+  it('lets callers say user.created, as the first example of the SDK does, and tells it from the server’s own', async () => {
+    const [any, servers] = await Promise.all(
+      [undefined, { source: 'nexus' }].map(async (filters) => {
+        const path = `/${randomUUID()}`;
+        const body = { url: receiver.url(path), events: ['user.created'], filters };
+        const { status, body: made } = await app.call<{ webhook_id: string }>('POST', '/api/v1/webhooks', {
+          key: admin.key,
+          body,
+        });
+        expect(status).toBe(201);
+        return { path, id: made.webhook_id };
+      }),
+    );
+    const event = await emit('user.created', { data: { userId: '123', username: 'john_doe' } });
+    expect(event.source).toBe(`user_${admin.userId}`);
+    const user_id = `user_${randomUUID()}`;
+    const own = { user_id, username: 'jane', roles: [] };
+    await app.db.transaction((tx) => app.get(EventBus).publish(tx, UserCreated, user_id, own));
+    await eventually(() => receiver.at(any.path).length === 2 && receiver.at(servers.path).length === 1);
+    const sources = receiver.at(any.path).map((one) => (payloadOf(one) as unknown as { source: string }).source);
+    expect(sources.sort()).toEqual(['nexus', event.source].sort());
+    expect(payloadOf(receiver.at(servers.path)[0]).data).toEqual(own);
+    for (const { id } of [any, servers]) await app.call('DELETE', `/api/v1/webhooks/${id}`, { key: admin.key });
+  });
+
+  it('of a kind that the server acts on moves the server to nothing, however it came into the outbox', async () => {
+    const command_id = `cmd_${randomUUID()}`;
+    const data = { command_id, command_type: 'x', target: 'x', agent_id: null, parent_id: null };
+    const told = { ...data, status: 'queued', substatus: 'queued' } as const;
+    await app.db.query(
+      `INSERT INTO events (id, type, data, actor_id, source) VALUES (gen_random_uuid(), 'command.queued', $1, 'user_1', 'shop')`,
+      [JSON.stringify(told)],
+    );
+    await app.db.transaction((tx) => app.get(EventBus).publish(tx, CommandQueued, command_id, told));
+    const jobs = await eventually(async () => {
+      const rows = await app.db.query<{ id: string }>(
+        `SELECT id FROM events WHERE data ->> 'command_id' = $1 AND relayed_at IS NOT NULL ORDER BY position`,
+        [command_id],
+      );
+      const queue = app.get(JobQueue).queue('commands');
+      return rows.length === 2 && Promise.all(rows.map(({ id }) => queue.getJob(`event.commands.dispatch-${id}-1`)));
+    });
+    expect(jobs.map((job) => job !== undefined)).toEqual([false, true]);
+  });
 
   it('refuses more than 64 KiB of data, to the byte', async () => {
     const type = `${own}.big`;

@@ -14,7 +14,10 @@ export async function checkPublishedEvents(databaseUrl: string): Promise<void> {
   const client = new Client({ connectionString: databaseUrl });
   await client.connect();
   try {
-    const { rows } = await client.query<{ type: string; data: unknown }>('SELECT type, data FROM events');
+    const { rows } = await client.query<{ type: string; data: unknown }>(
+      // Of callers' events the catalogue says nothing, also where they share a name with one of the server's.
+      'SELECT type, data FROM events WHERE source IS NULL',
+    );
     for (const { type, data } of rows) {
       const check = checks.get(type);
       if (check && !check(data)) {

@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { JobDefinition } from '../jobs/index.js';
+import type { StoredEvent } from './event-definition.js';
 
 /** A subscriber of the outbox. */
 export interface EventHandler {
@@ -10,6 +11,11 @@ export interface EventHandler {
   /** It takes a list. */
   readonly many: boolean;
   readonly job: JobDefinition<unknown>;
+}
+
+/** Whether a subscriber is told of an event: what the server does when something has happened in it, it does not do at a caller's word. */
+export function hears({ type }: EventHandler, event: StoredEvent): boolean {
+  return type === null || (type === event.type && event.source === null);
 }
 
 /** All subscribers of this version, by name. */

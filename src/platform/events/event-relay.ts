@@ -4,7 +4,7 @@ import { Database, type Tx } from '../database/index.js';
 import { type JobDefinition, JobQueue } from '../jobs/index.js';
 import { Logger } from '../observability/index.js';
 import { isExpired, type StoredEvent } from './event-definition.js';
-import { EventHandlers } from './event-handlers.js';
+import { EventHandlers, hears } from './event-handlers.js';
 import { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';
 
 const BATCH = 500;
@@ -130,7 +130,7 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
     return events.flatMap((event) =>
       this.handlers
         .of(event.type)
-        .filter(({ many }) => !many)
+        .filter((handler) => !handler.many && hears(handler, event))
         .map(({ job }) => ({
           job,
           payload: event,
@@ -144,8 +144,10 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
     const types = [...new Set(events.map(({ type }) => type))];
     const found: Enqueued[] = [];
     for (const type of types) {
-      const own = events.filter((event) => event.type === type);
-      for (const { job, many } of this.handlers.of(type)) if (many) found.push(...inBatches(job, own));
+      for (const handler of this.handlers.of(type).filter(({ many }) => many)) {
+        const own = events.filter((event) => hears(handler, event));
+        found.push(...inBatches(handler.job, own));
+      }
     }
     for (const { name, job } of this.handlers.of(null)) {
       const wanted = await this.narrowed.get(name)?.(tx, types);

@@ -14,7 +14,7 @@ export { type Filter, type Filterable, filterFields, filterOf } from './event-fi
 export { EVENT_NAME, EVENT_PATTERN, EVENT_PATTERN_RULE, matchesEvent } from './event-pattern.js';
 export { EventBus } from './event-bus.js';
 export { DeadLetters, type DeadLetter } from './dead-letters.js';
-export { EventHandlers } from './event-handlers.js';
+export { EventHandlers, hears } from './event-handlers.js';
 export { EventHistory, type HistoryFilter, type HistoryPlace } from './event-history.js';
 export { EventFeed } from './event-feed.js';
 export { OnEveryEvent, OnEvent, OnEvents } from './on-event.js';
