@@ -8,8 +8,8 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     pool: 'forks',
     maxWorkers: 2,
-    hookTimeout: 60_000,
-    testTimeout: 30_000,
+    hookTimeout: 90_000,
+    testTimeout: 60_000,
     // On a shared machine one stall must not hide what the rest says; scripts/test.js names who needed it.
     retry: process.env['CI'] ? 1 : 0,
   },
