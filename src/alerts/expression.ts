@@ -69,7 +69,8 @@ export function contextOf(row: JudgedEvent): ExpressionContext {
     event_type: row.eventType,
     source: row.source,
     metric_name: typeof data.metric_name === 'string' ? data.metric_name : '',
-    value: row.metric?.value ?? NaN,
+    // Left out when there is none: an expression that asks for it has no value then.
+    ...(row.metric && { value: row.metric.value }),
     unit: typeof data.unit === 'string' ? data.unit : '',
     tags: data.tags ?? {},
     timestamp: new Date(row.ts),

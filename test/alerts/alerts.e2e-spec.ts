@@ -123,6 +123,22 @@ describe('an alert', () => {
     expect(await bench.told(source)).toEqual([RAISED, RESOLVED]);
   });
 
+  it('is neither raised nor cleared by events that lack the value an expression asks for', async () => {
+    const [high, low] = [bench.source(), bench.source()];
+    const of = { metric_name: undefined, operator: undefined, threshold: undefined, event_type: 'mixed.reading' };
+    await bench.rule(high, { ...of, condition: 'value > 90.0' });
+    await bench.rule(low, { ...of, condition: '!(value > 90.0)' });
+    const reading = (source: string, data: object) => bench.submit({ event_type: 'mixed.reading', source, data });
+    for (const source of [high, low]) await reading(source, { note: 'no value' });
+    await reading(high, { metric_name: 'load', value: 95 });
+    await bench.until(high, { status: 'active' });
+    for (const data of [{ note: 'no value' }, { metric_name: 'load', value: 'high' }]) await reading(high, data);
+    await reading(high, { metric_name: 'load', value: 96 });
+    await bench.until(high, { status: 'active', count: 2, last_value: 96 });
+    expect(await bench.told(high)).toEqual([RAISED]);
+    expect(await bench.alerts(low)).toEqual([]);
+  });
+
   it('is not raised by what comes too late', async () => {
     const source = bench.source();
     await bench.rule(source);
