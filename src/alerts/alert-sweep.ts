@@ -45,7 +45,7 @@ export class AlertSweep {
     await this.moveOn();
     await this.absences.look();
     await this.recheck();
-    await this.writer.unsilence(BATCH);
+    await this.writer.unsilence();
     await this.takeOver();
     await this.forgetEnded();
   }

@@ -10,7 +10,7 @@ import { AlertRaised, AlertResolved } from './alerts.events.js';
 import { type CompiledRule, groupId, type Grouping } from './compiled-rule.js';
 import { GroupDraft, type StateRow } from './group-draft.js';
 import { OpenGroups } from './open-groups.js';
-import { silencesInForce } from './silences.js';
+import { type Silenceable, silencesInForce } from './silences.js';
 
 /** One group of one rule and what is to be done with it. */
 export interface GroupWork {
@@ -26,6 +26,8 @@ const STATE_COLUMNS = `rule_id, group_id, group_key, grouping, phase, matches, s
   sample`;
 /** After so long a change is held against the stored events once more: another process may not have known of it in time. */
 const RECHECK_SECONDS = 3;
+/** Alerts read at a time to find those whose silence has ended. */
+const WAITING_AT_ONCE = 200;
 
 /**
  * The only way the state of a group changes: under its lock, together with the alerts that are raised and cleared and the events
@@ -86,22 +88,35 @@ export class AlertWriter {
     await this.store(tx, drafts);
   }
 
-  /** Tells of alerts whose silence has ended. */
-  async unsilence(limit: number): Promise<number> {
-    return this.db.transaction(async (tx) => {
-      const waiting = await tx.query<Alert[]>(
-        `SELECT ${ALERT_COLUMNS} FROM alerts WHERE status = 'active' AND notified_at IS NULL
-         ORDER BY id LIMIT ${limit} FOR UPDATE SKIP LOCKED`,
+  /** Tells of alerts whose silence has ended, however many others stay silent. */
+  async unsilence(): Promise<void> {
+    const silenced = await silencesInForce(this.db.manager);
+    for (let after: string | null = null; ;) {
+      const waiting: (Silenceable & { id: string })[] = await this.db.query(
+        `SELECT id, rule_id, severity, source, tags FROM alerts
+         WHERE status = 'active' AND notified_at IS NULL AND ($1::uuid IS NULL OR id > $1)
+         ORDER BY id LIMIT ${WAITING_AT_ONCE}`,
+        [after],
       );
-      if (waiting.length === 0) return 0;
-      const silenced = await silencesInForce(tx);
-      const due = waiting.filter((alert) => !silenced(alert));
-      if (due.length === 0) return 0;
+      const due = waiting.filter((alert) => !silenced(alert)).map(({ id }) => id);
+      if (due.length > 0) await this.tell(due);
+      const last = waiting.at(-1);
+      if (!last || waiting.length < WAITING_AT_ONCE) return;
+      after = last.id;
+    }
+  }
+
+  private async tell(ids: string[]): Promise<void> {
+    await this.db.transaction(async (tx) => {
+      const due = await tx.query<Alert[]>(
+        `SELECT ${ALERT_COLUMNS} FROM alerts
+         WHERE id = ANY ($1::uuid[]) AND status = 'active' AND notified_at IS NULL ORDER BY id FOR UPDATE SKIP LOCKED`,
+        [ids],
+      );
       await tx.query(`UPDATE alerts SET notified_at = now(), silenced = false WHERE id = ANY ($1::uuid[])`, [
         due.map(({ id }) => id),
       ]);
       await this.events.publishMany(tx, due.map(raisedEvent));
-      return due.length;
     });
   }
 

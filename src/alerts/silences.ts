@@ -12,7 +12,8 @@ export interface Matchers {
   tags?: Record<string, string>;
 }
 
-type Silenceable = Pick<Alert, 'rule_id' | 'severity' | 'source' | 'tags'>;
+/** What of an alert a silence looks at. */
+export type Silenceable = Pick<Alert, 'rule_id' | 'severity' | 'source' | 'tags'>;
 
 /** The silences in force as of the transaction. */
 export async function silencesInForce(tx: Pick<Tx, 'query'>): Promise<(alert: Silenceable) => boolean> {

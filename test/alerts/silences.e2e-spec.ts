@@ -61,6 +61,36 @@ describe('a silence', () => {
     expect(await bench.told(source)).toEqual([]);
   });
 
+  it('that ends is told of though hundreds of alerts stay silent', async () => {
+    const name = bench.source();
+    const [quiet, soon] = [`quiet-${name}`, `soon-${name}`];
+    await bench.rule(`*-${name}-*`);
+    await silence({ sources: [`${quiet}-*`] });
+    const { silence_id } = await silence({ sources: [`${soon}-*`] });
+    const sources = [
+      ...Array.from({ length: 450 }, (_, n) => `${quiet}-${n}`),
+      ...Array.from({ length: 8 }, (_, n) => `${soon}-${n}`),
+    ];
+    const events = sources.map((source) => ({
+      event_type: 'system.metric',
+      source,
+      data: { metric_name: 'cpu_usage', value: 95 },
+    }));
+    expect((await bench.call('POST', '/batch', { events })).status).toBe(202);
+    const open = async (silenced: boolean): Promise<number> => {
+      const [{ n }] = await bench.app.db.query<{ n: number }>(
+        `SELECT count(*)::int AS n FROM alerts WHERE status = 'active' AND source LIKE $1 AND silenced = $2`,
+        [`%-${name}-%`, silenced],
+      );
+      return n;
+    };
+    await eventually(async () => (await open(true)) === sources.length, PATIENT_MS);
+    expect((await bench.call('DELETE', `/silences/${silence_id}`)).status).toBe(200);
+    await eventually(async () => (await open(false)) === 8, PATIENT_MS);
+    expect(await bench.told(`${soon}-7`)).toEqual([RAISED]);
+    expect(await open(true)).toBe(450);
+  });
+
   it('is about the alerts it fits, in its time', async () => {
     const source = bench.source();
     const { rule_id } = await bench.rule(source);
