@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from '../platform/database/index.js';
+import { Logger } from '../platform/observability/index.js';
 import { AlertWriter, type GroupWork } from './alert-writer.js';
 import type { CompiledRule, Grouping } from './compiled-rule.js';
 import { RuleSet } from './rule-set.js';
@@ -22,25 +23,35 @@ export class Absences {
     private readonly db: Database,
     private readonly rules: RuleSet,
     private readonly writer: AlertWriter,
+    private readonly logger: Logger,
   ) {}
 
   async look(): Promise<void> {
     if (Date.now() - this.lookedAt < EVERY_MS) return;
     this.lookedAt = Date.now();
     for (const rule of this.rules.absences()) {
-      const works: GroupWork[] = [];
-      for (const { grouping, last_seen } of await this.candidates(rule)) {
-        // The catalogue of series follows the events by some seconds: they decide.
-        if (await this.heardSince(rule, grouping, last_seen)) continue;
-        works.push({
-          rule,
-          groupKey: rule.keyOf(grouping),
-          grouping,
-          act: (draft) => draft.raiseAbsence(grouping.source ?? null, last_seen.getTime()),
-        });
+      try {
+        await this.lookFor(rule);
+      } catch (error) {
+        // It must not hold up the others, nor what else the sweep does.
+        this.logger.warn({ rule: rule.id, err: String(error) }, 'An absence rule could not be looked after');
       }
-      if (works.length > 0) await this.writer.apply(works);
     }
+  }
+
+  private async lookFor(rule: CompiledRule): Promise<void> {
+    const works: GroupWork[] = [];
+    for (const { grouping, last_seen } of await this.candidates(rule)) {
+      // The catalogue of series follows the events by some seconds: they decide.
+      if (await this.heardSince(rule, grouping, last_seen)) continue;
+      works.push({
+        rule,
+        groupKey: rule.keyOf(grouping),
+        grouping,
+        act: (draft) => draft.raiseAbsence(grouping.source ?? null, last_seen.getTime()),
+      });
+    }
+    if (works.length > 0) await this.writer.apply(works);
   }
 
   /** Groups last heard too long ago, but not before the rule could have heard them. */

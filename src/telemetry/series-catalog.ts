@@ -33,7 +33,7 @@ interface SeriesRow {
 }
 
 /**
- * Which series there are: one per source, metric and set of tags, and one per source for the events that carry no number.
+ * Which series there are: one per source, metric and set of tags, and one per source and type for the events that carry no number.
  * Bounded by `NEXUS_TELEMETRY_MAX_SERIES`; events past it are stored, but belong to no series and no rollup.
  */
 @Injectable()
@@ -212,7 +212,7 @@ export class SeriesCatalog implements OnApplicationBootstrap, BeforeApplicationS
 
 /** Cheap and unambiguous (NUL never gets through the body guard); depends on the order of the tags. */
 function cacheKey(row: TelemetryRow): string {
-  if (!row.metric) return row.source;
+  if (!row.metric) return `${row.source}\0\0${row.eventType}`;
   let key = `${row.source}\0${row.metric.name}`;
   const { tags } = row.metric;
   for (const name in tags) key += `\0${name}\0${tags[name]}`;
@@ -220,9 +220,9 @@ function cacheKey(row: TelemetryRow): string {
 }
 
 /** Identity of a series: half of a SHA-256, in the shape of a UUID. */
-function seriesKey({ source, metric }: TelemetryRow): string {
+function seriesKey({ source, metric, eventType }: TelemetryRow): string {
   const tags = Object.entries(metric?.tags ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
-  const text = JSON.stringify([source, metric?.name ?? '', tags]);
+  const text = JSON.stringify(metric ? [source, metric.name, tags] : [source, '', [], eventType]);
   return createHash('sha256')
     .update(text)
     .digest('hex')

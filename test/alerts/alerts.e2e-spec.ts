@@ -163,6 +163,41 @@ describe('an alert', () => {
     expect(await bench.told(source)).toEqual([RAISED, RESOLVED, RAISED]);
   });
 
+  it('is raised when events of one type fail to appear, whatever else the source sends', async () => {
+    const source = bench.source();
+    const beat = (type: string) => bench.submit({ event_type: type, source, data: { state: 'fine' } });
+    await beat('service.started');
+    await bench.rule(source, {
+      metric_name: undefined,
+      operator: undefined,
+      threshold: undefined,
+      event_type: 'service.heartbeat',
+      absent_for_seconds: 5,
+    });
+    await beat('service.heartbeat');
+    await eventually(async () => {
+      await beat('service.state');
+      return (await bench.alerts(source)).length > 0;
+    }, PATIENT_MS);
+    await beat('service.heartbeat');
+    await bench.until(source, { status: 'cleared' });
+    expect((await bench.told(source)).slice(0, 2)).toEqual([RAISED, RESOLVED]);
+  });
+
+  it('comes of silence though another rule cannot be looked after', async () => {
+    const source = bench.source();
+    const absent = { operator: undefined, threshold: undefined, absent_for_seconds: 5 };
+    const broken = await bench.rule(bench.source(), absent);
+    await bench.app.db.query(
+      `UPDATE alert_rules SET definition = definition || '{"absent_for_seconds": 1e300}', version = version + 1 WHERE id = $1`,
+      [broken.rule_id.slice('rule_'.length)],
+    );
+    await bench.rule(source, absent);
+    await bench.send(source, 50);
+    await bench.until(source, { status: 'active' });
+    expect((await bench.call('DELETE', `/rules/${broken.rule_id}`)).status).toBe(200);
+  });
+
   it('is acknowledged and resolved by people, with notes; newer data raises it again', async () => {
     const source = bench.source();
     await bench.rule(source);
