@@ -4,7 +4,7 @@ import { ApiExtraModels, ApiOkResponse, ApiOperation, ApiTags, getSchemaPath } f
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { Allow, CurrentActor, PublicId, publicId, Streaming, Wire } from '../platform/http/index.js';
+import { Allow, CurrentActor, PublicId, publicId, Streaming, TakesTicket, Wire } from '../platform/http/index.js';
 import { CommandLogQueryDto, CommandLogDto, OutputChunkDto } from './command-logs.dto.js';
 import { CommandLogs, endOf, type OutputChunk } from './command-logs.service.js';
 
@@ -20,6 +20,7 @@ export class CommandLogsController {
   @Get(':id/logs')
   @Streaming()
   @Allow('command:read')
+  @TakesTicket({ when: ({ follow }) => follow === 'true' })
   @ApiOperation({
     summary: 'Read what a command printed, byte-exact, once or as it comes',
     operationId: 'getCommandLogs',

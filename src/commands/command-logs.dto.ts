@@ -1,8 +1,9 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { Type } from 'class-transformer';
 import { IsIn, IsInt, IsOptional, Max, Min } from 'class-validator';
+import { TicketQueryDto } from '../platform/http/index.js';
 
-export class CommandLogQueryDto {
+export class CommandLogQueryDto extends TicketQueryDto {
   @ApiPropertyOptional({ example: 0, minimum: 0, description: 'Offset of the first byte wanted.' })
   @IsOptional()
   @Type(() => Number)

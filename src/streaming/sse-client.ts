@@ -10,6 +10,15 @@ const BUFFER_LIMIT = 1024 * 1024;
 const STALL_MS = 25_000;
 const KEEPALIVE_MS = 15_000;
 
+/** How a reader of server-sent events came. */
+export interface SseOrigin {
+  /** Headers with the credential, to look it up again. */
+  credential: IncomingHttpHeaders;
+  ip: string;
+  /** The only channels that its ticket is good for; null for all it may read. */
+  only: readonly string[] | null;
+}
+
 /** A reader of server-sent events. */
 export class SseClient extends StreamClient {
   private saidAt = Date.now();
@@ -20,11 +29,9 @@ export class SseClient extends StreamClient {
   constructor(
     actor: Actor,
     private readonly response: Response,
-    /** Headers with the credential, to look it up again, and the address it came from. */
-    readonly credential: IncomingHttpHeaders,
-    readonly ip: string,
+    readonly origin: SseOrigin,
   ) {
-    super(actor, 'sse');
+    super(actor, 'sse', origin.only);
   }
 
   get open(): boolean {

@@ -1,10 +1,9 @@
-import type { IncomingHttpHeaders } from 'node:http';
 import { Injectable, type OnModuleDestroy } from '@nestjs/common';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
 import { AppError, isAppError } from '../platform/errors/index.js';
 import { Gatekeeper, InFlight } from '../platform/http/index.js';
-import { SseClient } from './sse-client.js';
+import { SseClient, type SseOrigin } from './sse-client.js';
 import type { StreamClient } from './stream-client.js';
 import { StreamHub } from './stream-hub.js';
 import { StreamProblem } from './stream-problem.js';
@@ -42,13 +41,8 @@ export class SseStreams implements OnModuleDestroy {
    * Answers with a stream until the reader goes.
    * @throws AppError `validation`, `forbidden`, `rate_limited`, before anything was sent
    */
-  async open(
-    actor: Actor,
-    wish: Wish,
-    response: Response,
-    from: { credential: IncomingHttpHeaders; ip: string },
-  ): Promise<void> {
-    const client = new SseClient(actor, response, from.credential, from.ip);
+  async open(actor: Actor, wish: Wish, response: Response, origin: SseOrigin): Promise<void> {
+    const client = new SseClient(actor, response, origin);
     try {
       await this.subscriptions.check(client, wish);
       this.hub.enter(client);
@@ -107,7 +101,7 @@ export class SseStreams implements OnModuleDestroy {
       client.beat(now);
       if (now - (this.checkedAt.get(client) ?? 0) < RECHECK_MS) continue;
       this.checkedAt.set(client, now);
-      this.gatekeeper.authenticate(client.credential, client.ip).catch((error: unknown) => {
+      this.gatekeeper.authenticate(client.origin.credential, client.origin.ip).catch((error: unknown) => {
         if (isAppError(error) && error.kind === 'unauthenticated') this.revoked(client);
       });
     }

@@ -48,7 +48,9 @@ export class StreamTickets {
     return token;
   }
 
-  private async redeem(ticket: string): Promise<{ headers: { authorization: string }; grant: TicketGrant } | null> {
+  private async redeem(
+    ticket: string,
+  ): Promise<{ headers: { authorization: string }; grant: TicketGrant; limited: boolean } | null> {
     if (!parseOneTimeToken(ticket, PREFIX)) return null;
     const hash = hashKey(ticket);
     const rows = await this.db.query<{ credential: string; channels: string[] | null; live: boolean }>(
@@ -59,7 +61,7 @@ export class StreamTickets {
     if (!rows[0]?.live) return null;
     const [{ credential, channels }] = rows;
     const text = this.box.decrypt(credential, contextOf(hash));
-    return { headers: { authorization: `Bearer ${text}` }, grant: { channels } };
+    return { headers: { authorization: `Bearer ${text}` }, grant: { channels }, limited: channels !== null };
   }
 }
 

@@ -1,11 +1,11 @@
 import { Body, Controller, Get, Headers, Ip, Post, Query, Res } from '@nestjs/common';
 import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
-import type { Actor } from '../platform/context/index.js';
+import { type Actor, currentContext } from '../platform/context/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { Allow, CurrentActor, NotIdempotent, Streaming, Wire } from '../platform/http/index.js';
+import { Allow, CurrentActor, NotIdempotent, Streaming, TakesTicket, Wire } from '../platform/http/index.js';
 import { SseStreams } from './sse-streams.js';
-import { StreamTickets, TICKET_SECONDS } from './stream-tickets.js';
+import { StreamTickets, TICKET_SECONDS, type TicketGrant } from './stream-tickets.js';
 import type { Wish } from './stream-subscriptions.js';
 import { CreateTicketDto, StreamQueryDto, TicketDto } from './streams.dto.js';
 
@@ -21,6 +21,7 @@ export class StreamsController {
   @Get('events/stream')
   @Streaming()
   @Allow()
+  @TakesTicket({ limited: true })
   @ApiOperation({
     summary: 'Follow events as they happen (server-sent events)',
     operationId: 'streamEvents',
@@ -39,14 +40,19 @@ export class StreamsController {
     @Ip() ip: string,
     @Res() response: Response,
   ): Promise<void> {
-    const credential = { authorization, 'x-api-key': apiKey };
-    return this.streams.open(actor, wishOf(query, lastEventId), response, { credential, ip });
+    const ticket = currentContext()?.ticket;
+    const credential = ticket?.headers ?? { authorization, 'x-api-key': apiKey };
+    const only = (ticket?.grant as TicketGrant | undefined)?.channels ?? null;
+    return this.streams.open(actor, wishOf(query, lastEventId), response, { credential, ip, only });
   }
 
   @Post('stream/tickets')
   @Allow()
   @NotIdempotent()
-  @ApiOperation({ summary: 'Get a ticket that opens one WebSocket', operationId: 'createStreamTicket' })
+  @ApiOperation({
+    summary: 'Get a ticket that opens one stream: a WebSocket or server-sent events',
+    operationId: 'createStreamTicket',
+  })
   @ApiCreatedResponse({ type: TicketDto })
   async createTicket(
     @CurrentActor() actor: Actor,

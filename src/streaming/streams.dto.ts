@@ -1,8 +1,9 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { Transform } from 'class-transformer';
 import { ArrayMaxSize, ArrayMinSize, IsArray, IsOptional, IsString, MaxLength } from 'class-validator';
+import { TicketQueryDto } from '../platform/http/index.js';
 
-export class StreamQueryDto {
+export class StreamQueryDto extends TicketQueryDto {
   @ApiPropertyOptional({
     example: 'commands.status,telemetry.*',
     description: 'Channels and wildcards, comma-separated; without channels and patterns all that may be read.',
@@ -66,7 +67,11 @@ export class CreateTicketDto {
 }
 
 export class TicketDto {
-  @ApiProperty({ example: 'nexus_ticket_4fK2mQ9x_…', description: 'Opens one WebSocket: `/api/v1/stream?ticket=…`.' })
+  @ApiProperty({
+    example: 'nexus_ticket_4fK2mQ9x_…',
+    description:
+      'Opens one WebSocket, `/api/v1/stream?ticket=…`, or one event stream, `/api/v1/events/stream?ticket=…`.',
+  })
   ticket!: string;
 
   @ApiProperty({ example: 60, description: 'Seconds it can be used, once.' })

@@ -19,8 +19,9 @@ export class EventReader {
 
   private constructor(private readonly request: http.ClientRequest) {}
 
-  static open(url: string, key: string, query = '', headers: Record<string, string> = {}): EventReader {
-    const request = http.get(`${url}${PATH}${query}`, { headers: { authorization: `Bearer ${key}`, ...headers } });
+  static open(url: string, key: string | null, query = '', headers: Record<string, string> = {}): EventReader {
+    const credential: Record<string, string> = key === null ? {} : { authorization: `Bearer ${key}` };
+    const request = http.get(`${url}${PATH}${query}`, { headers: { ...credential, ...headers } });
     const reader = new EventReader(request);
     request.on('error', () => (reader.ended = true));
     request.on('response', (response) => {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { actor } from '../support/actors.js';
 import { eventually, startTestApp, type TestApp } from '../support/app.js';
+import { registerAgent } from '../support/fake-agent.js';
 import { EventReader, PATH } from './event-reader.js';
 import { agentEvents, commandEvent, metric, telemetry } from './stream-client.js';
 
@@ -93,6 +94,81 @@ describe('server-sent events', () => {
     const reader = EventReader.open(app.url, key);
     const { data } = await eventually(() => reader.sent.find(({ event }) => event === 'keepalive'), 25_000);
     expect(data).toMatchObject({ type: 'keepalive', timestamp: expect.stringMatching(/Z$/) as string });
+    reader.close();
+  });
+});
+
+describe('a ticket', () => {
+  const ticketFor = async (as: string, channels?: string[]): Promise<string> =>
+    (await app.call<{ ticket: string }>('POST', '/api/v1/stream/tickets', { key: as, body: { channels } })).body.ticket;
+
+  it('opens one stream for a program that cannot send headers, and no second one', async () => {
+    const ticket = await ticketFor(key);
+    const reader = EventReader.open(app.url, null, `?channels=commands.status&ticket=${ticket}`);
+    await reader.next('subscription_confirmed');
+    await commandEvent(app);
+    await eventually(() => reader.events.length === 1);
+    const again = await app.call<{ error: Record<string, unknown> }>('GET', `${PATH}?ticket=${ticket}`);
+    expect(again.status).toBe(401);
+    expect(again.body.error).toMatchObject({
+      code: 'AUTHENTICATION_FAILED',
+      type: 'TOKEN_INVALID',
+      message: expect.stringContaining('get a new one') as string,
+    });
+    reader.close();
+  });
+
+  it('is kept to its channels', async () => {
+    const reader = EventReader.open(app.url, null, `?ticket=${await ticketFor(key, ['commands.*'])}`);
+    expect((await reader.next('subscription_confirmed')).data).toMatchObject({ channels: ['commands.status'] });
+    const other = await app.call(
+      'GET',
+      `${PATH}?channels=agents.status&ticket=${await ticketFor(key, ['commands.*'])}`,
+    );
+    expect(other.status).toBe(403);
+    reader.close();
+  });
+
+  it('stands for its credential, and ends with it', async () => {
+    const victim = await actor(app, { scopes: ['command:read'] });
+    const reader = EventReader.open(app.url, null, `?ticket=${await ticketFor(victim.key)}`);
+    expect((await reader.next('subscription_confirmed')).data).toMatchObject({ channels: ['commands.status'] });
+    const unused = await ticketFor(victim.key);
+    await app.call('DELETE', `/api/v1/auth/api-keys/key_${victim.keyId}`, { key });
+    await eventually(() => reader.ended, 2000);
+    expect((await app.call('GET', `${PATH}?ticket=${unused}`)).status).toBe(401);
+  });
+
+  it('follows the output of a command, unless it is for channels', async () => {
+    const { name: target } = await registerAgent(app, key);
+    const body = { command_type: 'system.ping', target };
+    const { command_id } = (await app.call<{ command_id: string }>('POST', '/api/v1/commands', { key, body })).body;
+    const logs = `/api/v1/commands/${command_id}/logs`;
+    await app.call('DELETE', `/api/v1/commands/${command_id}`, { key });
+    const { status, text } = await app.call('GET', `${logs}?follow=true&ticket=${await ticketFor(key)}`);
+    expect([status, text]).toEqual([200, expect.stringContaining('event: complete')]);
+    const limited = `${logs}?follow=true&ticket=${await ticketFor(key, ['commands.status'])}`;
+    expect((await app.call('GET', limited)).status).toBe(403);
+    const blind = await actor(app, { scopes: ['telemetry:read'] });
+    expect((await app.call('GET', `${logs}?follow=true&ticket=${await ticketFor(blind.key)}`)).status).toBe(403);
+  });
+
+  it('is good for nothing but streams', async () => {
+    const ticket = await ticketFor(key);
+    for (const [method, path] of [
+      ['GET', '/api/v1/commands'],
+      ['GET', `/api/v1/commands/cmd_${randomUUID()}/logs`],
+      ['GET', `/api/v1/commands/cmd_${randomUUID()}/logs?follow=false`],
+      ['HEAD', PATH],
+      ['POST', '/api/v1/stream/tickets'],
+    ]) {
+      const { status } = await app.call(method, `${path}${path.includes('?') ? '&' : '?'}ticket=${ticket}`);
+      expect(status, `${method} ${path}`).toBe(401);
+    }
+    const bearer = await app.call('GET', PATH, { key: ticket });
+    expect(bearer.status).toBe(401);
+    const reader = EventReader.open(app.url, null, `?ticket=${ticket}`);
+    await reader.next('subscription_confirmed');
     reader.close();
   });
 });

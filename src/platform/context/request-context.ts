@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import type { IncomingHttpHeaders } from 'node:http';
 import type { EntityManager } from 'typeorm';
 import type { Actor } from './actor.js';
 
@@ -8,6 +9,8 @@ export interface RequestContext {
   /** When the work began, `performance.now()`. */
   readonly startedAt: number;
   actor?: Actor;
+  /** Set when the request was let in by a ticket: headers of the credential it stands for, and what it says. */
+  ticket?: { readonly headers: IncomingHttpHeaders; readonly grant: unknown };
   ip?: string;
   userAgent?: string;
   method?: string;

@@ -58,7 +58,16 @@ export class ApiDocument {
       .addServer('/', 'This server')
       .addServer('http://localhost:8000', 'A server on this machine with the default port')
       .addBearerAuth({ type: 'http', scheme: 'bearer', description: 'An access token or any API key' }, 'bearer')
-      .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'An API key' }, 'apiKey');
+      .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'An API key' }, 'apiKey')
+      .addApiKey(
+        {
+          type: 'apiKey',
+          in: 'query',
+          name: 'ticket',
+          description: 'A ticket of `POST /stream/tickets`, good for one stream',
+        },
+        'ticket',
+      );
     const document = SwaggerModule.createDocument(this.app, builder.build());
     this.document = completeDocument(document, { prefix: this.settings.apiPrefix, tags: TAGS });
     return this.document;

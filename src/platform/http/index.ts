@@ -4,8 +4,10 @@ export {
   Audit,
   CurrentActor,
   Deprecated,
+  TakesTicket,
   accessOf,
   auditPolicyOf,
+  ticketRuleOf,
   type Access,
   type AuditPolicy,
 } from './route-declarations.js';
@@ -33,6 +35,7 @@ export { ApiDocument } from './api-document.js';
 export { requireUnlessOpen } from './open-access.js';
 export { RateLimiter, type HeaderSink } from './rate-limiter.js';
 export { RateLimit, type RateCategory } from './rate-policy.js';
+export { TicketQueryDto } from './ticket-query.js';
 export { Streaming } from './request-timeout.js';
 export { assertVersion, IfMatch, versionETag } from './etag.js';
 export { NotIdempotent } from './idempotency.js';

@@ -6,6 +6,7 @@ import { AppError } from '../errors/index.js';
 
 const ACCESS = 'nexus:access';
 const AUDIT = 'nexus:audit';
+const TICKET = 'nexus:ticket';
 
 /** Who may call a route: everyone, or an actor that holds one of the scopes (an empty list: any authenticated actor). */
 export type Access = { public: true } | { public: false; anyOf: readonly string[] };
@@ -21,6 +22,21 @@ export const Allow = (...anyOf: string[]): MethodDecorator & ClassDecorator =>
     ApiBearerAuth('bearer'),
     ApiSecurity('apiKey'),
   );
+
+/** Which GET requests of a route a stream ticket may stand in for a credential (contract C-21). */
+export interface TicketRule {
+  /** Whether the request asks for an event stream; always when not given. */
+  when?: (query: Record<string, unknown>) => boolean;
+  /** The route keeps to the channels that a ticket may be limited to; without it such tickets are refused. */
+  limited?: boolean;
+}
+
+/**
+ * A browser's EventSource cannot send headers: `?ticket=`, from `POST /stream/tickets`, opens the stream of this GET route once.
+ * Its query is a {@link TicketQueryDto}.
+ */
+export const TakesTicket = (rule: TicketRule = {}): MethodDecorator =>
+  applyDecorators(SetMetadata(TICKET, rule), ApiSecurity('ticket'));
 
 /** No credential is needed. A route with neither `@Allow` nor `@Public` stops the boot. */
 export const Public = (): MethodDecorator & ClassDecorator => SetMetadata(ACCESS, { public: true } satisfies Access);
@@ -47,6 +63,11 @@ export function accessOf(reflector: Reflector, targets: Targets): Access | undef
 
 export function auditPolicyOf(reflector: Reflector, targets: Targets): AuditPolicy {
   return reflector.getAllAndOverride<AuditPolicy | undefined>(AUDIT, targets) ?? 'entry';
+}
+
+/** Set where a ticket may stand in for a credential. */
+export function ticketRuleOf(reflector: Reflector, targets: Targets): TicketRule | undefined {
+  return reflector.getAllAndOverride<TicketRule | undefined>(TICKET, targets);
 }
 
 /** The authenticated caller of a route with `@Allow`. */

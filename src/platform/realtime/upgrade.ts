@@ -2,7 +2,7 @@ import http, { type IncomingMessage, type Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { Settings } from '../config/index.js';
-import { AppError } from '../errors/index.js';
+import type { AppError } from '../errors/index.js';
 import { renderError } from '../http/index.js';
 import { CLOSE_POLICY } from './socket.js';
 import type { Redeemed, SocketTickets } from './socket-tickets.js';
@@ -68,7 +68,10 @@ export function originAllowed({ headers }: IncomingMessage, { corsOrigins }: Set
  * `nexus.bearer.<credential>` or comes with `?ticket=` (contract C-21).
  * @throws AppError `unauthenticated` when the ticket is not, or no longer, valid
  */
-export async function credentialOf(request: IncomingMessage, tickets: SocketTickets): Promise<Redeemed> {
+export async function credentialOf(
+  request: IncomingMessage,
+  tickets: SocketTickets,
+): Promise<Pick<Redeemed, 'headers' | 'grant'>> {
   const { authorization, 'x-api-key': apiKey, 'sec-websocket-protocol': protocols } = request.headers;
   if (authorization !== undefined || apiKey !== undefined) {
     return { headers: { authorization, 'x-api-key': apiKey }, grant: undefined };
@@ -78,9 +81,7 @@ export async function credentialOf(request: IncomingMessage, tickets: SocketTick
   const query = new URLSearchParams(request.url?.split('?')[1]);
   const ticket = query.get('ticket');
   if (ticket === null) return { headers: {}, grant: undefined };
-  const redeemed = await tickets.redeem(ticket);
-  if (!redeemed) throw AppError.unauthenticated('TOKEN_INVALID', 'The ticket is not valid');
-  return redeemed;
+  return tickets.redeem(ticket);
 }
 
 /** Says over a socket that was opened only for this why it is closed: a page sees neither status nor body of an upgrade. */

@@ -1,10 +1,12 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { type CanActivate, type ExecutionContext, Injectable, RequestMethod } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
 import { AuthGuard } from '@nestjs/passport';
 import type { Request } from 'express';
 import { type Actor, currentContext } from '../../platform/context/index.js';
 import { AppError } from '../../platform/errors/index.js';
-import { accessOf, auditPolicyOf, authorize } from '../../platform/http/index.js';
+import { accessOf, auditPolicyOf, authorize, ticketRuleOf } from '../../platform/http/index.js';
+import { SocketTickets } from '../../platform/realtime/index.js';
 import { Authenticator } from './authenticator.js';
 import { presentedCredential } from './presented-credential.js';
 import { STRATEGIES, type StrategyOptions } from './strategies.js';
@@ -17,6 +19,7 @@ export class AccessGuard extends AuthGuard(STRATEGIES) implements CanActivate {
   constructor(
     private readonly reflector: Reflector,
     private readonly authenticator: Authenticator,
+    private readonly tickets: SocketTickets,
   ) {
     super({ property: 'user' });
   }
@@ -48,9 +51,23 @@ export class AccessGuard extends AuthGuard(STRATEGIES) implements CanActivate {
     return true;
   }
 
-  override getAuthenticateOptions(execution: ExecutionContext): StrategyOptions & { session: false } {
-    const { headers } = execution.switchToHttp().getRequest<Request>();
+  override async getAuthenticateOptions(execution: ExecutionContext): Promise<StrategyOptions & { session: false }> {
+    const headers = await this.credentialHeaders(execution);
     return { session: false, authenticator: this.authenticator, credential: presentedCredential(headers) };
+  }
+
+  /** Those of the request, or of the credential that the ticket of an event stream stands for (contract C-21). */
+  private async credentialHeaders(execution: ExecutionContext): Promise<IncomingHttpHeaders> {
+    const { method, headers, query } = execution.switchToHttp().getRequest<Request>();
+    const { ticket } = query;
+    const rule = ticketRuleOf(this.reflector, [execution.getHandler()]);
+    if (!rule || method !== 'GET' || typeof ticket !== 'string' || !(rule.when?.(query) ?? true)) return headers;
+    if (headers.authorization !== undefined || headers['x-api-key'] !== undefined) return headers;
+    const redeemed = await this.tickets.redeem(ticket);
+    if (redeemed.limited && !rule.limited) throw AppError.forbidden('The ticket is for other streams');
+    const context = currentContext();
+    if (context) context.ticket = redeemed;
+    return redeemed.headers;
   }
 }
 
