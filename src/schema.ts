@@ -11,7 +11,7 @@ import {
   ExtendEvents1763710000000,
   NoteRemovedEvents1763720300000,
 } from './platform/events/index.js';
-import { CreateIdempotencyKeys1763700050000 } from './platform/http/index.js';
+import { CreateDeletions1763770000000, CreateIdempotencyKeys1763700050000 } from './platform/http/index.js';
 import { CreateSecurityAlerts1763740000000 } from './security/alerts/alerts.migration.js';
 import { IndexAuditFailures1763701900000 } from './security/audit-failures.migration.js';
 import { CreateAudit1763700100000 } from './security/audit.migration.js';
@@ -46,5 +46,6 @@ export const schema: Schema = {
     CreateAlerts1763730000000,
     CreateSecurityAlerts1763740000000,
     CreateHooks1763741000000,
+    CreateDeletions1763770000000,
   ],
 };

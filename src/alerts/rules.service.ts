@@ -6,6 +6,7 @@ import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import {
   assertVersion,
+  Deletions,
   type Page,
   paginationOf,
   type PaginationDto,
@@ -33,6 +34,7 @@ export class RulesService {
     private readonly rules: RuleSet,
     private readonly settings: Settings,
     private readonly webhooks: EventDeliveries,
+    private readonly deletions: Deletions,
   ) {}
 
   /** @throws AppError `validation`; `forbidden` for a command without the right to command; `conflict` past the limit */
@@ -138,7 +140,7 @@ export class RulesService {
 
   /** Ends the rule's open alerts; those it has raised stay on record. */
   async remove(actor: Actor, id: string): Promise<void> {
-    await this.db.transaction(async (tx) => {
+    await this.deletions.once(publicId('rule', id), async (tx) => {
       await lock(tx, id);
       await this.writer.change(tx, id, null, (draft) => draft.stop('rule_deleted', actor.id));
       await tx.query('DELETE FROM alert_rules WHERE id = $1', [id]);

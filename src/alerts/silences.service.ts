@@ -3,7 +3,14 @@ import { Injectable } from '@nestjs/common';
 import type { Actor } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { type Page, paginationOf, type PaginationDto, publicId, timeAndIdAfter } from '../platform/http/index.js';
+import {
+  Deletions,
+  type Page,
+  paginationOf,
+  type PaginationDto,
+  publicId,
+  timeAndIdAfter,
+} from '../platform/http/index.js';
 import { assertNoAgent } from './rules.service.js';
 import type { Matchers } from './silences.js';
 import type { CreateSilenceDto, SilenceDto, SilenceListQueryDto } from './silences.dto.js';
@@ -33,7 +40,10 @@ const COLUMNS = `id, comment, matchers, starts_at, ends_at, created_by, created_
 /** Times in which alerts are recorded but nobody is told (row TEL-08). */
 @Injectable()
 export class SilencesService {
-  constructor(private readonly db: Database) {}
+  constructor(
+    private readonly db: Database,
+    private readonly deletions: Deletions,
+  ) {}
 
   /** @throws AppError `validation`; `conflict` past the limit */
   create(actor: Actor, dto: CreateSilenceDto): Promise<Silence> {
@@ -99,8 +109,8 @@ export class SilencesService {
   }
 
   /** Ends it now: who was silenced by it alone is told of within seconds. @throws AppError `not_found` */
-  async remove(id: string): Promise<void> {
-    await this.db.transaction(async (tx) => {
+  remove(id: string): Promise<void> {
+    return this.deletions.once(publicId('silence', id), async (tx) => {
       const [rows] = await tx.query<[unknown[], number]>('DELETE FROM alert_silences WHERE id = $1 RETURNING id', [id]);
       if (rows.length === 0) throw AppError.notFound('silence', publicId('silence', id));
     });

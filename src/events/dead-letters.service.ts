@@ -1,8 +1,8 @@
 import { Injectable } from '@nestjs/common';
-import { Database, type Tx } from '../platform/database/index.js';
+import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { type DeadLetter, DeadLetters } from '../platform/events/index.js';
-import { paginationOf, publicId, resolvePage, timeAndIdAfter } from '../platform/http/index.js';
+import { Deletions, paginationOf, publicId, resolvePage, timeAndIdAfter } from '../platform/http/index.js';
 import type {
   DeadLetterDetailDto,
   DeadLetterDto,
@@ -17,6 +17,7 @@ export class DeadLettersService {
   constructor(
     private readonly db: Database,
     private readonly deadLetters: DeadLetters,
+    private readonly deletions: Deletions,
   ) {}
 
   async list(query: DeadLetterQueryDto): Promise<DeadLetterListDto> {
@@ -49,7 +50,9 @@ export class DeadLettersService {
 
   /** @throws AppError `not_found`, or `conflict` when it is on its way or its handler is no more */
   async retry(id: string): Promise<DeadLetterDto> {
-    return toDeadLetterDto(await this.change(id, (tx) => this.deadLetters.retry(tx, id)));
+    const letter = await this.db.transaction((tx) => this.deadLetters.retry(tx, id));
+    if (!letter) throw notFound(id);
+    return toDeadLetterDto(letter);
   }
 
   /** @throws AppError `validation` when there is no such handler */
@@ -58,15 +61,9 @@ export class DeadLettersService {
   }
 
   /** @throws AppError `not_found` */
-  async discard(id: string): Promise<void> {
-    await this.change(id, (tx) => this.deadLetters.discard(tx, id));
-  }
-
-  private change(id: string, work: (tx: Tx) => Promise<DeadLetter | null>): Promise<DeadLetter> {
-    return this.db.transaction(async (tx) => {
-      const letter = await work(tx);
-      if (!letter) throw notFound(id);
-      return letter;
+  discard(id: string): Promise<void> {
+    return this.deletions.once(publicId('dead', id), async (tx) => {
+      if (!(await this.deadLetters.discard(tx, id))) throw notFound(id);
     });
   }
 }

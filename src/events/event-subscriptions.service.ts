@@ -4,7 +4,7 @@ import { type Actor, actorHas } from '../platform/context/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { filterOf } from '../platform/events/index.js';
-import { assertVersion, type Page, paginationOf, publicId, timeAndIdAfter } from '../platform/http/index.js';
+import { assertVersion, Deletions, type Page, paginationOf, publicId, timeAndIdAfter } from '../platform/http/index.js';
 import { readingScopes, SavedSubscriptions, scopeOfEvent } from '../streaming/index.js';
 import { type ManagedWebhook, ManagedWebhooks } from '../webhooks/index.js';
 import {
@@ -31,6 +31,7 @@ export class EventSubscriptions implements OnModuleInit {
     private readonly db: Database,
     private readonly webhooks: ManagedWebhooks,
     private readonly saved: SavedSubscriptions,
+    private readonly deletions: Deletions,
   ) {}
 
   onModuleInit(): void {
@@ -153,12 +154,13 @@ export class EventSubscriptions implements OnModuleInit {
   }
 
   /** With a webhook go its deliveries and their log. @throws AppError `not_found`, also for another's */
-  async remove(actor: Actor, id: string): Promise<void> {
-    await this.db.transaction(async (tx) => {
+  remove(actor: Actor, id: string): Promise<void> {
+    const remove = async (tx: Tx): Promise<void> => {
       await lock(tx, actor, id);
       await this.webhooks.remove(tx, id);
       await tx.query('DELETE FROM event_subscriptions WHERE id = $1', [id]);
-    });
+    };
+    return this.deletions.once(publicId('sub', id), remove, actor.id);
   }
 
   private renew(

@@ -50,7 +50,7 @@ export class PurgeService {
     return toPurgeDto(task);
   }
 
-  /** What was deleted stays so. @throws AppError `not_found`, or `conflict` when it has ended */
+  /** What was deleted stays so. @throws AppError `not_found`, or `conflict` when it has ended otherwise */
   async cancel(actor: Actor, id: string): Promise<PurgeDto> {
     await this.get(id);
     await this.db.transaction((tx) => this.tasks.cancel(tx, id, actor));

@@ -44,7 +44,7 @@ export class ReplayService {
     return { ...toReplayDto(task), delivery_info: await this.webhooks.outcome(id) };
   }
 
-  /** What was begun is delivered all the same. @throws AppError `not_found`, or `conflict` when it has ended */
+  /** What was begun is delivered all the same. @throws AppError `not_found`, or `conflict` when it has ended otherwise */
   async cancel(actor: Actor, id: string): Promise<ReplayDto> {
     await this.find(id);
     await this.db.transaction((tx) => this.tasks.cancel(tx, id, actor));

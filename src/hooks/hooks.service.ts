@@ -6,6 +6,7 @@ import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import {
   assertVersion,
+  Deletions,
   type Page,
   type PaginationDto,
   paginationOf,
@@ -24,6 +25,7 @@ export class HooksService {
   constructor(
     private readonly db: Database,
     private readonly secrets: HookSecrets,
+    private readonly deletions: Deletions,
   ) {}
 
   /**
@@ -99,8 +101,8 @@ export class HooksService {
   }
 
   /** @throws AppError `not_found` */
-  async remove(id: string): Promise<void> {
-    await this.db.transaction(async (tx) => {
+  remove(id: string): Promise<void> {
+    return this.deletions.once(publicId('hook', id), async (tx) => {
       await lock(tx, id);
       await tx.query('DELETE FROM hooks WHERE id = $1', [id]);
     });

@@ -7,6 +7,7 @@ import { AppError } from '../platform/errors/index.js';
 import { filterOf } from '../platform/events/index.js';
 import {
   assertVersion,
+  Deletions,
   type Page,
   type PaginationDto,
   paginationOf,
@@ -31,6 +32,7 @@ export class WebhooksService {
     private readonly egress: EgressClient,
     private readonly secrets: WebhookSecrets,
     private readonly active: ActiveWebhooks,
+    private readonly deletions: Deletions,
   ) {}
 
   /** @returns the secret too when the caller gave none. @throws AppError `validation` for a URL that may not be reached */
@@ -137,8 +139,8 @@ export class WebhooksService {
   }
 
   /** With it go its deliveries and their log. */
-  async remove(id: string): Promise<void> {
-    await this.db.transaction(async (tx) => {
+  remove(id: string): Promise<void> {
+    return this.deletions.once(publicId('webhook', id), async (tx) => {
       assertNotManaged(await lock(tx, id));
       await tx.query('DELETE FROM webhooks WHERE id = $1', [id]);
       this.db.afterCommit(tx, () => this.active.changed());

@@ -126,6 +126,6 @@ describe('a silence', () => {
       expect(refusal.error.details.map((issue) => issue.field)).toContain(field);
     }
     expect((await bench.call('DELETE', `/silences/${silence_id}`)).status).toBe(200);
-    expect((await bench.call('DELETE', `/silences/${silence_id}`)).status).toBe(404);
+    expect((await bench.call('GET', `/silences/${silence_id}`)).status).toBe(404);
   });
 });

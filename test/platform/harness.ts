@@ -8,6 +8,7 @@ import { ConfigModule, loadSettings } from '../../src/platform/config/index.js';
 import { CryptoModule } from '../../src/platform/crypto/index.js';
 import { Database, DatabaseModule, dataSourceOptions } from '../../src/platform/database/index.js';
 import { EventsModule } from '../../src/platform/events/index.js';
+import { Deletions } from '../../src/platform/http/deletions.js';
 import { IdempotencyStore } from '../../src/platform/http/idempotency-store.js';
 import { JobsModule } from '../../src/platform/jobs/index.js';
 import { Logger, ObservabilityModule } from '../../src/platform/observability/index.js';
@@ -88,7 +89,7 @@ export async function startPlatform(
       BackgroundModule,
     ],
     // Its job is declared as soon as the realtime room is loaded.
-    providers: [IdempotencyStore, ...(providers ?? [])],
+    providers: [Deletions, IdempotencyStore, ...(providers ?? [])],
   };
   return NestFactory.createApplicationContext(root, { logger: false, abortOnError: false });
 }

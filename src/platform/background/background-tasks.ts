@@ -128,7 +128,8 @@ export class BackgroundTasks implements OnModuleInit {
 
   /**
    * Ends a task at once: nothing that its run still writes counts. The run itself hears of it within a second or so.
-   * @throws AppError `not_found`, or `conflict` when it has ended
+   * One that is cancelled already stays as it is.
+   * @throws AppError `not_found`, or `conflict` when it has ended otherwise
    */
   async cancel(tx: Tx, id: string, actor: Pick<Actor, 'id'>): Promise<BackgroundTask> {
     const [[row]] = await tx.query<[BackgroundTask[], number]>(
@@ -138,7 +139,9 @@ export class BackgroundTasks implements OnModuleInit {
       [id, actor.id],
     );
     if (!row) {
-      const { status } = await this.get(id);
+      const ended = await this.get(id);
+      const { status } = ended;
+      if (status === 'cancelled') return ended;
       throw AppError.conflict(`It has ended already: it is ${status}`, { status });
     }
     this.db.afterCommit(tx, () => {

@@ -15,7 +15,8 @@ scopes it needs in \`x-required-scopes\`; one of them is enough.
 
 **Limits.** Every limited answer carries \`X-RateLimit-Limit\`, \`-Remaining\`, \`-Reset\` (Unix seconds) and \`-Window\` (seconds).
 
-**Safe repeats.** A POST with an \`Idempotency-Key\` is done once; the same key with the same body within 24 hours gets the stored answer.`;
+**Safe repeats.** A POST with an \`Idempotency-Key\` is done once; the same key with the same body within 24 hours gets the stored answer. A
+repeated DELETE is answered as the first one.`;
 
 const TAGS: [name: string, description: string][] = [
   ['auth', 'Login, sessions, API keys'],

@@ -3,6 +3,7 @@ import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, DiscoveryModule } from '@nestjs/
 import { Settings } from '../config/index.js';
 import { Logger } from '../observability/index.js';
 import { ApiDocument } from './api-document.js';
+import { Deletions } from './deletions.js';
 import { DtoPipe } from './dto-pipe.js';
 import { Entrance } from './entrance.js';
 import { ErrorFilter } from './error-filter.js';
@@ -23,6 +24,7 @@ import { WireInterceptor } from './wire.js';
   imports: [DiscoveryModule],
   providers: [
     ApiDocument,
+    Deletions,
     Entrance,
     ErrorFilter,
     IdempotencyStore,
@@ -48,6 +50,6 @@ import { WireInterceptor } from './wire.js';
     { provide: APP_INTERCEPTOR, useClass: WireInterceptor },
     { provide: APP_PIPE, useClass: DtoPipe },
   ],
-  exports: [ApiDocument, InFlight, LeanRoutes, RateLimiter, RequestObservers],
+  exports: [ApiDocument, Deletions, InFlight, LeanRoutes, RateLimiter, RequestObservers],
 })
 export class HttpModule {}
