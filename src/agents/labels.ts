@@ -27,13 +27,18 @@ export function IsLabels(): PropertyDecorator {
 }
 
 /**
- * `key=value[,key=value]` to labels.
- * @throws AppError `validation` naming `field`
+ * `key=value[,key=value]` to labels; a value may hold `=`.
+ * @throws AppError `validation` naming `field`, also when a key is given twice
  */
 export function parseLabels(text: string, field: string): Record<string, string> {
-  const pairs = text.split(',').map((pair) => pair.split('=', 2).map((word) => word.trim()));
+  const pairs = text.split(',').map((pair): [string, string | undefined] => {
+    const at = pair.indexOf('=');
+    return at < 0 ? [pair.trim(), undefined] : [pair.slice(0, at).trim(), pair.slice(at + 1).trim()];
+  });
   if (pairs.some(([key, value]) => !KEY.test(key) || value === undefined || !VALUE.test(value))) {
     throw AppError.validation({ field, issue: 'labels are written key=value[,key=value]' });
   }
-  return Object.fromEntries(pairs) as Record<string, string>;
+  const labels = Object.fromEntries(pairs) as Record<string, string>;
+  if (Object.keys(labels).length < pairs.length) throw AppError.validation({ field, issue: 'a label is given twice' });
+  return labels;
 }

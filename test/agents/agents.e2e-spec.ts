@@ -247,6 +247,15 @@ describe('the directory', () => {
     expect(await find(gone.id)).toEqual([]);
     expect(() => app.get(AgentDirectory).find('label:env')).toThrow('Invalid request');
   });
+
+  it('takes a value with an equals sign whole, and no label twice', async () => {
+    const mark = randomUUID().slice(0, 8);
+    await registered({ labels: { path: mark } });
+    const exact = await registered({ labels: { path: `${mark}=x` } });
+    const find = async (target: string) => (await app.get(AgentDirectory).find(target)).map((a) => `agent_${a.id}`);
+    expect(await find(`label:path=${mark}=x`)).toEqual([exact.id]);
+    expect(() => app.get(AgentDirectory).find(`label:path=${mark},path=${mark}=x`)).toThrow('Invalid request');
+  });
 });
 
 describe('counts of agents', () => {
