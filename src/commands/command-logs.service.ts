@@ -126,7 +126,8 @@ export class CommandLogs {
     const last = chunks.at(-1);
     const nextOffset = last ? last.offset + last.data.length : after;
     const state = rows[0].status;
-    const bytes = chunks.reduce((sum, { data }) => sum + data.length, 0);
+    // Whole chunks, as the statement counts them: the first one may begin before the byte wanted.
+    const bytes = rows.reduce((sum, row) => sum + (row.offset === null ? 0 : row.data.length), 0);
     const cut = bytes >= ANSWER_BYTES || rows.length === ANSWER_CHUNKS;
     return { chunks, nextOffset, complete: isFinal(state) && !cut, state };
   }

@@ -6,11 +6,12 @@ import { eventually } from '../support/eventually.js';
 import { bare, type FakeAgent } from '../support/fake-agent.js';
 import { Harness } from './harness.js';
 
+const LIMIT = 512 * 1024;
 let nexus: Harness;
 const streams: Stream[] = [];
 
 beforeAll(async () => {
-  nexus = await Harness.start({ NEXUS_COMMAND_OUTPUT_LIMIT: '4096' });
+  nexus = await Harness.start({ NEXUS_COMMAND_OUTPUT_LIMIT: String(LIMIT) });
 });
 afterAll(() => nexus.stop());
 afterEach(async () => {
@@ -133,16 +134,34 @@ describe('output', () => {
 
   it('beyond the limit is taken and dropped, and the result says so', async () => {
     const { fake, id } = await running();
-    fake.output(id, 0, 'x'.repeat(3000));
-    fake.output(id, 3000, 'y'.repeat(3000));
-    fake.output(id, 6000, 'z'.repeat(3000));
-    await acked(fake, id, 9000);
-    fake.result(id, { output_bytes: 9000 });
+    const size = 200_000;
+    for (let i = 0; i < 4; i++) fake.output(id, i * size, 'x'.repeat(size));
+    await acked(fake, id, 4 * size);
+    fake.result(id, { output_bytes: 4 * size });
     const done = await nexus.until(id, 'completed');
     expect(done.result?.output_truncated).toBe(true);
-    const { chunks, next_offset, complete } = await log(id);
-    expect(chunks.map((chunk) => chunk.length)).toEqual([3000, 1096]);
-    expect({ next_offset, complete }).toEqual({ next_offset: 4096, complete: true });
+    const { chunks, next_offset, complete } = await log(id, `?after=${2 * size}`);
+    expect(chunks.map((chunk) => chunk.length)).toEqual([LIMIT - 2 * size]);
+    expect({ next_offset, complete }).toEqual({ next_offset: LIMIT, complete: true });
+  });
+
+  it('is complete only when its last page was given, wherever the reader begins', async () => {
+    const { fake, id } = await running();
+    const size = 48 * 1024;
+    for (let i = 0; i < 10; i++) fake.output(id, i * size, String(i).repeat(size));
+    fake.result(id, { output_bytes: 10 * size });
+    await nexus.until(id, 'completed');
+    for (const start of [0, 40_000]) {
+      let after = start;
+      for (let page = await log(id, `?after=${after}`); ; page = await log(id, `?after=${after}`)) {
+        after = page.next_offset;
+        if (page.complete) break;
+      }
+      expect(after).toBe(10 * size);
+    }
+    const stream = await Stream.open(id, { query: '&after=40000' });
+    await eventually(() => stream.ended);
+    expect(stream.output).toHaveLength(10 * size - 40_000);
   });
 
   it('refuses queries that make no sense', async () => {
