@@ -6,6 +6,7 @@ import type { CommandEnvelope } from 'nexus-agent/protocol';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { BuiltinCommands } from '../../src/commands/index.js';
 import { CommandRuns } from '../../src/commands/command-runs.js';
+import { EgressClient } from '../../src/platform/egress/index.js';
 import { CommandSweep } from '../../src/commands/command-sweep.js';
 import { eventually } from '../support/eventually.js';
 import { bare, type RegisteredAgent } from '../support/fake-agent.js';
@@ -167,6 +168,34 @@ describe('a command for an HTTP endpoint', () => {
     const done = await nexus.until(await nexus.send(agent.name, { command_type: 'deploy.app' }), 'failed');
     expect(done.result?.error?.code).toBe('UNKNOWN_OUTCOME');
     expect(sink.received).toHaveLength(1);
+  });
+
+  it('that has come to point inside the network is refused, and nothing is connected to', async () => {
+    const opened: string[] = [];
+    let address = '93.184.216.34';
+    const stubs = {
+      resolve: () => Promise.resolve([{ address, family: address.includes(':') ? 6 : 4 }]),
+      open: (_target: unknown, to: string) => {
+        opened.push(to);
+        return Promise.reject(Object.assign(new Error('caged'), { code: 'ECONNREFUSED' }));
+      },
+    };
+    const egress = nexus.app.get(EgressClient) as unknown as typeof stubs;
+    const { resolve, open } = egress;
+    try {
+      Object.assign(egress, stubs);
+      const agent = await nexus.register({ agent_type: 'service', endpoint: 'https://rebound.example/run' });
+      for (address of ['10.0.0.1', '169.254.169.254', '::1', '::ffff:10.0.0.1']) {
+        const id = await nexus.send(agent.id);
+        const done = await nexus.until(id, 'failed');
+        expect(done).toMatchObject({ status: 'failed', attempts: 1, result: { error: { code: 'EGRESS_BLOCKED' } } });
+        expect(JSON.stringify(done)).not.toContain(address);
+        expect(await nexus.eventsOf(id)).toContain('command.failed');
+      }
+      expect(opened).toEqual([]);
+    } finally {
+      Object.assign(egress, { resolve, open });
+    }
   });
 
   it('ends when it takes too long or is cancelled', async () => {
