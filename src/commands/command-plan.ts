@@ -3,6 +3,7 @@ import { type Agent, AgentDirectory } from '../agents/index.js';
 import type { Actor } from '../platform/context/index.js';
 import { EgressClient } from '../platform/egress/index.js';
 import { AppError } from '../platform/errors/index.js';
+import { publicId } from '../platform/http/index.js';
 import { BuiltinCommands, SERVER_TARGET } from './builtin-commands.js';
 import type { Executor } from './command-draft.js';
 import { priorityOf } from './command-queries.service.js';
@@ -57,7 +58,8 @@ export class CommandPlanner {
     if (type && !type.enabled) throw AppError.unprocessable(`The command type ${dto.command_type} is disabled`);
     this.assertKnown(dto.command_type, type, agents);
     if (type) checkParameters(type.parameters, parameters);
-    if (dto.callback_url !== undefined) await this.egress.assertAllowed(dto.callback_url, 'callback_url');
+    const callbackUrl = dto.callback_url ?? null;
+    if (callbackUrl !== null) await this.egress.assertAllowed(callbackUrl, 'callback_url');
     return {
       type: dto.command_type,
       target: dto.target,
@@ -65,14 +67,17 @@ export class CommandPlanner {
       parameters,
       priority: priorityOf(dto.priority ?? 'normal'),
       timeoutSeconds: dto.timeout_seconds ?? type?.default_timeout_seconds ?? DEFAULT_TIMEOUT_SECONDS,
-      callbackUrl: dto.callback_url ?? null,
+      callbackUrl,
     };
   }
 
   /** Checks that the actor may command these agents now (to cancel what runs there); deregistered ones are passed over. */
   async assertMayCommandIds(actor: Actor, agentIds: (string | null)[]): Promise<void> {
     if (!actor.targetLabels) return;
-    for (const id of agentIds) assertMayCommand(actor, id === null ? null : [await this.directory.get(id)]);
+    for (const id of agentIds) {
+      const agents = id === null ? null : await this.directory.find(publicId('agent', id));
+      assertMayCommand(actor, agents);
+    }
   }
 
   /** Agents that a target names; null for the server itself. */

@@ -85,7 +85,7 @@ export class CommandsController {
     @Query() query: CancelCommandDto,
     @Body() body: CancelCommandDto,
   ): Promise<CancelledCommandDto> {
-    const at = await this.commands.cancel(actor, id, query.reason ?? body.reason);
+    const at = await this.commands.cancel(actor, id, query.reason ?? body.reason ?? undefined);
     return { command_id: publicId('cmd', id), status: 'cancelled', cancelled_at: at.toISOString() };
   }
 

@@ -133,6 +133,25 @@ describe('a request for a command', () => {
     expect(rows).toEqual([]);
   });
 
+  it('may leave optional fields null', async () => {
+    const agent = await nexus.register();
+    const nothing = {
+      parameters: null,
+      priority: null,
+      timeout_seconds: null,
+      callback_url: null,
+      idempotency_key: null,
+    };
+    const { status, body } = await nexus.post({ command_type: 'system.ping', target: agent.id, ...nothing });
+    expect(status).toBe(201);
+    const cancelled = await nexus.app.call('DELETE', `/api/v1/commands/${body.command_id}`, {
+      key: nexus.admin,
+      body: { reason: null },
+    });
+    expect(cancelled.status).toBe(200);
+    expect((await nexus.get(body.command_id)).result?.message).toBe('Cancelled by request');
+  });
+
   it('for a type that the agent does not execute is refused, naming both', async () => {
     const fake = await nexus.agent();
     const { status, body } = await nexus.post({ command_type: 'deploy.app', target: fake.agent.id });
