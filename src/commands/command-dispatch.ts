@@ -8,7 +8,7 @@ import { Logger } from '../platform/observability/index.js';
 import { AgentCredentials } from '../security/index.js';
 import type { Executor } from './command-draft.js';
 import { type Dispatchable, signEnvelope } from './command-envelope.js';
-import { type CommandEventData, CommandQueued } from './commands.events.js';
+import { CommandCancelled, type CommandEventData, CommandQueued, CommandTimedOut } from './commands.events.js';
 import { RunCommand } from './commands.jobs.js';
 
 /** Commands on their way to one agent that it has not acknowledged yet. */
@@ -20,7 +20,8 @@ const LOOK_AGAIN_MS = 3000;
 /** One agent's link on this process. */
 interface Lane {
   link: AgentLink;
-  key: Promise<Buffer | undefined>;
+  /** Undefined until it is asked for, and after it could not be read. */
+  key?: Promise<Buffer | undefined>;
   /** Ids sent over this link and not acknowledged, with the time of sending. */
   unacked: Map<string, number>;
   /** More may be waiting in the database than was sent. */
@@ -94,6 +95,27 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
     );
   }
 
+  /** The guarantee behind {@link cancel}: its frame is lost when the process that sends it dies, or the way between two does. */
+  @OnEvents(CommandCancelled, { handler: 'commands.repeat-cancel', queue: 'commands' })
+  async repeatCancel(cancelled: StoredEvent<CommandEventData>[]): Promise<void> {
+    await this.stopOver(cancelled);
+  }
+
+  @OnEvents(CommandTimedOut, { handler: 'commands.stop-overdue', queue: 'commands' })
+  async stopOverdue(timedOut: StoredEvent<CommandEventData>[]): Promise<void> {
+    await this.stopOver(timedOut);
+  }
+
+  /** Tells the agents to stop what has ended without them; what they have reported as ended needs no word. */
+  private async stopOver(ended: StoredEvent<CommandEventData>[]): Promise<void> {
+    const rows = await this.db.query<{ id: string; agent_id: string; reason: string }>(
+      `SELECT id, agent_id, result->>'message' AS reason FROM commands
+       WHERE id = ANY ($1::uuid[]) AND executor = 'link' AND agent_id IS NOT NULL AND held_result IS NULL`,
+      [ended.map(({ data }) => parsePublicId('cmd', data.command_id))],
+    );
+    for (const { id, agent_id, reason } of rows) this.cancel(agent_id, id, reason);
+  }
+
   private pumpSoon(agentId: string, link: AgentLink): void {
     this.pump(agentId, link).catch((error: unknown) => {
       this.logger.warn({ agent: agentId, err: String(error) }, 'Queued commands could not be read and will be later');
@@ -124,7 +146,7 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
   private async send(lane: Lane, command: Dispatchable): Promise<void> {
     if (lane.unacked.has(command.id)) return;
     lane.unacked.set(command.id, Date.now());
-    const key = await lane.key;
+    const key = await this.keyOf(lane);
     const sent = key !== undefined && lane.link.send({ type: 'command', ...signEnvelope(command, key) });
     // Not sent: the row is still queued, the next link or the next look at the lane sends it.
     if (!sent) lane.unacked.delete(command.id);
@@ -133,11 +155,19 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
   private laneOf(agentId: string, link: AgentLink): Lane {
     const known = this.lanes.get(agentId);
     if (known?.link === link) return known;
-    const key = this.credentials.keyHashes(agentId).then(([first]) => first);
-    key.catch(() => this.lanes.delete(agentId));
-    const lane = { link, key, unacked: new Map<string, number>(), backlog: false, pumping: false, again: false };
+    const lane: Lane = { link, unacked: new Map<string, number>(), backlog: false, pumping: false, again: false };
     this.lanes.set(agentId, lane);
     return lane;
+  }
+
+  private keyOf(lane: Lane): Promise<Buffer | undefined> {
+    return (lane.key ??= this.credentials.keyHashes(lane.link.agentId).then(
+      ([first]) => first,
+      (error: unknown) => {
+        this.logger.warn({ agent: lane.link.agentId, err: String(error) }, 'The key of an agent could not be read');
+        return (lane.key = undefined);
+      },
+    ));
   }
 
   /** Urgency grows by one step a minute, so that a low priority waits long but not for ever. */

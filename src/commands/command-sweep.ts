@@ -1,10 +1,13 @@
 import { Injectable } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
+import { AgentStatusChanged } from '../agents/agents.events.js';
 import { Database } from '../platform/database/index.js';
+import { OnEvent, type StoredEvent } from '../platform/events/index.js';
+import { parsePublicId } from '../platform/http/index.js';
 import { HandleJob, JobQueue } from '../platform/jobs/index.js';
 import { finishHeld } from './agent-reports.js';
-import { CommandDispatch } from './command-dispatch.js';
 import type { CommandDraft } from './command-draft.js';
+import { isFinal } from './command-status.js';
 import { CommandWriter } from './command-writer.js';
 import { PurgeCommands, RunCommand, SendCallback, SweepCommands } from './commands.jobs.js';
 
@@ -18,7 +21,6 @@ export class CommandSweep {
   constructor(
     private readonly db: Database,
     private readonly writer: CommandWriter,
-    private readonly dispatch: CommandDispatch,
     private readonly jobs: JobQueue,
     private readonly settings: Settings,
   ) {}
@@ -30,21 +32,38 @@ export class CommandSweep {
   }
 
   private async endOverdue(): Promise<number> {
-    let ended: CommandDraft[] = [];
-    await this.db.transaction(async (tx) => {
+    return this.db.transaction(async (tx) => {
       const overdue = await tx.query<{ id: string }[]>(
         `SELECT id FROM commands
          WHERE status IN ('queued', 'delivered', 'running') AND deadline_at <= now()
          ORDER BY deadline_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED`,
       );
       const ids = overdue.map(({ id }) => id);
-      ended = ids.length > 0 ? await this.writer.change(tx, ids, giveUpOverdue) : [];
+      if (ids.length > 0) await this.writer.change(tx, ids, giveUpOverdue);
+      return ids.length;
     });
-    for (const { row } of ended) {
-      if (row.status !== 'timed_out' || row.delivered_at === null || row.agent_id === null) continue;
-      this.dispatch.cancel(row.agent_id, row.id, 'The command has run out of time');
-    }
-    return ended.length;
+  }
+
+  /** What an agent had when it was deregistered ends now: nobody will report on it. */
+  @OnEvent(AgentStatusChanged, { handler: 'commands.end-deregistered', queue: 'commands' })
+  async endDeregistered({ data }: StoredEvent<{ agent_id: string; status: string }>): Promise<void> {
+    if (data.status !== 'deregistered') return;
+    const agentId = parsePublicId('agent', data.agent_id);
+    while ((await this.endSomeOf(agentId)) === BATCH);
+  }
+
+  private endSomeOf(agentId: string | null): Promise<number> {
+    return this.db.transaction(async (tx) => {
+      // A request to an endpoint that is under way ends by its answer.
+      const open = await tx.query<{ id: string }[]>(
+        `SELECT id FROM commands WHERE agent_id = $1
+           AND (status IN ('queued', 'delivered') OR (status = 'running' AND executor = 'link')) LIMIT ${BATCH}`,
+        [agentId],
+      );
+      const ids = open.map(({ id }) => id);
+      if (ids.length > 0) await this.writer.change(tx, ids, giveUpDeregistered);
+      return ids.length;
+    });
   }
 
   private async restartDue(): Promise<void> {
@@ -80,6 +99,16 @@ export class CommandSweep {
       purged += Number(count);
       if (Number(count) < BATCH) return purged;
     }
+  }
+}
+
+function giveUpDeregistered(draft: CommandDraft): void {
+  const { row } = draft;
+  if (row.status === 'queued') {
+    draft.giveUp('failed', { code: 'AGENT_GONE', message: 'The agent was deregistered before it got the command' });
+  } else if (row.executor === 'link' && !isFinal(row.status)) {
+    const message = 'The agent was deregistered while it had the command: whether it did its work cannot be told';
+    draft.giveUp('failed', { code: 'UNKNOWN_OUTCOME', message });
   }
 }
 

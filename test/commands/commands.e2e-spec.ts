@@ -1,4 +1,7 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { AgentLinks } from '../../src/agents/index.js';
+import { AgentCredentials } from '../../src/security/index.js';
 import { actor } from '../support/actors.js';
 import { eventually } from '../support/eventually.js';
 import { bare } from '../support/fake-agent.js';
@@ -111,6 +114,23 @@ describe('an agent that is away', () => {
     await nexus.until(id, 'completed');
   });
 
+  it('gets it too when its key could not be read at first', async () => {
+    const agent = await nexus.register();
+    const wake = vi.spyOn(nexus.app.get(AgentLinks), 'wake');
+    const id = await nexus.send(agent.name);
+    // Woken at its commit and by its job: from here on nothing but the agent's own link reminds of it.
+    await eventually(() => wake.mock.calls.filter((agents) => agents.includes(agent.uuid)).length === 2);
+    wake.mockRestore();
+    const keys = vi.spyOn(nexus.app.get(AgentCredentials), 'keyHashes');
+    keys.mockRejectedValueOnce(new Error('the database is away'));
+    try {
+      const fake = await nexus.connect(agent);
+      await fake.command(id);
+    } finally {
+      keys.mockRestore();
+    }
+  });
+
   it('never gets what has expired', async () => {
     const agent = await nexus.register();
     const id = await nexus.send(agent.name, { timeout_seconds: 1 });
@@ -156,6 +176,36 @@ describe('an agent that is away', () => {
     await fake.close();
     await nexus.connect(agent, { unfinished: [] });
     expect((await nexus.until(id, 'failed')).result?.error?.code).toBe('UNKNOWN_OUTCOME');
+  });
+});
+
+describe('an agent that is deregistered', () => {
+  it('ends what waited for it and what it had, each with its reason', async () => {
+    const fake = await nexus.agent();
+    const [had, waited] = [await nexus.send(fake.agent.id), await nexus.send(fake.agent.id)];
+    await fake.command(waited);
+    fake.ack(had);
+    fake.start(had);
+    await nexus.until(had, 'running');
+    const { status } = await nexus.app.call('DELETE', `/api/v1/ai/agents/${fake.agent.id}`, { key: nexus.admin });
+    expect(status).toBe(200);
+    expect((await nexus.until(had, 'failed')).result?.error?.code).toBe('UNKNOWN_OUTCOME');
+    expect((await nexus.until(waited, 'failed')).result?.error?.code).toBe('AGENT_GONE');
+    expect(await nexus.eventsOf(waited)).toEqual(['command.queued', 'command.failed']);
+  });
+
+  it('leaves the others of its command to be cancelled by whoever may command them', async () => {
+    const labels = { env: 'development', pool: randomUUID().slice(0, 8) };
+    const [gone] = [await nexus.register({ labels }), await nexus.register({ labels })];
+    const developer = await actor(nexus.app, { role: 'developer' });
+    const body = { command_type: 'system.ping', target: `label:pool=${labels.pool}` };
+    const parent = await nexus.post(body, developer.key);
+    expect(parent.body.children).toHaveLength(2);
+    await nexus.app.call('DELETE', `/api/v1/ai/agents/${gone.id}`, { key: nexus.admin });
+    const { status } = await nexus.app.call('DELETE', `/api/v1/commands/${parent.body.command_id}`, {
+      key: developer.key,
+    });
+    expect(status).toBe(200);
   });
 });
 
@@ -212,6 +262,24 @@ describe('cancelling', () => {
     const cancelled = await nexus.get(id);
     expect(cancelled).toMatchObject({ status: 'cancelled', result: { output: 'partial' } });
     expect(statuses(cancelled).at(-1)).toBe('late_cancelled');
+  });
+
+  it('reaches it a second time, should the first word be lost', async () => {
+    const fake = await nexus.agent();
+    const id = await nexus.send(fake.agent.id);
+    await fake.command(id);
+    fake.ack(id);
+    fake.start(id);
+    await nexus.until(id, 'running');
+    const relay = vi.spyOn(nexus.app.get(AgentLinks), 'relay').mockImplementationOnce(() => undefined);
+    try {
+      expect((await nexus.cancel(id, '?reason=enough')).status).toBe(200);
+      expect(await fake.received('cancel', (frame) => frame.command_id === bare(id))).toMatchObject({
+        reason: 'enough',
+      });
+    } finally {
+      relay.mockRestore();
+    }
   });
 
   it('stops an agent that acknowledges or comes back too late to know', async () => {
