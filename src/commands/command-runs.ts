@@ -58,7 +58,7 @@ export class CommandRuns implements OnModuleInit, BeforeApplicationShutdown {
       const outcome = await this.execute(claimed, AbortSignal.any([stop.signal, job.signal, deadline]), left);
       // A worker that stops does not know how the run ended: the lease runs out and another worker decides.
       if (outcome.kind === 'unsent' ? this.stopping : job.signal.aborted && outcome.kind === 'unknown') return;
-      await this.settle(claimed, outcome);
+      await this.settle(claimed, outcome, deadline.aborted);
     } finally {
       clearInterval(renewal);
       this.running.delete(claimed.id);
@@ -92,16 +92,17 @@ export class CommandRuns implements OnModuleInit, BeforeApplicationShutdown {
       const { message, data = null } = await Promise.race([builtin(command.parameters, signal), whenAborted(signal)]);
       return { kind: 'completed', message, data, output: '' };
     } catch (error) {
+      if (signal.aborted) return { kind: 'unknown', message: 'The command was stopped' };
       return failed('COMMAND_FAILED', error instanceof Error ? error.message : 'The command failed');
     }
   }
 
-  private async settle(command: ClaimedCommand, outcome: RunOutcome): Promise<void> {
+  private async settle(command: ClaimedCommand, outcome: RunOutcome, outOfTime: boolean): Promise<void> {
     await this.db.transaction((tx) =>
       this.writer.change(tx, [command.id], (draft) => {
         const { row, now } = draft;
         if (row.status !== 'running' || row.attempts !== command.attempts) return;
-        const late = row.deadline_at !== null && row.deadline_at <= now;
+        const late = outOfTime || (row.deadline_at !== null && row.deadline_at <= now);
         if (outcome.kind === 'unsent') {
           row.due_at = new Date(now.getTime() + pauseAfter(row.attempts));
           draft.become('queued', outcome.message);

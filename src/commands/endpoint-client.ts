@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { AgentDirectory } from '../agents/index.js';
 import { EgressClient, EgressError } from '../platform/egress/index.js';
 import { isAppError } from '../platform/errors/index.js';
-import { publicId } from '../platform/http/index.js';
+import { parseJsonBody, publicId } from '../platform/http/index.js';
 import { AgentCredentials } from '../security/index.js';
 import { type Dispatchable, signEnvelope } from './command-envelope.js';
 
@@ -14,6 +14,9 @@ export type RunOutcome =
   | { kind: 'failed'; code: string; message: string; data: unknown; output: string }
   | { kind: 'unsent'; message: string }
   | { kind: 'unknown'; message: string };
+
+/** The answer becomes part of the command's row: deep enough for any report, far from what breaks a parser. */
+const ANSWER_LIMITS = { maxDepth: 64, maxKeys: 10_000, maxKeyLength: 256 };
 
 /** Failures of the outgoing client that come before the first byte of the request. */
 const BEFORE_SENDING = new Set(['DNS', 'CONNECT', 'TLS', 'CIRCUIT_OPEN', 'BUSY']);
@@ -50,7 +53,7 @@ export class EndpointClient {
     if (!key) return refused('AGENT_GONE', 'The agent has no valid key');
     const { envelope, signature } = signEnvelope({ ...command, agent_id: agentId }, key);
     try {
-      const { status, body } = await this.egress.request({
+      const { status, body, truncated } = await this.egress.request({
         method: 'POST',
         url: endpoint,
         headers: {
@@ -62,7 +65,7 @@ export class EndpointClient {
         timeoutMs: Math.max(1, leftMs),
         signal,
       });
-      return outcomeOf(status, body);
+      return outcomeOf(status, body, truncated);
     } catch (error) {
       if (!(error instanceof EgressError)) return { kind: 'unknown', message: 'The request was interrupted' };
       if (error.code === 'BLOCKED') {
@@ -77,23 +80,19 @@ function refused(code: string, message: string): RunOutcome {
   return { kind: 'failed', code, message, data: null, output: '' };
 }
 
-function outcomeOf(status: number, body: Buffer): RunOutcome {
+function outcomeOf(status: number, body: Buffer, truncated: boolean): RunOutcome {
   const text = body.toString('utf8');
   if (status < 200 || status > 299) {
     return { ...base(`The endpoint answered ${status}`), kind: 'failed', code: 'ENDPOINT_REFUSED', output: text };
   }
-  let answer: Record<string, unknown> = {};
-  try {
-    const parsed: unknown = JSON.parse(text || '{}');
-    if (typeof parsed === 'object' && parsed !== null) answer = parsed as Record<string, unknown>;
-  } catch {
-    return {
-      ...base('The endpoint answered without JSON'),
-      kind: 'failed',
-      code: 'ENDPOINT_ANSWER_INVALID',
-      output: text,
-    };
+  const parsed = parseJsonBody(text || '{}', ANSWER_LIMITS);
+  if (truncated || 'problem' in parsed) {
+    const issue = truncated || !('problem' in parsed) ? `is longer than ${body.length} bytes` : parsed.problem.reason;
+    const message = `The endpoint answered ${status}, but its answer ${issue}`;
+    return { ...base(message), kind: 'failed', code: 'ENDPOINT_ANSWER_INVALID', output: text };
   }
+  const { value } = parsed;
+  const answer = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
   const success = answer.success !== false;
   const result = {
     message: typeof answer.message === 'string' ? answer.message : `The endpoint answered ${status}`,

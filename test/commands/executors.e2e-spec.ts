@@ -8,8 +8,11 @@ import { BuiltinCommands } from '../../src/commands/index.js';
 import { CommandRuns } from '../../src/commands/command-runs.js';
 import { EgressClient } from '../../src/platform/egress/index.js';
 import { CommandSweep } from '../../src/commands/command-sweep.js';
+import { actor } from '../support/actors.js';
+import { startTestApp, type TestApp } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
 import { bare, type RegisteredAgent } from '../support/fake-agent.js';
+import { createTestDatabase } from '../support/test-database.js';
 import { Harness, statuses } from './harness.js';
 
 interface Received {
@@ -113,6 +116,34 @@ describe('a command for the server itself', () => {
     expect(await nexus.until(id, 'completed')).toMatchObject({ attempts: 2 });
   });
 
+  it('that is under way when its worker stops has not failed: another worker takes it over', async () => {
+    const database = await createTestDatabase();
+    const start = () => startTestApp({ DATABASE_URL: database.url });
+    const first = await start();
+    const { key } = await actor(first);
+    await first.db.query(`UPDATE command_types SET executor = 'any' WHERE type = 'system.processes'`);
+    first.get(BuiltinCommands).register('system.processes', () => new Promise(() => undefined));
+    const body = { command_type: 'system.processes', target: 'nexus' };
+    const { command_id: id } = (await first.call<{ command_id: string }>('POST', '/api/v1/commands', { key, body }))
+      .body;
+    const shown = async (app: TestApp) =>
+      (await app.call<{ substatus: string; attempts: number }>('GET', `/api/v1/commands/${id}`, { key })).body;
+    await eventually(async () => (await shown(first)).substatus === 'running');
+    await first.stop();
+    const second = await start();
+    try {
+      second.get(BuiltinCommands).register('system.processes', () => Promise.resolve({ message: 'done' }));
+      expect((await shown(second)).substatus).toBe('running');
+      // Its lease runs out.
+      await second.db.query(`UPDATE commands SET due_at = now() - interval '1 s' WHERE id = $1`, [bare(id)]);
+      await eventually(async () => (await shown(second)).substatus === 'completed');
+      expect((await shown(second)).attempts).toBe(2);
+    } finally {
+      await second.stop();
+      await database.drop();
+    }
+  }, 60_000);
+
   it('is refused for what the server cannot do', async () => {
     expect((await nexus.post({ command_type: 'deploy.app', target: 'nexus' })).status).toBe(422);
   });
@@ -145,6 +176,20 @@ describe('a command for an HTTP endpoint', () => {
     const refused = await nexus.until(await nexus.send(agent.name), 'failed');
     expect(refused.result?.error?.code).toBe('ENDPOINT_REFUSED');
     expect(sink.received).toHaveLength(2);
+  });
+
+  it.each([
+    ['no JSON', 'done', 'is not valid JSON'],
+    ['JSON nested without end', `{"data":${'['.repeat(30_000)}${']'.repeat(30_000)}}`, 'nested'],
+    ['more than is read', JSON.stringify({ data: 'x'.repeat(100_000) }), 'is longer than 65536 bytes'],
+  ])('fails, and says why, when the answer is %s', async (_what, answer, issue) => {
+    const sink = await Sink.open();
+    sink.answer = (_request, response) => response.end(answer);
+    const agent = await serviceAt(sink);
+    const done = await nexus.until(await nexus.send(agent.id), 'failed');
+    expect(done.result?.error).toMatchObject({ code: 'ENDPOINT_ANSWER_INVALID' });
+    expect(done.result?.message).toContain(issue);
+    expect(sink.received).toHaveLength(1);
   });
 
   it('is tried again only while it surely was not sent', async () => {
