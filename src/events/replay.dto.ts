@@ -83,7 +83,7 @@ export class CreateReplayDto {
   @ApiPropertyOptional({
     example: ['webhook_550e8400-e29b-41d4-a716-446655440000'],
     description:
-      'Webhooks by id, handlers of the server by name; left out: all webhooks. Each gets only what it asked for.',
+      'Webhooks, or event subscriptions with one, by id; handlers of the server by name. Left out: all webhooks. Each gets only what it asked for.',
   })
   @IsOptional()
   @IsArray()

@@ -5,7 +5,7 @@ import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EventHandlers, type HistoryFilter, SERVER_SOURCE } from '../platform/events/index.js';
 import { parsePublicId, publicId } from '../platform/http/index.js';
-import { WebhookReplays } from '../webhooks/index.js';
+import { ManagedWebhooks, WebhookReplays } from '../webhooks/index.js';
 import { instantOf, numberIn, toOperationDto } from './event-operation.js';
 import type { CreateReplayDto, ReplayDto, ReplayFilterDto } from './replay.dto.js';
 import { ReplayEvents, type ReplayInput } from './replay.task.js';
@@ -19,6 +19,7 @@ export class ReplayService {
     private readonly db: Database,
     private readonly tasks: BackgroundTasks,
     private readonly webhooks: WebhookReplays,
+    private readonly managed: ManagedWebhooks,
     private readonly handlers: EventHandlers,
   ) {}
 
@@ -61,8 +62,12 @@ export class ReplayService {
     if (!names) return { webhookIds: null, handlers: [] };
     const webhooks = new Map<string, string>();
     const handlers: string[] = [];
-    for (const name of new Set(names)) {
-      const id = parsePublicId('webhook', name);
+    const unique = [...new Set(names)];
+    const ofSubscriptions = await this.managed.of(
+      unique.map((name) => parsePublicId('sub', name)).filter((id) => id !== null),
+    );
+    for (const name of unique) {
+      const id = parsePublicId('webhook', name) ?? ofSubscriptions.get(parsePublicId('sub', name) ?? '')?.id;
       if (id) webhooks.set(id, name);
       else handlers.push(name);
     }
@@ -71,7 +76,10 @@ export class ReplayService {
       ...unknown.map((id) => ({ name: webhooks.get(id) as string, issue: 'is no active webhook' })),
       ...handlers
         .filter((name) => !this.handlers.get(name))
-        .map((name) => ({ name, issue: `is neither a webhook nor one of ${this.handlers.names().join(', ')}` })),
+        .map((name) => ({
+          name,
+          issue: `is neither a webhook, nor a subscription with one, nor one of ${this.handlers.names().join(', ')}`,
+        })),
     ];
     if (wrong.length > 0) {
       throw AppError.validation(

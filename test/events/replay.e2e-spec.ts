@@ -127,6 +127,32 @@ describe('a replay', { timeout: LONG }, () => {
     await bench.remove(a.id, b.id);
   });
 
+  it('reaches the webhook of a named subscription, and tells that a stream is none', async () => {
+    const subscribe = async (body: object): Promise<string> => {
+      const answer = await bench.app.call<{ data: { subscription: { subscription_id: string } } }>(
+        'POST',
+        '/api/v1/events/subscriptions',
+        { key: bench.key, body: { name: 'Crates', event_patterns: ['crates.*'], ...body } },
+      );
+      return answer.body.data.subscription.subscription_id;
+    };
+    const webhook_config = { url: bench.receiver.url('/crates') };
+    const [named, stream] = [
+      await subscribe({ delivery_method: 'webhook', webhook_config }),
+      await subscribe({ delivery_method: 'stream' }),
+    ];
+    const event_filter = { event_ids: (await past(2, 'crates.made')).map((id) => `evt_${id}`) };
+    const refused = await call('POST', 'replay', { event_filter, target_subscribers: [named, stream] });
+    expect(refused.status).toBe(400);
+    expect(refused.text).toContain('target_subscribers.1');
+    const told = await ended('replay', await start('replay', { event_filter, target_subscribers: [named] }));
+    expect(told).toMatchObject({ total: 2, deliveries: 2, handler_jobs: 0 });
+    await eventually(() => bench.receiver.at('/crates').length === 2, LONG);
+    for (const id of [named, stream]) {
+      await bench.app.call('DELETE', `/api/v1/events/subscriptions/${id}`, { key: bench.key });
+    }
+  });
+
   it('goes event by event when it is paced, and is cancelled in the middle', async () => {
     const { id, path } = await bench.register({ events: ['slow.*'] });
     await past(50, 'slow.made');
