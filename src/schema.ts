@@ -19,6 +19,7 @@ import { CreateSecurity1763700200000 } from './security/security.migration.js';
 import { CreateStreamTickets1763702000000 } from './streaming/streaming.migration.js';
 import { CreateTelemetry1763700400000 } from './telemetry/telemetry.migration.js';
 import { ExtendWebhooks1763710100000 } from './webhooks/managed-webhooks.migration.js';
+import { NoteWebhookHolders1763800000000 } from './webhooks/webhook-holders.migration.js';
 import { MarkReplayedDeliveries1763720200000 } from './webhooks/webhook-replays.migration.js';
 import { CreateWebhooks1763700720000 } from './webhooks/webhooks.migration.js';
 
@@ -47,5 +48,6 @@ export const schema: Schema = {
     CreateSecurityAlerts1763740000000,
     CreateHooks1763741000000,
     CreateDeletions1763770000000,
+    NoteWebhookHolders1763800000000,
   ],
 };

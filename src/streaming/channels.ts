@@ -85,7 +85,7 @@ export function scopeOfEvent(eventType: string): string {
 }
 
 /** Scopes of the actor that make kinds of events readable. */
-export function readingScopes(actor: Actor): string[] {
+export function readingScopes(actor: Pick<Actor, 'scopes'>): string[] {
   return [...new Set(HOMES.map(({ scope }) => scope))].filter((scope) => actorHas(actor, scope));
 }
 

@@ -77,10 +77,14 @@ export interface Wants {
 
 export const WANTS_COLUMNS = 'events, private_events, reader_scopes';
 
-export function wants({ events, private_events, reader_scopes }: Wants, type: string): boolean {
+export function wants(webhook: Wants, type: string): boolean {
+  return mayHear(webhook, type) && webhook.events.some((pattern) => matchesEvent(pattern, type));
+}
+
+/** Whether a webhook may be told of events of this kind at all. */
+export function mayHear({ private_events, reader_scopes }: Omit<Wants, 'events'>, type: string): boolean {
   if (!private_events && isPrivateEvent(type)) return false;
-  if (reader_scopes && !reader_scopes.includes(scopeOfEvent(type))) return false;
-  return events.some((pattern) => matchesEvent(pattern, type));
+  return reader_scopes === null || reader_scopes.includes(scopeOfEvent(type));
 }
 
 /** Whether the filters of a webhook let an event of a wanted kind through (row STR-03). */

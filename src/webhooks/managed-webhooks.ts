@@ -7,6 +7,7 @@ import { readingScopes } from '../streaming/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import { completeRetry } from './retry-policy.js';
 import { type Webhook, WEBHOOK_COLUMNS } from './webhook.js';
+import { holderOf } from './webhook-rights.js';
 import { WebhookSecrets } from './webhook-secrets.js';
 import type { BatchConfigDto, RetryConfigDto } from './webhooks.dto.js';
 
@@ -51,8 +52,8 @@ export class ManagedWebhooks {
     const secret = given ?? this.secrets.generate();
     const [created] = await tx.query<Webhook[]>(
       `INSERT INTO webhooks (managed_by, id, secret_box, created_by, url, events, private_events, reader_scopes, filters,
-         batch_size, batch_wait_ms, active, retry_config, description)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING ${WEBHOOK_COLUMNS}`,
+         batch_size, batch_wait_ms, active, retry_config, description, holder_id, holder_credential)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING ${WEBHOOK_COLUMNS}`,
       [subscriptionId, id, this.secrets.seal(id, secret), actor.id, ...valuesOf(actor, webhook)],
     );
     this.db.afterCommit(tx, () => this.active.changed());
@@ -72,7 +73,8 @@ export class ManagedWebhooks {
     ]);
     const [[updated]] = await tx.query<[Webhook[], number]>(
       `UPDATE webhooks SET url = $3, events = $4, private_events = $5, reader_scopes = $6, filters = $7, batch_size = $8,
-         batch_wait_ms = $9, active = $10, retry_config = $11, description = $12, secret_box = coalesce($2, secret_box),
+         batch_wait_ms = $9, active = $10, retry_config = $11, description = $12, holder_id = $13, holder_credential = $14,
+         secret_box = coalesce($2, secret_box),
          disabled_at = CASE WHEN $10 THEN NULL ELSE disabled_at END,
          disabled_reason = CASE WHEN $10 THEN NULL ELSE disabled_reason END,
          failing_since = CASE WHEN $10 AND NOT active THEN NULL ELSE failing_since END,
@@ -103,6 +105,7 @@ export class ManagedWebhooks {
 
 function valuesOf(actor: Actor, webhook: ManagedWebhook): unknown[] {
   const { url, events, filters, batch, retry, active, description } = webhook;
+  const { actorId, credentialId } = holderOf(actor);
   return [
     url,
     [...new Set(events)],
@@ -114,5 +117,7 @@ function valuesOf(actor: Actor, webhook: ManagedWebhook): unknown[] {
     active,
     JSON.stringify(completeRetry(retry)),
     description,
+    actorId,
+    credentialId,
   ];
 }

@@ -5,6 +5,7 @@ import { type Actor, currentContext } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { type Page, type PaginationDto, paginationOf, publicId, timeAndIdAfter } from '../platform/http/index.js';
+import { mayHear, type Wants } from './active-webhooks.js';
 import { Deliveries } from './deliveries.js';
 import { bodyOf, messageId } from './event-body.js';
 import type { DeliveryDto, DeliveryQueryDto, RecoveryDto } from './webhooks.dto.js';
@@ -66,16 +67,21 @@ export class WebhookDeliveries {
 
   /**
    * Sends a delivery again within a second or so, with the same id and body and all its retries.
-   * @throws AppError `conflict` when the webhook is not active
+   * @throws AppError `conflict` when the webhook is not active, or may not be told of the event any more
    */
   async redeliver(id: string): Promise<DeliveryDto> {
     return this.db.transaction(async (tx) => {
-      const [found] = await tx.query<{ active: boolean }[]>(
-        `SELECT w.active FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE d.id = $1 FOR UPDATE OF d`,
+      const [found] = await tx.query<(Omit<Wants, 'events'> & { active: boolean; event_type: string })[]>(
+        `SELECT w.active, w.private_events, w.reader_scopes, d.event_type FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE d.id = $1 FOR UPDATE OF d`,
         [id],
       );
       if (!found) throw AppError.notFound('delivery', publicId('dlv', id));
       if (!found.active) throw notActive();
+      if (!mayHear(found, found.event_type)) {
+        throw AppError.conflict(
+          'The webhook goes by the rights of who set it up, and those do not cover this event any more',
+        );
+      }
       // While an attempt is under way its lease stays: two at once would tell nothing more.
       await tx.query(
         `UPDATE webhook_deliveries SET status = 'pending', failures = 0, finished_at = NULL, replay_id = NULL,

@@ -63,7 +63,7 @@ export class WebhookHealth {
   }
 
   /** What is still to be delivered is given up; `recover` starts it over. */
-  private async disable(id: string, reason: DisabledReason): Promise<void> {
+  async disable(id: string, reason: DisabledReason): Promise<void> {
     await this.db.transaction(async (tx) => {
       const [[webhook]] = await tx.query<
         [{ url: string; created_by: string; failing_since: Date | null; consecutive_failures: number }[], number]

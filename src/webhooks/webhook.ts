@@ -8,6 +8,7 @@ export interface Webhook {
   url: string;
   events: string[];
   private_events: boolean;
+  reader_scopes: string[] | null;
   /** UUID of the event subscription that it belongs to. */
   managed_by: string | null;
   filters: Record<string, unknown> | null;
@@ -27,11 +28,11 @@ export interface Webhook {
   updated_at: Date;
 }
 
-export const WEBHOOK_COLUMNS = `id, url, events, private_events, managed_by, filters, batch_size, batch_wait_ms, active, disabled_at, disabled_reason, retry_config,
+export const WEBHOOK_COLUMNS = `id, url, events, private_events, reader_scopes, managed_by, filters, batch_size, batch_wait_ms, active, disabled_at, disabled_reason, retry_config,
   description, created_by, failing_since, consecutive_failures, last_success_at, version, created_at, updated_at`;
 
 export function toWebhookDto(webhook: Webhook): WebhookDto {
-  const { id, private_events: _, managed_by, batch_size, batch_wait_ms, ...rest } = webhook;
+  const { id, private_events: _p, reader_scopes: _r, managed_by, batch_size, batch_wait_ms, ...rest } = webhook;
   return {
     webhook_id: publicId('webhook', id),
     ...rest,

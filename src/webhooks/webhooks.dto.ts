@@ -165,7 +165,7 @@ export class WebhookDto {
     type: String,
     nullable: true,
     example: null,
-    description: '`gone` (410) or `failing` (for too long).',
+    description: '`gone` (410), `failing` (for too long) or `rights` (who set it up may no longer have it).',
   })
   disabled_reason!: string | null;
   @ApiProperty({ type: String, nullable: true, example: null }) disabled_at!: string | null;

@@ -1,6 +1,6 @@
 import { defineEvent, payloadSchema } from '../platform/events/index.js';
 
-export type DisabledReason = 'gone' | 'failing';
+export type DisabledReason = 'gone' | 'failing' | 'rights';
 
 export const WebhookDisabled = defineEvent<{
   webhook_id: string;
@@ -10,11 +10,12 @@ export const WebhookDisabled = defineEvent<{
   failing_since: string | null;
   consecutive_failures: number;
 }>('webhook.disabled', {
-  summary: 'A webhook was switched off because its receiver is gone or has failed for too long.',
+  summary:
+    'A webhook was switched off because its receiver is gone or has failed for too long, or who set it up lost the right to.',
   schema: payloadSchema({
     webhook_id: { type: 'string' },
     url: { type: 'string' },
-    reason: { enum: ['gone', 'failing'] },
+    reason: { enum: ['gone', 'failing', 'rights'] },
     created_by: { type: 'string' },
     failing_since: { type: ['string', 'null'], format: 'date-time' },
     consecutive_failures: { type: 'integer' },

@@ -13,6 +13,7 @@ import { WebhookDeliveries } from './webhook-deliveries.service.js';
 import { WebhookRecovery } from './webhook-recovery.js';
 import { WebhookReplays } from './webhook-replays.js';
 import { WebhookHealth } from './webhook-health.js';
+import { WebhookRights } from './webhook-rights.js';
 import { WebhookSecrets } from './webhook-secrets.js';
 import { WebhooksController } from './webhooks.controller.js';
 import { WebhooksService } from './webhooks.service.js';
@@ -33,6 +34,7 @@ import { WebhooksWorker } from './webhooks.worker.js';
     WebhookHealth,
     WebhookRecovery,
     WebhookReplays,
+    WebhookRights,
     WebhookSecrets,
     WebhooksService,
     WebhooksWorker,

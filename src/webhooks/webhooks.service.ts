@@ -18,6 +18,7 @@ import { ActiveWebhooks } from './active-webhooks.js';
 import { isPrivateEvent } from './private-events.js';
 import { completeRetry } from './retry-policy.js';
 import { type Webhook, WEBHOOK_COLUMNS } from './webhook.js';
+import { holderOf, narrowed } from './webhook-rights.js';
 import { WebhookSecrets } from './webhook-secrets.js';
 import type { CreateWebhookDto, RotateSecretDto, UpdateWebhookDto, WebhookDetailDto } from './webhooks.dto.js';
 
@@ -41,11 +42,12 @@ export class WebhooksService {
     filterOf(dto.filters);
     const id = randomUUID();
     const secret = dto.secret ?? this.secrets.generate();
+    const holder = holderOf(actor);
     const webhook = await this.db.transaction(async (tx) => {
       const [created] = await tx.query<Webhook[]>(
         `INSERT INTO webhooks (id, url, events, private_events, secret_box, active, retry_config, description, created_by,
-           filters, batch_size, batch_wait_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING ${WEBHOOK_COLUMNS}`,
+           filters, batch_size, batch_wait_ms, holder_id, holder_credential)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING ${WEBHOOK_COLUMNS}`,
         [
           id,
           dto.url,
@@ -59,6 +61,8 @@ export class WebhooksService {
           dto.filters ?? null,
           dto.batch_config?.max_size ?? null,
           dto.batch_config?.max_wait_ms ?? null,
+          holder.actorId,
+          holder.credentialId,
         ],
       );
       this.db.afterCommit(tx, () => this.active.changed());
@@ -108,22 +112,25 @@ export class WebhooksService {
       assertVersion(expected, webhook.version);
       const batch = dto.batch_config === undefined ? undefined : { ...NO_BATCH, ...dto.batch_config };
       const revived = dto.active === true && !webhook.active;
+      // Where the events go is as much a matter of who may hear them as which they are.
+      const rewritten = dto.events !== undefined || dto.url !== undefined;
+      const holder = rewritten || dto.active === true ? holderOf(actor) : undefined;
+      // Who revives another's webhook answers for it from now on, and lends it nothing.
+      const heard = holder ? narrowed(webhook, actor) : webhook;
       const [[updated]] = await tx.query<[Webhook[], number]>(
         `UPDATE webhooks SET url = $2, events = $3, private_events = $4, active = $5, retry_config = $6, description = $7,
            disabled_at = CASE WHEN $5 THEN NULL ELSE disabled_at END,
            disabled_reason = CASE WHEN $5 THEN NULL ELSE disabled_reason END,
            failing_since = CASE WHEN $8 THEN NULL ELSE failing_since END,
            consecutive_failures = CASE WHEN $8 THEN 0 ELSE consecutive_failures END,
-           filters = $9, batch_size = $10, batch_wait_ms = $11, updated_at = now(), version = version + 1
+           filters = $9, batch_size = $10, batch_wait_ms = $11, updated_at = now(), version = version + 1,
+           holder_id = coalesce($12, holder_id), holder_credential = CASE WHEN $12 IS NULL THEN holder_credential ELSE $13 END
          WHERE id = $1 RETURNING ${WEBHOOK_COLUMNS}`,
         [
           id,
           dto.url ?? webhook.url,
           dto.events ? [...new Set(dto.events)] : webhook.events,
-          // Where the events go is as much a matter of who may hear them as which they are.
-          dto.events || dto.url !== undefined
-            ? mayHearPrivate(actor, dto.events ?? webhook.events)
-            : webhook.private_events,
+          rewritten ? mayHearPrivate(actor, dto.events ?? webhook.events) : heard.private_events,
           dto.active ?? webhook.active,
           JSON.stringify(dto.retry_config ? completeRetry(dto.retry_config) : webhook.retry_config),
           dto.description ?? webhook.description,
@@ -131,6 +138,8 @@ export class WebhooksService {
           dto.filters === undefined ? webhook.filters : dto.filters,
           batch ? batch.max_size : webhook.batch_size,
           batch ? batch.max_wait_ms : webhook.batch_wait_ms,
+          holder?.actorId ?? null,
+          holder?.credentialId ?? null,
         ],
       );
       this.db.afterCommit(tx, () => this.active.changed());

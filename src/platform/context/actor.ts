@@ -22,7 +22,7 @@ export interface Actor {
 }
 
 /** True when the actor holds a canonical scope, directly or by wildcard (contract 3.1). */
-export function actorHas(actor: Actor, scope: string): boolean {
+export function actorHas(actor: Pick<Actor, 'scopes'>, scope: string): boolean {
   const { scopes } = actor;
   if (scopes.has(scope) || scopes.has('*')) return true;
   const colon = scope.indexOf(':');

@@ -3,6 +3,13 @@ import { type Actor, actorHas } from '../context/index.js';
 import { AppError } from '../errors/index.js';
 import type { Access } from './route-declarations.js';
 
+/** Who has set up something that goes on without a request. Public ids. */
+export interface Holder {
+  actorId: string;
+  /** The key or token used for it; null when it was a session, which ends without taking anything away. */
+  credentialId: string | null;
+}
+
 /** Decides who a request comes from. The security domain implements it; Nest's guard, the lean routes and sockets share it. */
 export abstract class Gatekeeper {
   /**
@@ -16,6 +23,9 @@ export abstract class Gatekeeper {
    * sockets and streams of the actor must be cut.
    */
   abstract onRevoked(listener: (revoked: { actorId?: string; credentialId?: string }) => void): () => void;
+
+  /** What the holder may do at this moment; nothing once the user is gone or suspended, or the key was revoked. */
+  abstract rightsNow(holder: Holder): Promise<Pick<Actor, 'scopes'>>;
 }
 
 /** @throws AppError `forbidden` naming the scope that is missing */

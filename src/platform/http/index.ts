@@ -11,7 +11,7 @@ export {
   type Access,
   type AuditPolicy,
 } from './route-declarations.js';
-export { Gatekeeper, authorize } from './gatekeeper.js';
+export { Gatekeeper, authorize, type Holder } from './gatekeeper.js';
 export { Wire, type WireProfile } from './wire.js';
 export { PublicId, publicId, parsePublicId, requestIdOf } from './public-id.js';
 export {

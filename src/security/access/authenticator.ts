@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { Injectable } from '@nestjs/common';
 import type { Actor } from '../../platform/context/index.js';
 import { isAppError } from '../../platform/errors/index.js';
-import { Gatekeeper } from '../../platform/http/index.js';
+import { Gatekeeper, type Holder } from '../../platform/http/index.js';
 import { Metrics } from '../../platform/observability/index.js';
 import { AlertSignals } from '../alerts/alert-signals.js';
 import { AccessTokens } from './access-tokens.js';
@@ -43,6 +43,10 @@ export class Authenticator extends Gatekeeper {
 
   onRevoked(listener: (revoked: Revoked) => void): () => void {
     return this.revocations.subscribe(listener);
+  }
+
+  rightsNow(holder: Holder): Promise<Pick<Actor, 'scopes'>> {
+    return this.principals.rightsNow(holder);
   }
 
   /** Counts a refusal by its reason and gives it back. */

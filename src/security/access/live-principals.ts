@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import type { Actor } from '../../platform/context/index.js';
 import { hashKey, parseKey, safeEqual } from '../../platform/crypto/index.js';
 import { Database } from '../../platform/database/index.js';
-import { publicId } from '../../platform/http/index.js';
+import { type Holder, parsePublicId, publicId } from '../../platform/http/index.js';
 import { builtInScopes } from './built-in-roles.js';
 import { Revocations } from './revocations.js';
 import { grantsOf, intersectGrants, rightsOf } from './scopes.js';
@@ -84,6 +84,18 @@ export class LivePrincipals implements OnModuleInit {
 
   session(sessionId: string): Promise<Principal | null> {
     return this.find(sessionId, () => this.loadSession(sessionId));
+  }
+
+  /** Not remembered: it is asked when something has changed. A key that is gone limits nothing any more, one that was revoked ends all. */
+  async rightsNow({ actorId, credentialId }: Holder): Promise<Pick<Actor, 'scopes'>> {
+    const [row] = await this.db.query<{ roles: string[]; role_scopes: string[]; scopes: string[] | null }>(
+      `SELECT u.roles, ${ROLE_SCOPES} AS role_scopes, c.scopes FROM users u LEFT JOIN credentials c ON c.id = $2
+       WHERE u.id = $1 AND u.status = 'active' AND c.revoked_at IS NULL`,
+      [parsePublicId('user', actorId), credentialId && credentialId.slice(credentialId.indexOf('_') + 1)],
+    );
+    if (!row) return { scopes: new Set() };
+    const held = grantsOf([...builtInScopes(row.roles), ...row.role_scopes]);
+    return rightsOf(row.scopes ? intersectGrants(held, grantsOf(row.scopes)) : held);
   }
 
   private find(name: string, load: () => Promise<Principal | null>): Promise<Principal | null> {

@@ -1,0 +1,164 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { EventBus } from '../../src/platform/events/index.js';
+import { JobQueue } from '../../src/platform/jobs/index.js';
+import { UserCreated } from '../../src/security/security.events.js';
+import { CheckWebhookRights } from '../../src/webhooks/webhooks.jobs.js';
+import { actor, type TestActor } from '../support/actors.js';
+import { eventually, type TestApp } from '../support/app.js';
+import { WebhookBench } from './harness.js';
+import { payloadOf, status } from './receiver.js';
+
+let bench: WebhookBench;
+let app: TestApp;
+
+beforeAll(async () => {
+  bench = await WebhookBench.start();
+  app = bench.app;
+});
+afterAll(() => bench?.stop());
+
+interface Shown {
+  webhook_id: string;
+  active: boolean;
+  status: string;
+  disabled_reason: string | null;
+  stats: { pending: number };
+}
+
+async function webhookOf(owner: TestActor, extra: object = {}): Promise<{ id: string; path: string }> {
+  const path = `/${randomUUID()}`;
+  const body = { url: bench.receiver.url(path), events: ['*'], retry_config: { max_retries: 1 }, ...extra };
+  const made = await app.call<Shown>('POST', '/api/v1/webhooks', { key: owner.key, body });
+  expect(made.status, made.text).toBe(201);
+  return { id: made.body.webhook_id, path };
+}
+
+async function shown(id: string): Promise<Shown> {
+  return (await app.call<Shown>('GET', `/api/v1/webhooks/${id}`, { key: bench.key })).body;
+}
+
+const typesAt = (path: string): string[] => bench.receiver.at(path).map((one) => payloadOf(one).type);
+
+async function userCreated(): Promise<void> {
+  const user_id = `user_${randomUUID()}`;
+  await app.db.transaction((tx) =>
+    app.get(EventBus).publish(tx, UserCreated, user_id, { user_id, username: 'jane', roles: [] }),
+  );
+}
+
+/** What a change of the account does at the latest within a minute. */
+async function sweep(): Promise<void> {
+  await app.get(JobQueue).enqueue(CheckWebhookRights, {});
+}
+
+describe('a webhook whose owner lost rights', () => {
+  it('made with a key is disabled as soon as the key is revoked, tells nothing more, and is taken over by who revives it', async () => {
+    const owner = await actor(app);
+    const { id, path } = await webhookOf(owner);
+    await bench.publish();
+    await eventually(() => typesAt(path).includes('ai.agent_registered'));
+    expect((await app.call('DELETE', `/api/v1/auth/api-keys/key_${owner.keyId}`, { key: bench.key })).status).toBe(200);
+    const disabled = await eventually(async () => {
+      const webhook = await shown(id);
+      return !webhook.active && webhook;
+    });
+    expect(disabled).toMatchObject({ status: 'disabled', disabled_reason: 'rights', stats: { pending: 0 } });
+    const told = typesAt(path).length;
+    const witness = await bench.register({ events: ['webhook.disabled', 'ai.agent_registered'] });
+    await bench.publish();
+    await eventually(() => typesAt(witness.path).includes('ai.agent_registered'));
+    expect(typesAt(path)).toHaveLength(told);
+    const body = { active: true };
+    expect((await app.call('PATCH', `/api/v1/webhooks/${id}`, { key: bench.key, body })).status).toBe(200);
+    await sweep();
+    const name = await bench.publish();
+    await eventually(() => bench.receiver.at(path).some((one) => payloadOf(one).data.agent_name === name));
+    expect(await shown(id)).toMatchObject({ status: 'active' });
+    await bench.remove(id, witness.id);
+  });
+
+  it('is disabled when the account is suspended or may have no webhooks any more, and no other is', async () => {
+    const [suspended, demoted, kept] = [await actor(app), await actor(app), await actor(app)];
+    const [a, b, c] = [await webhookOf(suspended), await webhookOf(demoted), await webhookOf(kept)];
+    await app.db.query(`UPDATE users SET status = 'suspended' WHERE id = $1`, [suspended.userId]);
+    await app.db.query(`UPDATE users SET roles = '{viewer}' WHERE id = $1`, [demoted.userId]);
+    await sweep();
+    await eventually(async () => !(await shown(a.id)).active && !(await shown(b.id)).active);
+    expect(await shown(c.id)).toMatchObject({ status: 'active' });
+    await bench.remove(a.id, b.id, c.id);
+  });
+
+  it('tells only what is left to read: what waits is given up, nothing of it is sent again', async () => {
+    const owner = await actor(app);
+    const { id, path } = await webhookOf(owner, { events: ['user.created', 'ai.agent_registered'] });
+    bench.receiver.answer = (response, request) => status(request.path === path ? 500 : 204)(response, request);
+    await userCreated();
+    await bench.publish();
+    await eventually(async () => (await shown(id)).stats.pending === 2 && typesAt(path).length === 2);
+    await app.db.query(`UPDATE users SET roles = '{developer}' WHERE id = $1`, [owner.userId]);
+    await sweep();
+    await eventually(async () => (await shown(id)).stats.pending === 1);
+    const [given] = await bench.deliveriesOf(id, '?status=failed');
+    expect(given.event_type).toBe('user.created');
+    bench.receiver.answer = status(204);
+    const again = await app.call('POST', `/api/v1/webhooks/deliveries/${given.delivery_id}/redeliver`, {
+      key: bench.key,
+    });
+    expect(again.status).toBe(409);
+    await userCreated();
+    const name = await bench.publish();
+    await eventually(() => bench.receiver.at(path).some((one) => payloadOf(one).data.agent_name === name));
+    expect(typesAt(path).filter((type) => type === 'user.created')).toHaveLength(1);
+    await bench.remove(id);
+  });
+
+  it('of an event subscription goes by its own scopes', async () => {
+    const owner = await actor(app);
+    const path = `/${randomUUID()}`;
+    const made = await app.call<{ data: { subscription: { webhook_config: { webhook_id: string } } } }>(
+      'POST',
+      '/api/v1/events/subscriptions',
+      {
+        key: owner.key,
+        body: {
+          name: 'All',
+          event_patterns: ['user.created', 'ai.*'],
+          delivery_method: 'webhook',
+          webhook_config: { url: bench.receiver.url(path) },
+        },
+      },
+    );
+    const { webhook_id } = made.body.data.subscription.webhook_config;
+    await app.db.query(`UPDATE users SET roles = '{viewer}' WHERE id = $1`, [owner.userId]);
+    await sweep();
+    await eventually(async () => {
+      const [{ private_events }] = await app.db.query<{ private_events: boolean }>(
+        'SELECT private_events FROM webhooks WHERE id = $1',
+        [webhook_id.slice('webhook_'.length)],
+      );
+      return !private_events;
+    });
+    await userCreated();
+    await bench.publish();
+    await eventually(() => typesAt(path).length > 0);
+    expect(typesAt(path)).toEqual(['ai.agent_registered']);
+    await app.db.query(`UPDATE users SET roles = '{agent}' WHERE id = $1`, [owner.userId]);
+    await sweep();
+    await eventually(async () => !(await shown(webhook_id)).active);
+  });
+
+  it('gets nothing more from an administrator who revives it than it had', async () => {
+    const developer = await actor(app, { role: 'developer' });
+    const { id, path } = await webhookOf(developer);
+    for (const active of [false, true]) {
+      const body = { active };
+      expect((await app.call('PATCH', `/api/v1/webhooks/${id}`, { key: bench.key, body })).status).toBe(200);
+    }
+    await userCreated();
+    const name = await bench.publish();
+    await eventually(() => bench.receiver.at(path).some((one) => payloadOf(one).data.agent_name === name));
+    expect(typesAt(path)).not.toContain('user.created');
+    await bench.remove(id);
+  });
+});
