@@ -34,9 +34,12 @@ export abstract class StreamClient {
   abstract uncork(): void;
   protected abstract write(frame: Frame): void;
 
-  send(event: StreamEvent, channel: string): void {
+  /** @returns about how many bytes that was */
+  send(event: StreamEvent, channel: string): number {
     this.sent++;
-    this.write(event.frame(channel));
+    const frame = event.frame(channel);
+    this.write(frame);
+    return frame.size;
   }
 
   /** What its reader may not read never reaches it; an agent reads only what is its own (contract 3.2). */

@@ -24,6 +24,11 @@ export class Frame {
     private readonly json: string,
   ) {}
 
+  /** Characters. */
+  get size(): number {
+    return this.json.length;
+  }
+
   /** For a WebSocket. */
   get message(): Buffer {
     return (this.asMessage ??= Buffer.from(this.json));

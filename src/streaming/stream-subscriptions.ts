@@ -5,7 +5,7 @@ import { parsePublicId } from '../platform/http/index.js';
 import { ALL_EVENTS, checked, isTelemetry, matcherOf, resolveChannels } from './channels.js';
 import { SavedSubscriptions } from './saved-subscriptions.js';
 import type { StreamClient } from './stream-client.js';
-import { CatalogueEvent } from './stream-event.js';
+import { CatalogueEvent, type StreamEvent } from './stream-event.js';
 import { StreamHub } from './stream-hub.js';
 import { StreamProblem } from './stream-problem.js';
 import { Subscription } from './subscription.js';
@@ -13,7 +13,10 @@ import { TelemetryFeed } from './telemetry-feed.js';
 
 const MOST_NAMES = 50;
 const MOST_SUBSCRIPTIONS = 100;
-const PAGE = 500;
+const FIRST_PAGE = 50;
+const LARGEST_PAGE = 500;
+/** Missed events of about so many bytes are sent before their reader is waited for. */
+const WAIT_BYTES = 64 * 1024;
 /** Missed events that are sent again; whoever missed more reads the lists instead. */
 const MOST_REPLAYED = 20_000;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -160,13 +163,18 @@ export class StreamSubscriptions {
     channels: readonly string[],
     start: Start,
   ): Promise<void> {
-    const missed = 'telemetryId' in start ? this.telemetry.since(start.telemetryId) : null;
-    if (!missed) this.gap(client, channels);
-    for (const event of missed ?? []) {
-      const [channel] = event.channels;
-      if (subscription.channels.has(channel) && client.mayRead(event) && subscription.wants(event, channel)) {
-        client.send(event, channel);
+    let id = 'telemetryId' in start ? start.telemetryId : '';
+    while (client.open) {
+      // What goes by while the client is waited for is among what is kept.
+      const missed = this.telemetry.since(id);
+      if (!missed) {
+        this.gap(client, channels);
+        break;
       }
+      const sent = this.sendMissed(client, subscription, missed);
+      if (sent === missed.length) break;
+      ({ id } = missed[sent - 1]);
+      await client.flushed();
     }
     for (const channel of channels) subscription.catchingUp.delete(channel);
     await client.flushed();
@@ -196,18 +204,21 @@ export class StreamSubscriptions {
     seq: string,
   ): Promise<void> {
     let place = seq;
+    let size = FIRST_PAGE;
     for (let replayed = 0; client.open;) {
       subscription.keep();
-      const page = await this.feed.since(place, PAGE);
+      const page = (await this.feed.since(place, size)).map((event) => new CatalogueEvent(event));
       const kept = subscription.kept();
-      for (const stored of page) {
-        const event = new CatalogueEvent(stored);
-        for (const channel of event.channels) this.sendMissed(client, subscription, event, channel);
+      let sent = this.sendMissed(client, subscription, page);
+      const atOnce = sent === page.length;
+      while (sent < page.length && client.open) {
+        await client.flushed();
+        sent += this.sendMissed(client, subscription, page.slice(sent));
       }
-      place = page.at(-1)?.seq ?? place;
+      place = page.at(-1)?.seq.toString() ?? place;
       // The database may be ahead of what goes by.
       subscription.sentUpTo = BigInt(place);
-      if (page.length < PAGE && kept) {
+      if (page.length < size && atOnce && kept) {
         for (const { event, channel } of kept) {
           if (subscription.wants(event, channel)) client.send(event, channel);
         }
@@ -218,12 +229,22 @@ export class StreamSubscriptions {
         return;
       }
       await client.flushed();
+      // Pages of large events are short, so that a slow reader costs little.
+      size = atOnce ? Math.min(2 * size, LARGEST_PAGE) : Math.ceil(size / 2);
     }
   }
 
-  private sendMissed(client: StreamClient, subscription: Subscription, event: CatalogueEvent, channel: string): void {
-    if (!subscription.channels.has(channel)) return;
-    if (client.mayRead(event) && subscription.wants(event, channel)) client.send(event, channel);
+  /** Sends what the client wants of these events until enough waits for it. @returns how many are done with, at least one */
+  private sendMissed(client: StreamClient, subscription: Subscription, events: readonly StreamEvent[]): number {
+    let bytes = 0;
+    for (const [at, event] of events.entries()) {
+      if (bytes >= WAIT_BYTES) return at;
+      for (const channel of event.channels) {
+        if (!subscription.channels.has(channel)) continue;
+        if (client.mayRead(event) && subscription.wants(event, channel)) bytes += client.send(event, channel);
+      }
+    }
+    return events.length;
   }
 
   /** Something may be missing: whoever needs it reads the lists again (rule 20). */

@@ -6,6 +6,8 @@ import { actor } from '../support/actors.js';
 import { eventually, startTestApp, type TestApp } from '../support/app.js';
 import { agentEvents, commandEvent, type Message, metric, STREAM, StreamReader, telemetry } from './stream-client.js';
 
+const SENT = /^nexus_stream_events_sent (\d+)$/m;
+
 let here: TestApp;
 let there: TestApp;
 let key: string;
@@ -118,6 +120,33 @@ describe('a client that never reads', () => {
     await lazy.end();
     response.destroy();
     await brisk.close();
+  });
+
+  it('for a while is waited for when it comes back, however large what it missed', { timeout: 120_000 }, async () => {
+    const text = 'x'.repeat(60_000);
+    const total = 300;
+    const emit = async (n: number): Promise<void> => {
+      const body = { type: 'large.made', data: { n, text } };
+      expect((await here.call('POST', '/api/v1/events', { key, body })).status).toBe(201);
+    };
+    const first = await StreamReader.open(here.url, key, { patterns: ['large.*'] });
+    await emit(0);
+    const { id: since } = await first.next('event');
+    await first.close();
+    for (let n = 1; n <= total; n += 20) await Promise.all(Array.from({ length: 20 }, (_, i) => emit(n + i)));
+    const back = await StreamReader.open(here.url, key);
+    const sent = async (): Promise<number> => Number(SENT.exec(await (await fetch(`${here.url}/metrics`)).text())?.[1]);
+    const before = await sent();
+    back.say({ action: 'subscribe', patterns: ['large.*'], since });
+    // More than all the buffers in between can hold: it is closed, or waited for.
+    back.ws.pause();
+    await eventually(async () => (await sent()) > before);
+    back.ws.resume();
+    await eventually(() => back.closed ?? back.events.length >= total, 30_000);
+    expect(back.closed).toBeUndefined();
+    const numbers = back.events.map(({ data }) => Number(data?.n)).sort((a, b) => a - b);
+    expect(numbers).toEqual(Array.from({ length: total }, (_, i) => i + 1));
+    await back.close();
   });
 
   it('that asks for a long replay is sent no more than it takes', { timeout: 60_000 }, async () => {
