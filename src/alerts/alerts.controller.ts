@@ -1,7 +1,7 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../platform/context/index.js';
-import { Allow, CurrentActor, PublicId, publicId, resolvePage, Wire } from '../platform/http/index.js';
+import { Allow, CurrentActor, PublicId, publicId, resolvePage, RateLimit, Wire } from '../platform/http/index.js';
 import { type Alert, messageOf } from './alert.js';
 import { AlertDto, AlertListDto, AlertListQueryDto, AlertNoteDto } from './alerts.dto.js';
 import { AlertsService } from './alerts.service.js';
@@ -11,6 +11,7 @@ const LIST_SIZES = { default: 20, max: 100 };
 
 @ApiTags('alerts')
 @Wire('raw')
+@RateLimit('telemetry')
 @Controller('telemetry/alerts')
 export class AlertsController {
   constructor(private readonly alerts: AlertsService) {}

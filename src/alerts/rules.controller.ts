@@ -10,6 +10,7 @@ import {
   publicId,
   resolvePage,
   versionETag,
+  RateLimit,
   Wire,
 } from '../platform/http/index.js';
 import type { Rule } from './rule-definition.js';
@@ -23,6 +24,7 @@ const LIST_SIZES = { default: 20, max: 100 };
 
 @ApiTags('alerts')
 @Wire('raw')
+@RateLimit('telemetry')
 @Controller('telemetry/rules')
 export class RulesController {
   constructor(

@@ -1,7 +1,7 @@
 import { Body, Controller, Delete, Get, Param, Post, Query } from '@nestjs/common';
 import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../platform/context/index.js';
-import { Allow, CurrentActor, PublicId, publicId, resolvePage, Wire } from '../platform/http/index.js';
+import { Allow, CurrentActor, PublicId, publicId, resolvePage, RateLimit, Wire } from '../platform/http/index.js';
 import {
   CreateSilenceDto,
   DeletedSilenceDto,
@@ -16,6 +16,7 @@ const LIST_SIZES = { default: 20, max: 100 };
 
 @ApiTags('alerts')
 @Wire('raw')
+@RateLimit('telemetry')
 @Controller('telemetry/silences')
 export class SilencesController {
   constructor(private readonly silences: SilencesService) {}

@@ -1,7 +1,7 @@
 import { Controller, Get, Query, UseInterceptors } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiQuery, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../platform/context/index.js';
-import { Allow, CurrentActor, Wire } from '../platform/http/index.js';
+import { Allow, CurrentActor, RateLimit, Wire } from '../platform/http/index.js';
 import { Discovery } from './discovery.js';
 import { MetricQueries } from './metric-queries.js';
 import {
@@ -17,6 +17,7 @@ import { TagFilters } from './tag-filters.js';
 @ApiTags('telemetry')
 @Wire('raw')
 @Allow('telemetry:read')
+@RateLimit('telemetry')
 @Controller('telemetry')
 export class MetricsController {
   constructor(

@@ -45,6 +45,7 @@ const BODY_LIMITS = { maxDepth: 64, maxKeys: 200_000, maxKeyLength: 256 };
 
 @ApiTags('telemetry')
 @Wire('raw')
+@RateLimit('telemetry')
 @Controller('telemetry')
 export class TelemetryController implements OnModuleInit {
   constructor(
@@ -76,7 +77,6 @@ export class TelemetryController implements OnModuleInit {
 
   @Post('events')
   @Allow('telemetry:write')
-  @RateLimit('telemetry')
   @Audit('minute')
   @ApiOperation({ summary: 'Submit a telemetry event', operationId: 'submitTelemetryEvent' })
   @ApiBody({ type: SubmitEventDto })

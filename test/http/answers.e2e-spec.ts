@@ -231,7 +231,7 @@ describe('settings of browsers', () => {
     expect(() => loadSettings(env)).toThrow(/NEXUS_CORS_CREDENTIALS/);
     expect(() => loadSettings({ NEXUS_CORS_ORIGINS: 'app.example.com' })).toThrow(/NEXUS_CORS_ORIGINS/);
     expect(() => loadSettings({ NEXUS_TRUSTED_PROXIES: '10.0.0.0/33' })).toThrow(/NEXUS_TRUSTED_PROXIES/);
-    expect(() => loadSettings({ NEXUS_RATE_LIMIT_AI: 'many' })).toThrow(/NEXUS_RATE_LIMIT_AI/);
+    expect(() => loadSettings({ NEXUS_RATE_LIMIT_COMMANDS: 'many' })).toThrow(/NEXUS_RATE_LIMIT_COMMANDS/);
   });
 
   it('opens nothing by default', async () => {

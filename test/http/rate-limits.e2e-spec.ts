@@ -1,7 +1,12 @@
 import { Controller, Get, Post } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Allow, LeanRoutes, Public, RateLimit, Wire } from '../../src/platform/http/index.js';
-import { RedisRateStorage } from '../../src/platform/http/rate-storage.js';
+import {
+  type Bucket,
+  MemoryRateStorage,
+  type RateStorage,
+  RedisRateStorage,
+} from '../../src/platform/http/rate-storage.js';
 import { Logger, Metrics } from '../../src/platform/observability/index.js';
 import { redisInstalled, RedisServer } from '../support/redis.js';
 import { type Harness, startHarness } from './harness.js';
@@ -12,7 +17,7 @@ class LimitedController {
   @Get() @Allow() any(): object {
     return {};
   }
-  @Get('ai') @RateLimit('ai') @Allow() ai(): object {
+  @Get('commands') @RateLimit('commands') @Allow() commands(): object {
     return {};
   }
   @Get('webhooks') @RateLimit('webhooks') @Allow() webhooks(): object {
@@ -32,7 +37,8 @@ class LimitedController {
 const SMALL = {
   NEXUS_RATE_LIMITS: 'on',
   NEXUS_RATE_LIMIT_DEFAULT: '5/60',
-  NEXUS_RATE_LIMIT_AI: '2/60',
+  NEXUS_RATE_LIMIT_COMMANDS: '2/60',
+  NEXUS_RATE_LIMIT_OVERALL: '9/600+3',
   NEXUS_RATE_LIMIT_WEBHOOKS: 'off',
   NEXUS_RATE_LIMIT_AUTH: '3/600',
   NEXUS_RATE_LIMIT_ANONYMOUS: '4/3600',
@@ -92,10 +98,34 @@ describe('rate limits', () => {
 
   it('counts categories apart; off means no limit', async () => {
     const seen = [];
-    for (let i = 0; i < 3; i++) seen.push((await call('10.1.0.1', '/ai', 'cat')).status);
+    for (let i = 0; i < 3; i++) seen.push((await call('10.1.0.1', '/commands', 'cat')).status);
     expect(seen).toEqual([200, 200, 429]);
     for (let i = 0; i < 8; i++) expect((await call('10.1.0.1', '/webhooks', 'cat')).status).toBe(200);
     expect((await call('10.1.0.1', '', 'cat')).status).toBe(200);
+  });
+
+  it('counts all that a principal does together as well, with a burst; the tightest limit is told', async () => {
+    const told = async (path: string) => {
+      const { status, header, error } = await call('10.6.0.1', path, 'fay');
+      return [
+        status,
+        header('limit'),
+        header('remaining'),
+        (error?.details as { category: string } | undefined)?.category,
+      ];
+    };
+    expect(await told('/commands')).toEqual([200, 2, 1, undefined]);
+    // Twelve at once: three more than the limit says.
+    for (const left of [9, 9, 8, 7, 6, 5, 4, 3]) expect(await told('/webhooks')).toEqual([200, 9, left, undefined]);
+    expect(await told('')).toEqual([200, 9, 2, undefined]);
+    expect(await told('/commands')).toEqual([200, 2, 0, undefined]);
+    expect(await told('/commands')).toEqual([429, 2, 0, 'commands']);
+    expect(await told('/webhooks')).toEqual([200, 9, 0, undefined]);
+    expect(await told('')).toEqual([429, 9, 0, 'overall']);
+    const over = await call('10.6.0.1', '/webhooks', 'fay');
+    expect(over.error).toMatchObject({ limit: 9, window: '10 minutes' });
+    // Nine in ten minutes: the next is let through after a good minute, not after ten.
+    expect(Number(over.headers.get('retry-after'))).toBeLessThan(70);
   });
 
   it('counts strangers by address: unknown routes, open routes and missing credentials alike', async () => {
@@ -145,7 +175,7 @@ describe('rate limits', () => {
       expect([response.status, response.headers.get('x-ratelimit-limit')]).toEqual([200, null]);
     }
     const { text } = await server.app.get(Metrics).render(false);
-    expect(text).toMatch(/nexus_rate_limit_hits_total\{category="ai"\} 1/);
+    expect(text).toMatch(/nexus_rate_limit_hits_total\{category="commands"\} [1-9]/);
     expect(text).toMatch(/nexus_rate_limit_hits_total\{category="refused"\} [3-9]/);
   });
 });
@@ -171,29 +201,59 @@ describe('without trusted proxies', () => {
 });
 
 describe.skipIf(!redisInstalled)('limits shared through Redis (needs redis-server)', () => {
-  it('counts for all processes, for each alone while Redis is away, or refuses when told to', async () => {
+  const bucket = (key: string, limit: number, burst?: number): Bucket => ({ key, limit, windowMs: 60_000, burst });
+
+  it('count for all processes, for each alone while Redis is away, or refuse when told to', async () => {
     let redis = await RedisServer.start();
     const { url, port } = redis;
     const logger = new Logger('silent');
     const [one, two, strict] = [true, true, false].map((open) => new RedisRateStorage(url, open, logger));
+    const hits = async (storage: RedisRateStorage, key: string, limit: number) =>
+      (await storage.take([bucket(key, limit)]))[0];
     try {
-      const ready = (storage: RedisRateStorage) => vi.waitFor(() => storage.increment('warm', 1000, 1000), 5000);
+      const ready = (storage: RedisRateStorage) => vi.waitFor(() => hits(storage, 'warm', 1000), 5000);
       await ready(strict);
       // A store whose connection is not up yet counts alone: wait until both see each other.
       await vi.waitFor(async () => {
-        expect((await one.increment('both', 60_000, 99)).totalHits).toBeGreaterThan(1);
-        expect((await two.increment('both', 60_000, 99)).totalHits).toBeGreaterThan(2);
+        expect((await hits(one, 'both', 99)).totalHits).toBeGreaterThan(1);
+        expect((await hits(two, 'both', 99)).totalHits).toBeGreaterThan(2);
       }, 5000);
-      expect((await one.increment('k', 60_000, 2)).totalHits).toBe(1);
-      expect((await two.increment('k', 60_000, 2)).isBlocked).toBe(false);
-      expect(await strict.increment('k', 60_000, 2)).toMatchObject({ totalHits: 3, isBlocked: true });
+      expect(await hits(one, 'k', 2)).toMatchObject({ totalHits: 1, timeToExpire: 60 });
+      expect((await hits(two, 'k', 2)).isBlocked).toBe(false);
+      expect(await hits(strict, 'k', 2)).toMatchObject({ totalHits: 2, isBlocked: true });
       await redis.stop();
-      await vi.waitFor(async () => expect((await one.increment('k', 60_000, 99)).totalHits).toBeLessThan(4), 5000);
-      await expect(strict.increment('k', 60_000, 2)).rejects.toMatchObject({ kind: 'unavailable' });
+      await vi.waitFor(async () => expect((await hits(one, 'k', 99)).totalHits).toBeLessThan(4), 5000);
+      await expect(strict.take([bucket('k', 2)])).rejects.toMatchObject({ kind: 'unavailable' });
       redis = await RedisServer.start(port);
       await ready(strict);
     } finally {
       for (const storage of [one, two, strict]) storage.onApplicationShutdown();
+      await redis.stop();
+    }
+  });
+
+  it('say the same as those in memory', async () => {
+    const redis = await RedisServer.start();
+    const shared = new RedisRateStorage(redis.url, false, new Logger('silent'));
+    const memory = new MemoryRateStorage();
+    const steps = [
+      [bucket('window', 3), bucket('burst', 2, 4)],
+      [bucket('burst', 2, 4)],
+      [bucket('burst', 2, 4)],
+      [bucket('window', 3), bucket('burst', 2, 4)],
+      [bucket('burst', 2, 4)],
+      [bucket('window', 3), bucket('burst', 2, 4)],
+      [bucket('window', 3), bucket('burst', 2, 4)],
+      [bucket('window', 3)],
+      [bucket('window', 3)],
+    ];
+    const counts = async (storage: RateStorage, n: number) =>
+      (await storage.take(steps[n])).map(({ totalHits, isBlocked }) => ({ totalHits, isBlocked }));
+    try {
+      await vi.waitFor(() => shared.take([bucket('warm', 1000)]), 5000);
+      for (const n of steps.keys()) expect(await counts(shared, n)).toEqual(await counts(memory, n));
+    } finally {
+      shared.onApplicationShutdown();
       await redis.stop();
     }
   });

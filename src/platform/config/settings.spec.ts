@@ -15,7 +15,7 @@ const rate = (name: string, property: Value): Rule => [
   undefined,
   '5/60',
   '5/60',
-  ['5', '0/60', '5/0', '5 per minute', '-5/60'],
+  ['5', '0/60', '5/0', '5 per minute', '-5/60', '5/60+', '5/60+x'],
 ];
 
 const rules: Rule[] = [
@@ -33,8 +33,7 @@ const rules: Rule[] = [
   rate('TELEMETRY', 'rateLimitTelemetry'),
   rate('TELEMETRY_BATCH', 'rateLimitTelemetryBatch'),
   rate('COMMANDS', 'rateLimitCommands'),
-  rate('TASKS', 'rateLimitTasks'),
-  rate('AI', 'rateLimitAi'),
+  rate('OVERALL', 'rateLimitOverall'),
   rate('WEBHOOKS', 'rateLimitWebhooks'),
   rate('AUTH', 'rateLimitAuth'),
   rate('DEFAULT', 'rateLimitDefault'),

@@ -54,10 +54,9 @@ function RateSetting(name: string): PropertyDecorator {
   return (target, property) => {
     FromEnv(`NEXUS_RATE_LIMIT_${name}`)(target, property);
     IsOptional()(target, property);
-    Matches(/^(off|[1-9]\d{0,8}\/[1-9]\d{0,5})$/, { message: 'must be requests/seconds, e.g. 1000/60, or off' })(
-      target,
-      property,
-    );
+    Matches(/^(off|[1-9]\d{0,8}\/[1-9]\d{0,5}(\+\d{1,9})?)$/, {
+      message: 'must be requests/seconds or requests/seconds+burst, e.g. 1000/60 or 1000/60+100, or off',
+    })(target, property);
   };
 }
 
@@ -137,12 +136,11 @@ export class Settings {
   /** `id:base64,id:base64`, 32 bytes each: encrypt with the first, decrypt with all; without it a key file in the data folder. */
   @FromEnv('NEXUS_MASTER_KEYS') @IsOptional() @IsString() masterKeys?: string;
 
-  /** Limits of single categories instead of the defaults: `requests/seconds`, or `off`. */
+  /** Limits of single categories instead of the defaults: `requests/seconds`, `requests/seconds+burst`, or `off`. */
+  @RateSetting('OVERALL') rateLimitOverall?: string;
   @RateSetting('TELEMETRY') rateLimitTelemetry?: string;
   @RateSetting('TELEMETRY_BATCH') rateLimitTelemetryBatch?: string;
   @RateSetting('COMMANDS') rateLimitCommands?: string;
-  @RateSetting('TASKS') rateLimitTasks?: string;
-  @RateSetting('AI') rateLimitAi?: string;
   @RateSetting('EVENTS') rateLimitEvents?: string;
   @RateSetting('HOOKS') rateLimitHooks?: string;
   @RateSetting('WEBHOOKS') rateLimitWebhooks?: string;

@@ -13,7 +13,8 @@ scopes it needs in \`x-required-scopes\`; one of them is enough.
 
 **Errors** all have one shape (schema \`Error\`). Answers 429 and 5xx may be tried again: wait for \`Retry-After\`, else 1, 2, then 4 seconds.
 
-**Limits.** Every limited answer carries \`X-RateLimit-Limit\`, \`-Remaining\`, \`-Reset\` (Unix seconds) and \`-Window\` (seconds).
+**Limits.** Every limited answer carries \`X-RateLimit-Limit\`, \`-Remaining\`, \`-Reset\` (Unix seconds) and \`-Window\` (seconds) of the
+tightest limit that the request counts in.
 
 **Safe repeats.** A POST with an \`Idempotency-Key\` is done once; the same key with the same body within 24 hours gets the stored answer. A
 repeated DELETE is answered as the first one.`;

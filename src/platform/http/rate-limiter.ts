@@ -1,7 +1,6 @@
 import { type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import { type CallHandler, type ExecutionContext, Inject, Injectable, type NestInterceptor } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
-import type { ThrottlerStorage } from '@nestjs/throttler';
 import { LRUCache } from 'lru-cache';
 import type { Counter } from 'prom-client';
 import type { Observable } from 'rxjs';
@@ -10,35 +9,38 @@ import { currentContext, type RequestContext } from '../context/index.js';
 import { AppError, isAppError } from '../errors/index.js';
 import { Metrics } from '../observability/index.js';
 import {
+  layersOf,
   parseRate,
   RATE_LIMITS,
   type Rate,
   type RateCategory,
   rateCategoryOf,
   rateKey,
+  type RateLayer,
   windowInWords,
 } from './rate-policy.js';
+import type { Bucket, RateStorage } from './rate-storage.js';
 
-/** Where counts are kept: `ThrottlerStorage` of @nestjs/throttler, in memory or in Redis. */
+/** Where counts are kept: a {@link RateStorage}. */
 export const RATE_STORAGE = Symbol('rate-storage');
 
 /** Addresses remembered as out of guesses. */
 const MAX_BLOCKED = 10_000;
 
 /**
- * Counts every request once, in one bucket (GEN-15, C-08): that of its route and principal when it got so far, else that of
- * its address. Nest's routes and the lean ones share it.
+ * Counts every request once (GEN-15, C-08): in the buckets of its route and principal when it got so far, else in that of its address.
+ * It needs room in all of them; the tightest one fills the headers. Nest's routes and the lean ones share it.
  */
 @Injectable()
 export class RateLimiter {
-  private readonly rates: Record<RateCategory, Rate | null>;
+  private readonly rates: Record<RateLayer, Rate | null>;
   private readonly counted = new WeakSet<RequestContext>();
   private readonly blocked = new LRUCache<string, AppError>({ max: MAX_BLOCKED });
   private readonly hits: Counter<'category'>;
 
   constructor(
     private readonly settings: Settings,
-    @Inject(RATE_STORAGE) private readonly storage: ThrottlerStorage,
+    @Inject(RATE_STORAGE) private readonly storage: RateStorage,
     metrics: Metrics,
   ) {
     this.rates = Object.fromEntries(
@@ -46,7 +48,7 @@ export class RateLimiter {
         const text = settings.rateLimitOf(category);
         return [category, text === undefined ? rate : parseRate(text)];
       }),
-    ) as Record<RateCategory, Rate | null>;
+    ) as Record<RateLayer, Rate | null>;
     this.hits = metrics.counter('nexus_rate_limit_hits_total', 'Requests refused by a rate limit', ['category']);
   }
 
@@ -88,7 +90,7 @@ export class RateLimiter {
    */
   checkGuesses(context: RequestContext, headers: IncomingHttpHeaders): void {
     if (this.blocked.size === 0 || !hasCredential(headers)) return;
-    const blocked = this.blocked.get(context.ip ?? '');
+    const blocked = this.blocked.get(context.ip ?? UNKNOWN);
     if (!blocked) return;
     this.counted.add(context);
     this.hits.inc({ category: 'refused' });
@@ -96,32 +98,55 @@ export class RateLimiter {
   }
 
   private async count(context: RequestContext, category: RateCategory, to: HeaderSink): Promise<void> {
-    const rate = this.rates[category];
-    if (!this.settings.rateLimits || !rate) return;
-    const ip = context.ip ?? 'unknown';
-    const key = rateKey(category, context.actor, ip);
-    const { totalHits, timeToExpire, isBlocked } = await this.storage.increment(
-      key,
-      rate.window * 1000,
-      rate.limit,
-      0,
-      category,
-    );
-    to.setHeader('X-RateLimit-Limit', String(rate.limit));
-    to.setHeader('X-RateLimit-Remaining', String(Math.max(0, rate.limit - totalHits)));
+    const buckets = this.bucketsOf(context, category);
+    if (buckets.length === 0) return;
+    const hits = await this.storage.take(buckets);
+    const levels = buckets.map((bucket, n) => ({ ...bucket, ...hits[n], left: capacity(bucket) - hits[n].totalHits }));
+    const tightest = levels.reduce((one, other) => (isTighter(other, one) ? other : one));
+    const { layer, limit, window, left, isBlocked, timeToExpire, timeToBlockExpire } = tightest;
+    to.setHeader('X-RateLimit-Limit', String(limit));
+    to.setHeader('X-RateLimit-Remaining', String(Math.min(limit, Math.max(0, left))));
     to.setHeader('X-RateLimit-Reset', String(Math.ceil(Date.now() / 1000) + timeToExpire));
-    to.setHeader('X-RateLimit-Window', String(rate.window));
+    to.setHeader('X-RateLimit-Window', String(window));
     if (!isBlocked) return;
-    this.hits.inc({ category });
+    this.hits.inc({ category: layer });
     const error = new AppError('rate_limited', 'Too many requests: the limit of this kind of request is used up', {
-      details: { category },
-      retryAfter: timeToExpire,
-      limit: rate.limit,
-      window: windowInWords(rate.window),
+      details: { category: layer },
+      retryAfter: timeToBlockExpire,
+      limit,
+      window: windowInWords(window),
     });
-    if (category === 'refused') this.blocked.set(ip, error, { ttl: timeToExpire * 1000 });
+    if (layer === 'refused') this.blocked.set(context.ip ?? UNKNOWN, error, { ttl: timeToBlockExpire * 1000 });
     throw error;
   }
+
+  /** The limits of a request, without those that are switched off. */
+  private bucketsOf({ actor, ip = UNKNOWN }: RequestContext, category: RateCategory): CountedBucket[] {
+    if (!this.settings.rateLimits) return [];
+    return layersOf(category).flatMap((layer) => {
+      const rate = this.rates[layer];
+      return rate ? [{ layer, ...rate, key: rateKey(layer, actor, ip), windowMs: rate.window * 1000 }] : [];
+    });
+  }
+}
+
+type CountedBucket = Bucket & { layer: RateLayer; window: number };
+
+const UNKNOWN = 'unknown';
+
+function capacity({ limit, burst = 0 }: Bucket): number {
+  return limit + burst;
+}
+
+interface Level {
+  left: number;
+  timeToBlockExpire: number;
+}
+
+/** The one that lets the next request through last, or of those that have room the one that has least. */
+function isTighter(one: Level, other: Level): boolean {
+  if (one.timeToBlockExpire !== other.timeToBlockExpire) return one.timeToBlockExpire > other.timeToBlockExpire;
+  return one.left < other.left;
 }
 
 /** What headers are set on: an answer, or the plain map of a lean route. */

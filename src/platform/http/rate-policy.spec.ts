@@ -1,14 +1,15 @@
 import http from 'node:http';
 import type { IncomingMessage } from 'node:http';
-import { describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Actor } from '../context/index.js';
 import { clientIp, trustProxies } from './client-ip.js';
-import { parseRate, rateKey, windowInWords } from './rate-policy.js';
-import { MemoryRateStorage } from './rate-storage.js';
+import { layersOf, parseRate, rateKey, windowInWords } from './rate-policy.js';
+import { type Bucket, type Hits, MemoryRateStorage } from './rate-storage.js';
 
 describe('rate policy', () => {
   it('reads settings and says windows in words', () => {
     expect(parseRate('1000/60')).toEqual({ limit: 1000, window: 60 });
+    expect(parseRate('1000/60+100')).toEqual({ limit: 1000, window: 60, burst: 100 });
     expect(parseRate('off')).toBeNull();
     expect([60, 600, 3600, 90, 1, 7200].map(windowInWords)).toEqual([
       '1 minute',
@@ -29,18 +30,58 @@ describe('rate policy', () => {
     expect(rateKey('auth', { ...actor, userId: 'u' }, 'ip')).toBe('auth:ip:ip');
   });
 
-  it('starts a new window when the old one is over', async () => {
+  it('counts what comes in at a high rate once, and everything else of a principal together too', () => {
+    expect(layersOf('telemetry')).toEqual(['telemetry']);
+    expect(layersOf('anonymous')).toEqual(['anonymous']);
+    expect(layersOf('commands')).toEqual(['commands', 'overall']);
+    expect(layersOf('default')).toEqual(['default', 'overall']);
+  });
+});
+
+describe('buckets in memory', () => {
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
+  afterEach(() => void vi.useRealTimers());
+
+  const bucket = (key: string, limit: number, burst?: number): Bucket => ({ key, limit, windowMs: 60_000, burst });
+  const blocked = (hits: Hits[]): boolean[] => hits.map(({ isBlocked }) => isBlocked);
+
+  it('start a new window when the old one is over', async () => {
     const storage = new MemoryRateStorage();
-    expect(await storage.increment('k', 20, 1)).toMatchObject({ totalHits: 1, isBlocked: false });
-    expect(await storage.increment('k', 20, 1)).toMatchObject({ totalHits: 2, isBlocked: true });
-    await expect.poll(async () => (await storage.increment('k', 20, 1)).totalHits, { interval: 30 }).toBe(1);
+    const one = [bucket('k', 1)];
+    expect(await storage.take(one)).toMatchObject([{ totalHits: 1, isBlocked: false, timeToExpire: 60 }]);
+    vi.setSystemTime(Date.now() + 59_999);
+    expect(await storage.take(one)).toMatchObject([{ totalHits: 1, isBlocked: true, timeToBlockExpire: 1 }]);
+    vi.setSystemTime(Date.now() + 1);
+    expect(await storage.take(one)).toMatchObject([{ totalHits: 1, isBlocked: false, timeToExpire: 60 }]);
   });
 
-  it('holds a bounded number of windows', async () => {
+  it('with a burst give so many more at once, and then as many as the limit says', async () => {
     const storage = new MemoryRateStorage();
-    for (let i = 0; i <= 100_000; i++) await storage.increment(`k${i}`, 60_000, 1);
-    expect((await storage.increment('k100000', 60_000, 1)).totalHits).toBe(2);
-    expect((await storage.increment('k0', 60_000, 1)).totalHits).toBe(1);
+    const one = [bucket('k', 6, 3)];
+    for (let n = 1; n <= 9; n++) expect(await storage.take(one)).toMatchObject([{ totalHits: n, isBlocked: false }]);
+    expect(await storage.take(one)).toMatchObject([{ isBlocked: true, timeToBlockExpire: 10, timeToExpire: 90 }]);
+    vi.setSystemTime(Date.now() + 10_000);
+    expect(blocked(await storage.take(one))).toEqual([false]);
+    expect(blocked(await storage.take(one))).toEqual([true]);
+    vi.setSystemTime(Date.now() + 600_000);
+    expect(await storage.take(one)).toMatchObject([{ totalHits: 1 }]);
+  });
+
+  it('take a request together or not at all', async () => {
+    const storage = new MemoryRateStorage();
+    const both = [bucket('tight', 2), bucket('wide', 5)];
+    for (let n = 0; n < 4; n++) await storage.take(both);
+    expect(await storage.take(both)).toMatchObject([
+      { totalHits: 2, isBlocked: true },
+      { totalHits: 2, isBlocked: false, timeToBlockExpire: 0 },
+    ]);
+  });
+
+  it('are bounded in number', async () => {
+    const storage = new MemoryRateStorage();
+    for (let i = 0; i <= 100_000; i++) await storage.take([bucket(`k${i}`, 1)]);
+    expect(blocked(await storage.take([bucket('k100000', 1)]))).toEqual([true]);
+    expect(blocked(await storage.take([bucket('k0', 1)]))).toEqual([false]);
   });
 });
 

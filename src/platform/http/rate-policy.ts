@@ -5,11 +5,11 @@ import type { Actor } from '../context/index.js';
 
 /** Limits of the kinds of routes: requests per window of seconds (contract C-08). Each has its setting. */
 export const RATE_LIMITS = {
+  /** Everything a principal does besides what comes in at a high rate, on top of the limit of its kind (GEN-18). */
+  overall: { limit: 1000, window: 60, burst: 100 },
   telemetry: { limit: 1000, window: 60 },
   telemetry_batch: { limit: 100, window: 60 },
   commands: { limit: 100, window: 60 },
-  tasks: { limit: 500, window: 60 },
-  ai: { limit: 50, window: 60 },
   /** Emitting events. */
   events: { limit: 1000, window: 60 },
   /** Calls of one inbound hook with a right signature. */
@@ -29,9 +29,29 @@ export interface Rate {
   limit: number;
   /** Seconds. */
   window: number;
+  /** So many more at once; the bucket then fills steadily instead of anew with each window. */
+  burst?: number;
 }
 
-export type RateCategory = keyof typeof RATE_LIMITS;
+export type RateLayer = keyof typeof RATE_LIMITS;
+/** Kind of a route. */
+export type RateCategory = Exclude<RateLayer, 'overall'>;
+
+/** Kinds that have a high limit of their own for a steady stream, and strangers, whom `overall` does not know. */
+const ALONE = new Set<RateCategory>([
+  'telemetry',
+  'telemetry_batch',
+  'events',
+  'hooks',
+  'auth',
+  'anonymous',
+  'refused',
+]);
+
+/** The limits that a request of this kind has to stay within, all of them (GEN-15). */
+export function layersOf(category: RateCategory): RateLayer[] {
+  return ALONE.has(category) ? [category] : [category, 'overall'];
+}
 
 const CATEGORY = 'nexus:rate-limit';
 
@@ -46,15 +66,15 @@ export function rateCategoryOf(
   return reflector.getAllAndOverride<RateCategory | 'none' | undefined>(CATEGORY, targets);
 }
 
-/** The setting's text `requests/seconds`; null for `off`, which is no limit at all. */
+/** The setting's text `requests/seconds` or `requests/seconds+burst`; null for `off`, which is no limit at all. */
 export function parseRate(text: string): Rate | null {
   if (text === 'off') return null;
-  const [limit, window] = text.split('/').map(Number);
-  return { limit, window };
+  const [limit, window, burst] = text.split(/[/+]/).map(Number);
+  return { limit, window, ...(burst === undefined ? {} : { burst }) };
 }
 
 /** Who is counted: the user, else the agent or key, else the address (GEN-15). */
-export function rateKey(category: RateCategory, actor: Actor | undefined, ip: string): string {
+export function rateKey(category: RateLayer, actor: Actor | undefined, ip: string): string {
   if (category === 'auth' || category === 'refused' || !actor) return `${category}:ip:${ip}`;
   return `${category}:${actor.userId ?? actor.agentId ?? actor.credentialId ?? actor.id}`;
 }

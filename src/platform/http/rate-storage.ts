@@ -4,44 +4,102 @@ import { Redis } from 'ioredis';
 import { AppError } from '../errors/index.js';
 import type { Logger } from '../observability/index.js';
 
-type Hits = Awaited<ReturnType<ThrottlerStorage['increment']>>;
+/** Requests that may be made: so many in each window, or, with a burst, so many more at once and refilled steadily. */
+export interface Bucket {
+  key: string;
+  limit: number;
+  windowMs: number;
+  /** Makes it a token bucket of `limit + burst` that gets `limit` tokens a window (GEN-18). */
+  burst?: number;
+}
 
-/** Principals counted at once; past it the windows that began first are forgotten. */
-const MAX_WINDOWS = 100_000;
+/** What a bucket says of a request: `totalHits` are those in it, the times are in seconds. */
+export type Hits = Awaited<ReturnType<ThrottlerStorage['increment']>>;
 
-/** Fixed windows in this process. One map entry a principal and two comparisons a request: it stands on the ingest path. */
-export class MemoryRateStorage implements ThrottlerStorage {
-  private readonly windows = new Map<string, { hits: number; expiresAt: number }>();
+/** Where requests are counted: in memory or in Redis. */
+export interface RateStorage {
+  /** Counts one request in all buckets, or, when one of them is empty, in none. @returns one result per bucket */
+  take(buckets: readonly Bucket[]): Promise<Hits[]>;
+}
 
-  /** `ttl` in milliseconds; the times of the result in seconds. */
-  async increment(key: string, ttl: number, limit: number): Promise<Hits> {
+interface State {
+  used: number;
+  /** Begin of the window, or when a token bucket was last looked at. */
+  at: number;
+}
+
+/** Buckets held at once; past it those that began first are forgotten. */
+const MAX_BUCKETS = 100_000;
+
+/** Buckets of this process. One map entry and two comparisons a bucket: it stands on the ingest path. */
+export class MemoryRateStorage implements RateStorage {
+  private readonly states = new Map<string, State>();
+
+  async take(buckets: readonly Bucket[]): Promise<Hits[]> {
     const now = Date.now();
-    let window = this.windows.get(key);
-    if (!window || window.expiresAt <= now) {
-      // Set anew at the end of the map, which so stays ordered by the beginning of the windows.
-      this.windows.delete(key);
-      if (this.windows.size >= MAX_WINDOWS) this.windows.delete(this.windows.keys().next().value as string);
-      window = { hits: 0, expiresAt: now + ttl };
-      this.windows.set(key, window);
+    const states = buckets.map((bucket) => this.settle(bucket, now));
+    const taken = buckets.every((bucket, n) => hasRoom(bucket, states[n].used));
+    if (taken) for (const state of states) state.used++;
+    return buckets.map((bucket, n) => hitsOf(bucket, states[n].used, now - states[n].at, taken));
+  }
+
+  private settle(bucket: Bucket, now: number): State {
+    const { key, limit, windowMs, burst } = bucket;
+    const known = this.states.get(key);
+    if (known) {
+      if (burst === undefined) {
+        if (now < known.at + windowMs) return known;
+      } else {
+        known.used -= (Math.max(0, now - known.at) * limit) / windowMs;
+        known.at = now;
+        if (known.used > 0) return known;
+      }
+      // Set anew at the end of the map, which so stays ordered by the beginning of what is in use.
+      this.states.delete(key);
+    } else if (this.states.size >= MAX_BUCKETS) {
+      this.states.delete(this.states.keys().next().value as string);
     }
-    window.hits++;
-    return resultOf(window.hits, limit, window.expiresAt - now);
+    const state = { used: 0, at: now };
+    this.states.set(key, state);
+    return state;
   }
 }
 
-/** Counts one request and starts the window with the first: one round trip, one step for Redis. */
-const INCREMENT = `
-local hits = redis.call('INCR', KEYS[1])
-if hits == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
-local left = redis.call('PTTL', KEYS[1])
-if left < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[1]); left = tonumber(ARGV[1]) end
-return { hits, left }`;
+/** {@link MemoryRateStorage.take} in one round trip and one step for Redis; a burst of -1 is none. */
+const TAKE = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local states, taken = {}, true
+for i, key in ipairs(KEYS) do
+  local limit, window, burst = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
+  local known = redis.call('HMGET', key, 'used', 'at')
+  local used, at = tonumber(known[1] or 0), tonumber(known[2] or now)
+  local elapsed = math.max(0, now - at)
+  if burst >= 0 then
+    used, at = math.max(0, used - elapsed * limit / window), now
+  elseif elapsed >= window then
+    used, at = 0, now
+  end
+  states[i] = { used, at, window }
+  if used + 1 > limit + math.max(0, burst) then taken = false end
+end
+local answer = { taken and 1 or 0 }
+for i, key in ipairs(KEYS) do
+  local used, at, window = unpack(states[i])
+  if taken then
+    used = used + 1
+    redis.call('HSET', key, 'used', used, 'at', at)
+    redis.call('PEXPIRE', key, 2 * window)
+  end
+  answer[2 * i], answer[2 * i + 1] = tostring(used), now - at
+end
+return answer`;
 
 /**
- * Fixed windows shared by all processes. While Redis is away each process counts for itself (`failOpen`), or refuses with
- * 503 when the operator prefers that to a looser limit.
+ * Buckets shared by all processes. While Redis is away each process counts for itself (`failOpen`), or refuses with 503 when
+ * the operator prefers that to a looser limit.
  */
-export class RedisRateStorage implements ThrottlerStorage, OnApplicationShutdown {
+export class RedisRateStorage implements RateStorage, OnApplicationShutdown {
   private readonly redis: Redis;
   private readonly memory = new MemoryRateStorage();
   private away = false;
@@ -55,17 +113,19 @@ export class RedisRateStorage implements ThrottlerStorage, OnApplicationShutdown
     this.redis.on('error', () => undefined);
   }
 
-  async increment(key: string, ttl: number, limit: number): Promise<Hits> {
+  async take(buckets: readonly Bucket[]): Promise<Hits[]> {
     try {
-      const [hits, left] = (await this.redis.eval(INCREMENT, 1, `{nexus}:rate:${key}`, ttl)) as [number, number];
+      const keys = buckets.map(({ key }) => `{nexus}:bucket:${key}`);
+      const limits = buckets.flatMap(({ limit, windowMs, burst = -1 }) => [limit, windowMs, burst]);
+      const [taken, ...states] = (await this.redis.eval(TAKE, keys.length, ...keys, ...limits)) as (number | string)[];
       if (this.away) this.logger.info('Rate limits are shared through Redis again');
       this.away = false;
-      return resultOf(hits, limit, left);
+      return buckets.map((bucket, n) => hitsOf(bucket, Number(states[2 * n]), Number(states[2 * n + 1]), taken === 1));
     } catch (error) {
       if (!this.away) this.logger.warn({ err: String(error) }, 'Rate limits cannot be shared: Redis is away');
       this.away = true;
       if (!this.failOpen) throw AppError.unavailable('Rate limits cannot be checked at the moment', 5);
-      return this.memory.increment(key, ttl, limit);
+      return this.memory.take(buckets);
     }
   }
 
@@ -74,8 +134,24 @@ export class RedisRateStorage implements ThrottlerStorage, OnApplicationShutdown
   }
 }
 
-function resultOf(totalHits: number, limit: number, leftMs: number): Hits {
-  const timeToExpire = Math.max(1, Math.ceil(leftMs / 1000));
-  const isBlocked = totalHits > limit;
-  return { totalHits, timeToExpire, isBlocked, timeToBlockExpire: isBlocked ? timeToExpire : 0 };
+function hasRoom({ limit, burst = 0 }: Bucket, used: number): boolean {
+  return used + 1 <= limit + burst;
+}
+
+/** @param elapsed milliseconds since the window began. @param taken whether the request was counted, here and elsewhere */
+function hitsOf(bucket: Bucket, used: number, elapsed: number, taken: boolean): Hits {
+  const { limit, windowMs, burst } = bucket;
+  const isBlocked = !taken && !hasRoom(bucket, used);
+  const untilFull = burst === undefined ? windowMs - elapsed : (used * windowMs) / limit;
+  const untilNext = burst === undefined ? untilFull : ((used + 1 - limit - burst) * windowMs) / limit;
+  return {
+    totalHits: Math.ceil(used),
+    timeToExpire: seconds(untilFull),
+    isBlocked,
+    timeToBlockExpire: isBlocked ? seconds(untilNext) : 0,
+  };
+}
+
+function seconds(ms: number): number {
+  return Math.max(1, Math.ceil(ms / 1000));
 }
