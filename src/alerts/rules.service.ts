@@ -19,8 +19,10 @@ import type { ClearReason } from './alert.js';
 import { AlertWriter } from './alert-writer.js';
 import { type Rule, RULE_COLUMNS, type RuleDefinition } from './rule-definition.js';
 import { definitionOf } from './rule-draft.js';
+import type { GroupDraft } from './group-draft.js';
 import { RuleSet } from './rule-set.js';
 import type { PutRuleDto, RuleListQueryDto } from './rules.dto.js';
+import { wildcards } from './wildcards.js';
 
 /** Serialises the creation of rules, so that their limit holds. */
 const RULES_LOCK = 7_241_990_061;
@@ -114,9 +116,10 @@ export class RulesService {
         [id, ...columnsOf(actor, dto, definition), actor.id],
       );
       const reason = reasonToEnd(before.definition, replaced);
+      const fits = ofSources(replaced.definition);
       await this.writer.change(tx, id, null, (draft) => {
         if (reason) draft.stop(reason, actor.id);
-        else if (draft.row.phase === 'pending') draft.stop('rule_changed', actor.id);
+        else if (draft.row.phase === 'pending' || !fits(draft)) draft.stop('rule_changed', actor.id);
       });
       this.db.afterCommit(tx, () => void this.rules.changed().catch(() => undefined));
       return replaced;
@@ -178,9 +181,18 @@ function columnsOf(actor: Actor, dto: PutRuleDto, definition: RuleDefinition): u
 /** Why open alerts cannot go on under the changed rule; null when they can. */
 function reasonToEnd(before: RuleDefinition, { enabled, definition }: Rule): ClearReason | null {
   if (!enabled) return 'rule_disabled';
-  const sameGroups = JSON.stringify(before.group_by) === JSON.stringify(definition.group_by);
-  const sameKind = (before.absent_for_seconds === null) === (definition.absent_for_seconds === null);
-  return sameGroups && sameKind ? null : 'rule_changed';
+  const aboutOf = ({ group_by, event_type, metric_name, tags, absent_for_seconds }: RuleDefinition): string =>
+    JSON.stringify([group_by, event_type, metric_name, tags, absent_for_seconds === null]);
+  return aboutOf(before) === aboutOf(definition) ? null : 'rule_changed';
+}
+
+/** Whether what a group's alert is about is still among the sources of the rule. */
+function ofSources({ sources }: RuleDefinition): (draft: GroupDraft) => boolean {
+  const fits = wildcards(sources);
+  return ({ sample, row }) => {
+    const source = sample?.source ?? row.grouping.source;
+    return source === undefined || fits(source);
+  };
 }
 
 async function lock(tx: Tx, id: string): Promise<Rule> {

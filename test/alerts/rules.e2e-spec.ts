@@ -155,7 +155,21 @@ describe('rules', () => {
       bench.call('PUT', `/rules/${rule_id}`, { ...base, sources: [source], ...more });
     await ended((rule) => remove(rule), 'rule_deleted');
     await remove(await ended((rule, source) => put(rule, source, { enabled: false }), 'rule_disabled'));
-    await remove(await ended((rule, source) => put(rule, source, { group_by: [] }), 'rule_changed'));
+    for (const change of [
+      { group_by: [] },
+      { metric_name: 'memory' },
+      { tags: { disk: 'a' } },
+      { sources: ['other-*'] },
+    ]) {
+      await remove(await ended((rule, source) => put(rule, source, change), 'rule_changed'));
+    }
+    const wider = await ended(async (rule, source) => {
+      expect((await put(rule, source, { sources: [`${source.slice(0, -1)}*`, 'other-*'] })).status).toBe(200);
+      await bench.send(source, 96);
+      await bench.until(source, { status: 'active', count: 2 });
+      await bench.send(source, 75);
+    }, 'condition');
+    await remove(wider);
     const kept = await ended(async (rule, source) => {
       expect((await put(rule, source, { threshold: 80 })).status).toBe(200);
       await bench.send(source, 85);
