@@ -1,6 +1,6 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { Transform } from 'class-transformer';
-import { IsBoolean, IsIn, IsISO8601, IsOptional, IsString, Matches, MaxLength } from 'class-validator';
+import { IsBoolean, IsIn, IsOptional, IsString, Matches, MaxLength } from 'class-validator';
 import { PageQueryDto, PaginationDto } from '../platform/http/index.js';
 import { SEVERITIES, type Severity } from './rule-definition.js';
 
@@ -38,16 +38,14 @@ export class AlertListQueryDto extends PageQueryDto {
   @IsBoolean()
   acknowledged?: boolean;
 
-  @ApiPropertyOptional({ example: EXAMPLE_TIME, description: 'Raised at or after.' })
+  @ApiPropertyOptional({ example: EXAMPLE_TIME, description: 'Raised at or after; with a time zone.' })
   @IsOptional()
-  @IsISO8601({ strict: true })
-  @MaxLength(40)
+  @IsString()
   from?: string;
 
-  @ApiPropertyOptional({ example: EXAMPLE_TIME, description: 'Raised before.' })
+  @ApiPropertyOptional({ example: EXAMPLE_TIME, description: 'Raised before; with a time zone.' })
   @IsOptional()
-  @IsISO8601({ strict: true })
-  @MaxLength(40)
+  @IsString()
   to?: string;
 }
 

@@ -10,6 +10,7 @@ import {
   publicId,
   timeAndIdAfter,
 } from '../platform/http/index.js';
+import { rangeOf } from '../telemetry/index.js';
 import { type Alert, ALERT_COLUMNS, type AlertNote } from './alert.js';
 import { AlertWriter } from './alert-writer.js';
 import type { AlertListQueryDto } from './alerts.dto.js';
@@ -116,10 +117,8 @@ async function addNote(
 }
 
 function conditions(actor: Actor, query: AlertListQueryDto): { where: string; params: unknown[] } {
-  const { from, to, acknowledged } = query;
-  if (from !== undefined && to !== undefined && new Date(from) > new Date(to)) {
-    throw AppError.validation({ field: 'from', issue: 'must not be after to', location: 'query' });
-  }
+  const { from, to } = rangeOf(query);
+  const { acknowledged } = query;
   const clauses = ['true'];
   const params: unknown[] = [];
   const add = (value: unknown, clause: (place: string) => string): void => {
@@ -132,8 +131,8 @@ function conditions(actor: Actor, query: AlertListQueryDto): { where: string; pa
   add(query.severity, (p) => `severity = ${p}`);
   add(query.rule_id && parsePublicId('rule', query.rule_id), (p) => `rule_id = ${p}`);
   add(query.source, (p) => `source = ${p}`);
-  add(from && new Date(from), (p) => `started_at >= ${p}`);
-  add(to && new Date(to), (p) => `started_at < ${p}`);
+  add(from === undefined ? from : new Date(from), (p) => `started_at >= ${p}`);
+  add(to === undefined ? to : new Date(to), (p) => `started_at < ${p}`);
   if (acknowledged !== undefined) clauses.push(`acknowledged_at IS ${acknowledged ? 'NOT ' : ''}NULL`);
   return { where: clauses.join(' AND '), params };
 }

@@ -5,7 +5,6 @@ import {
   ArrayMinSize,
   IsArray,
   IsIn,
-  IsISO8601,
   IsObject,
   IsOptional,
   IsString,
@@ -60,15 +59,13 @@ export class CreateSilenceDto {
   @Type(() => MatchersDto)
   matchers!: MatchersDto;
 
-  @ApiPropertyOptional({ example: EXAMPLE_TIME, description: 'Default now.' })
+  @ApiPropertyOptional({ example: EXAMPLE_TIME, description: 'With a time zone. Default now.' })
   @IsOptional()
-  @IsISO8601({ strict: true })
-  @MaxLength(40)
+  @IsString()
   starts_at?: string;
 
-  @ApiProperty({ example: '2025-01-15T12:30:00.000Z' })
-  @IsISO8601({ strict: true })
-  @MaxLength(40)
+  @ApiProperty({ example: '2025-01-15T12:30:00.000Z', description: 'With a time zone.' })
+  @IsString()
   ends_at!: string;
 
   @ApiPropertyOptional({ example: 'New disks are being fitted', maxLength: 1000 })

@@ -11,6 +11,7 @@ import {
   publicId,
   timeAndIdAfter,
 } from '../platform/http/index.js';
+import { parseTimestamp } from '../telemetry/index.js';
 import { assertNoAgent } from './rules.service.js';
 import type { Matchers } from './silences.js';
 import type { CreateSilenceDto, SilenceDto, SilenceListQueryDto } from './silences.dto.js';
@@ -47,11 +48,16 @@ export class SilencesService {
 
   /** @throws AppError `validation`; `conflict` past the limit */
   create(actor: Actor, dto: CreateSilenceDto): Promise<Silence> {
-    const starts = dto.starts_at === undefined ? new Date() : new Date(dto.starts_at);
-    const ends = new Date(dto.ends_at);
     const refuse = (field: string, issue: string): never => {
       throw AppError.validation({ field, issue, location: 'body' });
     };
+    const timeOf = (field: 'starts_at' | 'ends_at'): Date => {
+      const ms = parseTimestamp(dto[field]);
+      return Number.isNaN(ms) ? refuse(field, 'must be an ISO 8601 date and time with a time zone') : new Date(ms);
+    };
+    // Null is the same as nothing.
+    const starts = (dto.starts_at ?? null) === null ? new Date() : timeOf('starts_at');
+    const ends = timeOf('ends_at');
     if (ends <= starts) refuse('ends_at', 'must be after starts_at');
     if (ends <= new Date()) refuse('ends_at', 'must be in the future');
     if (ends.getTime() - Date.now() > LONGEST_DAYS * 86_400_000) {

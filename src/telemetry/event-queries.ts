@@ -125,13 +125,16 @@ export function ownSource(actor: Actor): string | null {
   return actor.type === 'agent' ? actor.name : null;
 }
 
-/** A time range of a query in ms; an end that is not given is undefined. */
+/** Latest time of a query; beyond it nothing is stored, and the database's years would soon end. */
+const LATEST = Date.UTC(9000, 0, 1);
+
+/** A time range of a query in ms since 1970; an end that is not given is undefined. @throws AppError `validation` */
 export function rangeOf(query: { from?: string; to?: string }): { from?: number; to?: number } {
   const [from, to] = (['from', 'to'] as const).map((name) => {
     if (query[name] === undefined) return undefined;
     const ms = parseTimestamp(query[name]);
     if (Number.isNaN(ms)) throw queryIssue(name, 'must be an ISO 8601 date and time with a time zone');
-    return ms;
+    return Math.min(Math.max(ms, 0), LATEST);
   });
   if (from !== undefined && to !== undefined && from > to) throw queryIssue('from', 'must not be after to');
   return { from, to };

@@ -1,4 +1,5 @@
-export { EventQueries } from './event-queries.js';
+export { EventQueries, rangeOf } from './event-queries.js';
 export type { TelemetryRow } from './telemetry-event.js';
 export { TelemetryIngest } from './telemetry-ingest.js';
 export { TelemetryModule } from './telemetry.module.js';
+export { parseTimestamp } from './timestamp.js';

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { eventually } from '../support/app.js';
-import { type Alert, AlertBench, PATIENT_MS, RAISED, RESOLVED } from './harness.js';
+import { type Alert, AlertBench, PATIENT_MS, RAISED, RESOLVED, type Rule } from './harness.js';
 
 vi.setConfig({ testTimeout: 4 * PATIENT_MS });
 
@@ -137,6 +137,23 @@ describe('an alert', () => {
     await bench.until(high, { status: 'active', count: 2, last_value: 96 });
     expect(await bench.told(high)).toEqual([RAISED]);
     expect(await bench.alerts(low)).toEqual([]);
+  });
+
+  it('is found by when it was raised, which needs a time zone', async () => {
+    const source = bench.source();
+    await bench.rule(source);
+    await bench.send(source, 95);
+    await bench.until(source, { status: 'active' });
+    const hour = (n: number): string => encodeURIComponent(new Date(Date.now() + n * 3_600_000).toISOString());
+    expect(await bench.alerts(source, `&from=${hour(-1)}&to=${hour(1)}`)).toHaveLength(1);
+    expect(await bench.alerts(source, `&from=${hour(1)}`)).toEqual([]);
+    expect(await bench.alerts(source, `&to=${hour(-1)}`)).toEqual([]);
+    for (const time of ['2026-01-01T00:00:00', '2026-01-01', '2026-W10', 'yesterday']) {
+      const { status, body } = await bench.call<Rule>('GET', `/alerts?from=${time}`);
+      expect(status, time).toBe(400);
+      expect(body.error.details).toMatchObject([{ field: 'from' }]);
+    }
+    expect((await bench.call('GET', `/alerts?from=${hour(1)}&to=${hour(-1)}`)).status).toBe(400);
   });
 
   it('is not raised by what comes too late', async () => {

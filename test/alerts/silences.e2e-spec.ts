@@ -117,6 +117,8 @@ describe('a silence', () => {
       ['matchers', { ends_at: inSeconds(60) }],
       ['ends_at', { matchers: { severities: ['info'] }, ends_at: inSeconds(-60) }],
       ['ends_at', { matchers: { severities: ['info'] }, ends_at: 'tomorrow' }],
+      ['ends_at', { matchers: { severities: ['info'] }, ends_at: inSeconds(60).slice(0, -1) }],
+      ['starts_at', { matchers: { severities: ['info'] }, starts_at: '2026-W10', ends_at: inSeconds(60) }],
       ['ends_at', { matchers: { severities: ['info'] }, starts_at: inSeconds(90), ends_at: inSeconds(60) }],
       ['matchers.tags', { matchers: { tags: { a: 1 } }, ends_at: inSeconds(60) }],
       ['matchers.rule_ids', { matchers: { rule_ids: ['x'] }, ends_at: inSeconds(60) }],

@@ -199,6 +199,7 @@ describe('metric series', () => {
     ['from after to', 'metric_name=a&from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z'],
     ['from without a zone', 'metric_name=a&from=2026-01-02T00:00:00'],
     ['too many points', 'metric_name=a&interval=1m&from=2020-01-01T00:00:00Z'],
+    ['a time after everything', 'metric_name=a&interval=9999d&from=0000-01-01T00:00:00Z&to=9999-12-31T23:59:59Z'],
     ['a time before everything', 'metric_name=a&interval=1d&from=2001-01-01T00:00:00Z'],
   ])('are refused with %s', async (_name, params) => {
     const reply = await app.call('GET', `${METRICS}/query?${params}`, { key });

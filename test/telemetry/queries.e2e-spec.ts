@@ -111,6 +111,12 @@ describe('listing events', () => {
     expect(page.pagination).toMatchObject({ total: 1000, total_is_exact: false, has_more: true });
   });
 
+  it('takes times from the first year to the last', async () => {
+    const all = await list({ source: 'bulk', limit: '1000' });
+    const within = { source: 'bulk', limit: '1000', from: '0000-01-01T00:00:00Z', to: '9999-12-31T23:59:59-23:59' };
+    expect(values(await list(within))).toEqual(values(all));
+  });
+
   it.each([
     'limit=-1',
     'limit=1001',
@@ -123,6 +129,8 @@ describe('listing events', () => {
     'cursor=abc',
     `cursor=${Buffer.from('["x","y"]').toString('base64url')}`,
     'tag.=x',
+    'tag.constructor=x',
+    'tag.__proto__=x',
     'source=%00',
   ])('refuses %s', async (query) => {
     const reply = await app.call('GET', `${EVENTS}?${query}`, { key });
