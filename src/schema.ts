@@ -2,6 +2,7 @@ import { CreateAgents1763700500000 } from './agents/agents.migration.js';
 import { CreateCommands1763700600000 } from './commands/commands.migration.js';
 import { CreateEventSubscriptions1763710200000 } from './events/event-subscriptions.migration.js';
 import { CreateBackgroundTasks1763720000000 } from './platform/background/index.js';
+import { OrderEventsOfOneTime1763780000000 } from './alerts/alert-order.migration.js';
 import { CreateAlerts1763730000000 } from './alerts/alerts.migration.js';
 import { CreateHooks1763741000000 } from './hooks/hooks.migration.js';
 import type { Schema } from './platform/database/index.js';
@@ -48,6 +49,7 @@ export const schema: Schema = {
     CreateSecurityAlerts1763740000000,
     CreateHooks1763741000000,
     CreateDeletions1763770000000,
+    OrderEventsOfOneTime1763780000000,
     NoteWebhookHolders1763800000000,
   ],
 };

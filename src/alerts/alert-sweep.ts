@@ -7,7 +7,7 @@ import { PurgeAlerts, SweepAlerts } from './alerts.jobs.js';
 import type { CompiledRule, Grouping } from './compiled-rule.js';
 import type { GroupDraft } from './group-draft.js';
 import { OpenGroups } from './open-groups.js';
-import { Rejudge } from './rejudge.js';
+import { Rejudge, type Seen } from './rejudge.js';
 import { Absences } from './absences.js';
 import { RuleSet } from './rule-set.js';
 
@@ -23,7 +23,6 @@ interface DueState {
   rule_id: string;
   group_key: string;
   grouping: Grouping;
-  last_ts: Date;
 }
 
 /** What moves alerts without an event: time, silences that end, and the death of a process. Safe to run twice or in two processes. */
@@ -69,21 +68,21 @@ export class AlertSweep {
   /** Groups whose time has come: held long enough, or clear long enough. */
   private async moveOn(): Promise<void> {
     const due = await this.db.query<DueState>(
-      `SELECT rule_id, group_key, grouping, last_ts FROM alert_states WHERE due_at <= now() ORDER BY due_at LIMIT ${BATCH}`,
+      `SELECT rule_id, group_key, grouping FROM alert_states WHERE due_at <= now() ORDER BY due_at LIMIT ${BATCH}`,
     );
     await this.apply(due, (draft) => draft.takeTime());
   }
 
   /** Holds each changed group against the events stored meanwhile. */
   private async recheck(): Promise<void> {
-    const due = await this.db.query<DueState & { group_id: string }>(
-      `SELECT rule_id, group_id, group_key, grouping, last_ts FROM alert_states
+    const due = await this.db.query<DueState & { group_id: string } & Seen>(
+      `SELECT rule_id, group_id, group_key, grouping, last_ts, last_received_at, last_event_id FROM alert_states
        WHERE recheck_at <= now() ORDER BY recheck_at LIMIT ${BATCH}`,
     );
     if (due.length === 0) return;
     await this.open.refresh();
-    for (const { rule_id, group_id, grouping, last_ts } of due) {
-      await this.rejudge.newer(rule_id, grouping.source ?? null, last_ts);
+    for (const { rule_id, group_id, grouping, ...seen } of due) {
+      await this.rejudge.newer(rule_id, grouping.source ?? null, seen);
       await this.db.query(
         `UPDATE alert_states SET recheck_at = NULL WHERE rule_id = $1 AND group_id = $2 AND recheck_at <= now()`,
         [rule_id, group_id],

@@ -22,8 +22,8 @@ export interface GroupWork {
 
 type Publication = Parameters<EventBus['publishMany']>[1][number];
 
-const STATE_COLUMNS = `rule_id, group_id, group_key, grouping, phase, matches, since, last_ts, raised_at, due_at, alert_id,
-  sample`;
+const STATE_COLUMNS = `rule_id, group_id, group_key, grouping, phase, matches, since, last_ts, last_received_at, last_event_id,
+  raised_at, due_at, alert_id, sample`;
 /** After so long a change is held against the stored events once more: another process may not have known of it in time. */
 const RECHECK_SECONDS = 3;
 /** Alerts read at a time to find those whose silence has ended. */
@@ -225,13 +225,15 @@ function lock(tx: Tx, keys: readonly string[]): Promise<StateRow[]> {
 
 async function updateStates(tx: Tx, drafts: readonly GroupDraft[]): Promise<void> {
   const iso = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
-  const records = drafts.map(({ row, state, alertId, sample }) => ({
+  const records = drafts.map(({ row, state, alertId, sample, last }) => ({
     rule_id: row.rule_id,
     group_id: row.group_id,
     phase: state.phase,
     matches: state.matches,
     since: iso(state.since),
     last_ts: iso(state.lastTs),
+    last_received_at: iso(last && last.receivedAt),
+    last_event_id: last && last.eventId,
     raised_at: iso(state.raisedAt),
     due_at: iso(state.dueAt),
     alert_id: alertId,
@@ -239,7 +241,7 @@ async function updateStates(tx: Tx, drafts: readonly GroupDraft[]): Promise<void
   }));
   await tx.query(
     `UPDATE alert_states s SET phase = u.phase, matches = u.matches, since = u.since, last_ts = u.last_ts,
-       raised_at = u.raised_at, due_at = u.due_at, alert_id = u.alert_id, sample = u.sample,
+       last_received_at = u.last_received_at, last_event_id = u.last_event_id, raised_at = u.raised_at, due_at = u.due_at, alert_id = u.alert_id, sample = u.sample,
        recheck_at = now() + interval '${RECHECK_SECONDS} seconds', updated_at = clock_timestamp()
      FROM jsonb_populate_recordset(NULL::alert_states, $1) u WHERE s.rule_id = u.rule_id AND s.group_id = u.group_id`,
     [JSON.stringify(records)],

@@ -26,6 +26,9 @@ export interface StateRow {
   matches: number;
   since: Date | null;
   last_ts: Date;
+  /** Receipt and id of the last event with the time `last_ts`; null when that is of no event. */
+  last_received_at: Date | null;
+  last_event_id: string | null;
   raised_at: Date | null;
   due_at: Date | null;
   alert_id: string | null;
@@ -44,8 +47,14 @@ export interface Clearing {
 export interface Reading {
   row: JudgedEvent;
   verdict: Verdict;
-  /** It may have been taken before: it counts only when it is newer than what the group has seen. */
+  /** It may have been taken before: it counts only when it comes after what the group has seen. */
   again: boolean;
+}
+
+/** What puts events of the same time in order: when they were received, then their ids. */
+interface Place {
+  receivedAt: number;
+  eventId: string;
 }
 
 /** A locked group being moved on; storing it is the writer's business. */
@@ -53,6 +62,8 @@ export class GroupDraft {
   readonly state: GroupState = newState();
   alertId: string | null;
   sample: Sample | null;
+  /** Of the events with the time `state.lastTs`, the last; null when that is the time of something else. */
+  last: Place | null;
   changed = false;
   /** Alerts raised, in order; those that ended again at once have been cleared already. */
   readonly raised: Alert[] = [];
@@ -78,15 +89,22 @@ export class GroupDraft {
     } satisfies GroupState);
     this.alertId = row.alert_id;
     this.sample = row.sample;
+    this.last =
+      row.last_received_at && row.last_event_id !== null
+        ? { receivedAt: row.last_received_at.getTime(), eventId: row.last_event_id }
+        : null;
     this.before = this.fingerprint();
   }
 
   takeEvents({ timing }: CompiledRule, readings: readonly Reading[]): void {
-    const inOrder = [...readings].sort((a, b) => a.row.ts - b.row.ts);
-    const seen = this.state.lastTs;
+    const inOrder = [...readings].sort((a, b) => a.row.ts - b.row.ts || a.row.receivedAt - b.row.receivedAt);
+    const isNew = newerThan(this.state.lastTs, this.last);
     for (const { row, verdict, again } of inOrder) {
-      if (row.ts < this.state.lastTs || (again && row.ts <= seen)) continue;
+      if (row.ts < this.state.lastTs || (again && !isNew(row))) continue;
       if (verdict === 'breach') this.sample = sampleOf(row);
+      if (verdict !== 'silent' && newerThan(this.state.lastTs, this.last)(row)) {
+        this.last = { receivedAt: row.receivedAt, eventId: row.eventId };
+      }
       const effect = takeEvent(this.state, row.ts, verdict, timing, this.now);
       if (effect === 'raise') this.open();
       else if (effect === 'clear') this.close('condition', null, row);
@@ -106,6 +124,7 @@ export class GroupDraft {
   raiseAbsence(source: string | null, lastSeen: number): void {
     if (this.state.phase !== 'ok' || lastSeen < this.state.lastTs) return;
     this.state.lastTs = lastSeen;
+    this.last = null;
     this.sample = { event_id: null, source, metric_name: null, value: null, unit: null, tags: {} };
     raise(this.state, this.now);
     this.open();
@@ -116,7 +135,10 @@ export class GroupDraft {
   stop(reason: ClearReason, by: string | null): void {
     const wasOpen = this.alertId !== null;
     end(this.state);
-    this.state.lastTs = Math.max(this.state.lastTs, this.now);
+    if (this.now > this.state.lastTs) {
+      this.state.lastTs = this.now;
+      this.last = null;
+    }
     if (wasOpen) this.close(reason, by);
     this.note();
   }
@@ -188,8 +210,16 @@ export class GroupDraft {
 
   private fingerprint(): string {
     const { phase, matches, since, lastTs, dueAt } = this.state;
-    return JSON.stringify([phase, matches, since, lastTs, dueAt, this.alertId]);
+    return JSON.stringify([phase, matches, since, lastTs, this.last, dueAt, this.alertId]);
   }
+}
+
+/** Whether an event comes after those that a group has seen, of which `last` is the last with the time `lastTs`. */
+function newerThan(lastTs: number, last: Place | null): (row: JudgedEvent) => boolean {
+  return ({ ts, receivedAt, eventId }) => {
+    if (ts !== lastTs || last === null) return ts > lastTs;
+    return receivedAt === last.receivedAt ? eventId > last.eventId : receivedAt > last.receivedAt;
+  };
 }
 
 function sampleOf(row: JudgedEvent): Sample {

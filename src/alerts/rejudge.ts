@@ -2,12 +2,16 @@ import { Injectable } from '@nestjs/common';
 import { Database } from '../platform/database/index.js';
 import type { JudgedEvent } from './judged-event.js';
 import { Evaluator } from './evaluator.js';
+import type { StateRow } from './group-draft.js';
 import { OpenGroups } from './open-groups.js';
 import { RuleSet } from './rule-set.js';
 
 /** Time of receipt covered by one read, and most rows of one page of it. */
 const SLICE_MS = 1000;
 const PAGE = 5000;
+
+/** The last event that a group has seen, as in its row; without receipt and id it is only a time. */
+export type Seen = Pick<StateRow, 'last_ts' | 'last_received_at' | 'last_event_id'>;
 
 interface EventRow {
   event_id: string;
@@ -46,14 +50,18 @@ export class Rejudge {
     }
   }
 
-  /** Events of a group (of one source, when it is one source's) that are newer than what it has seen. */
-  async newer(ruleId: string, source: string | null, than: Date): Promise<void> {
+  /** Events of a group (of one source, when it is one source's) that come after what it has seen. */
+  async newer(
+    ruleId: string,
+    source: string | null,
+    { last_ts, last_received_at, last_event_id }: Seen,
+  ): Promise<void> {
     const definition = this.rules.get(ruleId)?.rule.definition;
     if (!definition) return;
     await this.pages(
-      `ts > $1 AND ($2::text IS NULL OR source = $2) AND ($3::text IS NULL OR event_type = $3)
+      `ts >= $1 AND (ts > $1 OR (received_at, event_id) > ($5, $6::uuid)) AND ($2::text IS NULL OR source = $2) AND ($3::text IS NULL OR event_type = $3)
        AND ($4::text IS NULL OR data->>'metric_name' = $4)`,
-      [than, source, definition.event_type, definition.metric_name],
+      [last_ts, source, definition.event_type, definition.metric_name, last_received_at, last_event_id],
     );
   }
 

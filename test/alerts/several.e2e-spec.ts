@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { eventually, startTestApp, type TestApp } from '../support/app.js';
 import { freePort, NexusProcess, temporaryHome } from '../support/nexus-process.js';
@@ -137,6 +137,44 @@ it('a restart forgets neither open alerts nor what was pending', async () => {
   await bench.until(open, { status: 'cleared' });
   expect(await bench.told(open)).toEqual([RAISED, RESOLVED]);
   expect(await bench.told(pending)).toEqual([RAISED]);
+});
+
+it('what a dead process left of one and the same time counts in the order it was received', async () => {
+  const [later, earlier, dead] = ['one-time-later', 'one-time-earlier', randomUUID()];
+  await bench.rule('one-time-*');
+  for (const source of [later, earlier]) {
+    await bench.send(source, 95);
+    await bench.until(source, { status: 'active' });
+  }
+  // Nothing but the death of the process makes the group look at its events again.
+  await eventually(async () => {
+    const rows = await bench.app.db.query(
+      `SELECT 1 FROM alert_states WHERE group_key LIKE 'one-time-%' AND recheck_at IS NULL`,
+    );
+    return rows.length === 2;
+  }, PATIENT_MS);
+  for (const [source, seconds] of [
+    [later, 1],
+    [earlier, -1],
+  ] as const) {
+    await bench.app.db.query(
+      `INSERT INTO telemetry_events (event_id, ts, received_at, series_id, value, event_type, source, data)
+         SELECT gen_random_uuid(), ts, received_at + make_interval(secs => $2), series_id, 10, event_type, source,
+                data || '{"value": 10}' FROM telemetry_events WHERE source = $1`,
+      [source, seconds],
+    );
+  }
+  await bench.app.db.query(
+    `INSERT INTO alert_evaluators (id, beat_at, done_before)
+       VALUES ($1, now(), now() - interval '5 minutes')`,
+    [dead],
+  );
+  await bench.until(later, { status: 'cleared', last_value: 10 });
+  await eventually(async () => {
+    const rows = await bench.app.db.query(`SELECT 1 FROM alert_evaluators WHERE id = $1`, [dead]);
+    return rows.length === 0;
+  }, PATIENT_MS);
+  await bench.until(earlier, { status: 'active', last_value: 95 });
 });
 
 it(
