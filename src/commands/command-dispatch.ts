@@ -3,13 +3,13 @@ import { type AgentLink, AgentLinks } from '../agents/index.js';
 import { Database } from '../platform/database/index.js';
 import { OnEvents, type StoredEvent } from '../platform/events/index.js';
 import { parsePublicId } from '../platform/http/index.js';
-import { type JobDefinition, JobQueue } from '../platform/jobs/index.js';
+import { JobQueue } from '../platform/jobs/index.js';
 import { Logger } from '../platform/observability/index.js';
 import { AgentCredentials } from '../security/index.js';
 import type { Executor } from './command-draft.js';
 import { type Dispatchable, signEnvelope } from './command-envelope.js';
 import { CommandCancelled, type CommandEventData, CommandQueued, CommandTimedOut } from './commands.events.js';
-import { RunCommand } from './commands.jobs.js';
+import { type DueRun, runJob } from './commands.jobs.js';
 
 /** Commands on their way to one agent that it has not acknowledged yet. */
 const WINDOW = 32;
@@ -80,19 +80,14 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
   /** The guarantee behind the direct way: whatever was queued is looked at again by a job, many commands by one. */
   @OnEvents(CommandQueued, { handler: 'commands.dispatch', queue: 'commands' })
   async dispatch(queued: StoredEvent<CommandEventData>[]): Promise<void> {
-    const waiting = await this.db.query<{ id: string; agent_id: string | null; executor: Executor; attempts: number }>(
-      `SELECT id, agent_id, executor, attempts FROM commands WHERE id = ANY ($1::uuid[]) AND status = 'queued'`,
+    const waiting = await this.db.query<DueRun & { agent_id: string | null; executor: Executor }>(
+      `SELECT id, agent_id, executor, attempts, priority, created_at FROM commands WHERE id = ANY ($1::uuid[]) AND status = 'queued'`,
       [queued.map(({ data }) => parsePublicId('cmd', data.command_id))],
     );
     const agents = waiting.flatMap(({ executor, agent_id }) => (executor === 'link' && agent_id ? [agent_id] : []));
     this.links.wake(...new Set(agents));
     const runs = waiting.filter(({ executor }) => executor === 'builtin' || executor === 'http');
-    await this.jobs.enqueueMany(
-      runs.map(({ id, attempts }) => ({
-        job: RunCommand as JobDefinition<unknown>,
-        payload: { commandId: id, attempt: attempts },
-      })),
-    );
+    await this.jobs.enqueueMany(runs.map((run) => runJob(run)));
   }
 
   /** The guarantee behind {@link cancel}: its frame is lost when the process that sends it dies, or the way between two does. */
@@ -173,7 +168,7 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
   /** Urgency grows by one step a minute, so that a low priority waits long but not for ever. */
   private mostUrgent(agentId: string, sent: string[], limit: number): Promise<Dispatchable[]> {
     return this.db.query<Dispatchable>(
-      `SELECT id, agent_id, command_type, parameters, timeout_seconds, created_at FROM commands
+      `SELECT id, agent_id, command_type, parameters, timeout_seconds, priority, created_at FROM commands
        WHERE agent_id = $1 AND status = 'queued' AND executor = 'link' AND deadline_at > now() AND id <> ALL ($2::uuid[])
        ORDER BY priority + floor(extract(epoch FROM now() - created_at) / 60) DESC, created_at, id LIMIT $3`,
       [agentId, sent, limit],

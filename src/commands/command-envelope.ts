@@ -9,6 +9,7 @@ export interface Dispatchable {
   command_type: string;
   parameters: Record<string, unknown>;
   timeout_seconds: number;
+  priority: number;
   created_at: Date;
 }
 
@@ -28,6 +29,8 @@ export function signEnvelope(command: Dispatchable, key: Buffer): { envelope: st
     expires_at: new Date(expires).toISOString(),
     issued_at: new Date().toISOString(),
     nonce: randomBytes(16).toString('base64url'),
+    priority: command.priority,
+    created_at: command.created_at.toISOString(),
   };
   const envelope = JSON.stringify(content);
   return { envelope, signature: createHmac('sha256', key).update(envelope).digest('hex') };

@@ -15,7 +15,14 @@ const LEASE_MS = 20_000;
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 60_000;
 
-type ClaimedCommand = CommandRow & { parameters: Record<string, unknown>; timeout_seconds: number };
+/** What a run needs besides the row that the writer locks. */
+interface RunInput {
+  parameters: Record<string, unknown>;
+  timeout_seconds: number;
+  priority: number;
+}
+
+type ClaimedCommand = CommandRow & RunInput;
 
 /**
  * Carries out the commands that go to no link: built-ins of the server and HTTP endpoints of agents (row CMD-14). The
@@ -67,12 +74,10 @@ export class CommandRuns implements OnModuleInit, BeforeApplicationShutdown {
 
   /** Takes the run when it is there to be taken: a queued command, or one whose worker has died. */
   private async claim(id: string, attempt: number): Promise<ClaimedCommand | null> {
-    const [more] = await this.db.query<{
-      command_type: string;
-      executor: string;
-      parameters: Record<string, unknown>;
-      timeout_seconds: number;
-    }>(`SELECT command_type, executor, parameters, timeout_seconds FROM commands WHERE id = $1`, [id]);
+    const [more] = await this.db.query<RunInput & { command_type: string; executor: string }>(
+      `SELECT command_type, executor, parameters, timeout_seconds, priority FROM commands WHERE id = $1`,
+      [id],
+    );
     if (!more) return null;
     const repeatable = more.executor === 'builtin' || (await this.types.find(more.command_type))?.idempotent === true;
     let mine: CommandRow | null = null;
@@ -177,8 +182,8 @@ function failed(code: string, message: string): RunOutcome {
   return { kind: 'failed', code, message, data: null, output: '' };
 }
 
-function pickRun<T extends { parameters: Record<string, unknown>; timeout_seconds: number }>(more: T) {
-  return { parameters: more.parameters, timeout_seconds: more.timeout_seconds };
+function pickRun({ parameters, timeout_seconds, priority }: RunInput): RunInput {
+  return { parameters, timeout_seconds, priority };
 }
 
 function pauseAfter(attempts: number): number {

@@ -4,12 +4,12 @@ import { AgentStatusChanged } from '../agents/agents.events.js';
 import { Database } from '../platform/database/index.js';
 import { OnEvent, type StoredEvent } from '../platform/events/index.js';
 import { parsePublicId } from '../platform/http/index.js';
-import { HandleJob, JobQueue } from '../platform/jobs/index.js';
+import { HandleJob, type JobDefinition, JobQueue } from '../platform/jobs/index.js';
 import { finishHeld } from './agent-reports.js';
 import type { CommandDraft } from './command-draft.js';
 import { isFinal } from './command-status.js';
 import { CommandWriter } from './command-writer.js';
-import { PurgeCommands, RunCommand, SendCallback, SweepCommands } from './commands.jobs.js';
+import { type DueRun, PurgeCommands, runJob, SendCallback, SweepCommands } from './commands.jobs.js';
 
 const BATCH = 200;
 /** The same due work is queued again at most this often, should its job have been lost. */
@@ -68,21 +68,23 @@ export class CommandSweep {
 
   private async restartDue(): Promise<void> {
     const round = Math.floor(Date.now() / REQUEUE_MS);
-    const runs = await this.db.query<{ id: string; attempt: number }>(
-      `SELECT id, attempts AS attempt FROM commands
+    const runs = await this.db.query<DueRun>(
+      `SELECT id, attempts, priority, created_at FROM commands
        WHERE due_at <= now() AND status IN ('queued', 'running') AND deadline_at > now() ORDER BY due_at LIMIT ${BATCH}`,
     );
     const callbacks = await this.db.query<{ id: string; attempt: number }>(
       `SELECT id, callback_attempts AS attempt FROM commands
        WHERE callback_due_at <= now() ORDER BY callback_due_at LIMIT ${BATCH}`,
     );
-    const again = (job: typeof RunCommand, rows: { id: string; attempt: number }[]) =>
-      rows.map(({ id, attempt }) => ({
-        job: job as Parameters<JobQueue['enqueueMany']>[0][number]['job'],
+    await this.jobs.enqueueMany([
+      // Runs that still wait for a worker too: they have become more urgent meanwhile.
+      ...runs.map((run) => runJob(run, round)),
+      ...callbacks.map(({ id, attempt }) => ({
+        job: SendCallback as JobDefinition<unknown>,
         payload: { commandId: id, attempt },
         options: { jobId: `${id}-${attempt}-${round}` },
-      }));
-    await this.jobs.enqueueMany([...again(RunCommand, runs), ...again(SendCallback, callbacks)]);
+      })),
+    ]);
   }
 
   /** Children go with their parents, output with its command. */

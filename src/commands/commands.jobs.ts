@@ -1,4 +1,6 @@
-import { defineJob } from '../platform/jobs/index.js';
+import { defineJob, type JobQueue } from '../platform/jobs/index.js';
+
+type Job = Parameters<JobQueue['enqueueMany']>[0][number];
 
 /** Runs a command that the server itself carries out (built-in, HTTP endpoint of an agent). `attempt`: runs begun before. */
 export const RunCommand = defineJob<{ commandId: string; attempt: number }>({
@@ -8,6 +10,34 @@ export const RunCommand = defineJob<{ commandId: string; attempt: number }>({
   attempts: 3,
   dedupe: (p) => `${p.commandId}-${p.attempt}`,
 });
+
+/** What decides when a run begins. */
+export interface DueRun {
+  id: string;
+  attempts: number;
+  priority: number;
+  created_at: Date;
+}
+
+/** More than any urgency: nine for a critical command and one for each minute of an hour. */
+const MOST_URGENT = 70;
+
+/**
+ * The job of a run, as urgent as its command is now (row CMD-12).
+ * @param round makes a job of its own beside those of other rounds
+ */
+export function runJob({ id, attempts, priority, created_at }: DueRun, round?: number): Job {
+  const waitedMinutes = Math.floor((Date.now() - created_at.getTime()) / 60_000);
+  return {
+    job: RunCommand as Job['job'],
+    payload: { commandId: id, attempt: attempts },
+    options: {
+      // For the queue 1 is the most urgent.
+      priority: Math.max(1, MOST_URGENT - priority - waitedMinutes),
+      ...(round === undefined ? {} : { jobId: `${id}-${attempts}-${round}` }),
+    },
+  };
+}
 
 /** Sends the result to the command's callback URL; the row says when the next try is due. */
 export const SendCallback = defineJob<{ commandId: string; attempt: number }>({

@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { BuiltinCommands } from '../../src/commands/index.js';
 import { CommandRuns } from '../../src/commands/command-runs.js';
 import { EgressClient } from '../../src/platform/egress/index.js';
+import { JobQueue } from '../../src/platform/jobs/index.js';
 import { CommandSweep } from '../../src/commands/command-sweep.js';
 import { actor } from '../support/actors.js';
 import { startTestApp, type TestApp } from '../support/app.js';
@@ -87,6 +88,42 @@ describe('a command for the server itself', () => {
     const health = await nexus.until(await nexus.send('nexus', { command_type: 'health_check' }), 'completed');
     expect(health.result?.data).toHaveProperty('components');
   });
+
+  it('waits for a free worker by its priority, and waiting makes more urgent', async () => {
+    const order: unknown[] = [];
+    let release: () => void = () => undefined;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    nexus.app.get(BuiltinCommands).register('execute_task', async ({ name }) => {
+      order.push(name);
+      await released;
+      return { message: 'done' };
+    });
+    await nexus.app.db.query(`UPDATE command_types SET executor = 'any' WHERE type = 'execute_task'`);
+    const send = (name: string, priority: string) =>
+      nexus.send('nexus', { command_type: 'execute_task', priority, parameters: { name } });
+    const blockers = await Promise.all(Array.from({ length: 16 }, () => send('blocker', 'normal')));
+    await eventually(() => order.length === 16, 20_000);
+    const waiting = [await send('low', 'low'), await send('old', 'low'), await send('critical', 'critical')];
+    await nexus.app.db.query(`UPDATE commands SET created_at = created_at - interval '20 minutes' WHERE id = $1`, [
+      bare(waiting[1]),
+    ]);
+    const jobs = nexus.app.get(JobQueue).queue('command-runs');
+    const queued = async () =>
+      (await jobs.getJobs(['prioritized', 'waiting'])).map(
+        ({ data }) => (data as { payload: { commandId: string } }).payload.commandId,
+      );
+    await eventually(async () => {
+      // The next look at what is due, which is every few seconds.
+      await nexus.app.db.query(`UPDATE commands SET due_at = now() WHERE id = $1 AND status = 'queued'`, [
+        bare(waiting[1]),
+      ]);
+      const ids = await queued();
+      return ids.filter((id) => id === bare(waiting[1])).length > 1 && waiting.every((id) => ids.includes(bare(id)));
+    }, 20_000);
+    release();
+    for (const id of [...blockers, ...waiting]) await nexus.until(id, 'completed', 20_000);
+    expect(order.slice(16)).toEqual(['old', 'critical', 'low']);
+  }, 60_000);
 
   it('has one effect however often its job runs', async () => {
     let runs = 0;

@@ -10,6 +10,7 @@ import { Ledger, type LedgerEntry } from './ledger.js';
 import type { AgentLog } from './log.js';
 import { type OutputLog, OutputStore } from './output-log.js';
 import type { CommandEnvelope, CommandTypeAdvert, ServerFrame } from './protocol.js';
+import { urgencyOf } from './urgency.js';
 
 export interface DeskOptions {
   folder: string;
@@ -244,10 +245,18 @@ export class CommandDesk {
 
   private startQueued(): void {
     while (!this.stopping && this.programs < this.options.maxConcurrent) {
-      const job = this.queue.shift();
+      const job = this.mostUrgent();
       if (!job) return;
+      this.dequeue(job);
       this.startQueuedJob(job);
     }
+  }
+
+  /** Of those equally urgent the one that came first. */
+  private mostUrgent(): Job | undefined {
+    const now = Date.now() + this.clockOffsetMs;
+    const urgencies = this.queue.map(({ envelope }) => urgencyOf(envelope, now));
+    return this.queue[urgencies.indexOf(Math.max(...urgencies))];
   }
 
   /** What waited may have expired, and after a restart the configuration may be another one. */

@@ -23,6 +23,12 @@ const SCRIPTS: Record<string, string> = {
     console.log(process.pid, child.pid);
     setInterval(() => {}, 1000);`,
   wait: 'console.log("waiting"); setInterval(() => {}, 1000)',
+  runaway: `
+    const { spawn } = require('node:child_process');
+    const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore', detached: true });
+    console.log(process.pid, child.pid);
+    setInterval(() => {}, 1000);`,
+  note: 'require("node:fs").appendFileSync(process.argv[2], process.argv[3] + " ")',
   flood: `
     const line = Buffer.alloc(64 * 1024, 'é');
     for (let n = 0; n < Number(process.argv[2]); n++) require('node:fs').writeSync(1, line);
@@ -70,6 +76,11 @@ async function startAgent(options: Partial<AgentOptions> = {}): Promise<Agent> {
         'test.both': script('both'),
         'test.stubborn': script('stubborn'),
         'test.wait': script('wait'),
+        'test.runaway': script('runaway'),
+        'test.note': {
+          ...script('note', path.join(folder, 'notes'), '{text}'),
+          parameters: { text: { type: 'string', required: true } },
+        },
         'test.short': { ...script('wait'), timeout_seconds: 1 },
         'test.flood': {
           ...script('flood', '{count}', path.join(folder, 'flooded')),
@@ -227,6 +238,16 @@ describe('stopping', () => {
     expect(pids.map(isAlive)).toEqual([false, false]);
   });
 
+  it('reaches what has left the process group', async () => {
+    const id = nexus.command('test.runaway');
+    const pids = () => (outputOf(id).match(/\d+/g) ?? []).map(Number);
+    await nexus.until(() => outputOf(id).includes('\n'), 'both processes');
+    expect(pids().map(isAlive)).toEqual([true, true]);
+    nexus.send({ type: 'cancel', command_id: id, reason: 'not needed' });
+    expect(await nexus.result(id)).toMatchObject({ status: 'cancelled' });
+    await nexus.until(() => !pids().some(isAlive), 'the end of both processes');
+  });
+
   it('ends a program at the limit of its type, and at a shorter one of the command', async () => {
     const byType = nexus.command('test.short');
     const byCommand = nexus.command('test.wait', {}, { timeout_seconds: 1 });
@@ -257,6 +278,24 @@ describe('stopping', () => {
     await agent.stop(50);
     expect(nexus.known(id).result).toMatchObject({ status: 'cancelled', message: 'agent stopped' });
   });
+});
+
+it('what waits starts by its urgency, and waiting makes more urgent', async () => {
+  const blockers = [nexus.command('test.wait'), nexus.command('test.wait')];
+  for (const id of blockers) await nexus.until(() => outputOf(id).includes('waiting'), 'the programs');
+  const ago = (seconds: number): string => new Date(Date.now() - seconds * 1000).toISOString();
+  const note = (text: string, change: Partial<CommandEnvelope>) => nexus.command('test.note', { text }, change);
+  const waiting = [
+    note('plain', {}),
+    note('low', { priority: 1, created_at: ago(0) }),
+    note('normal', { priority: 3, created_at: ago(0) }),
+    note('critical', { priority: 9, created_at: ago(0) }),
+    note('old', { priority: 1, created_at: ago(20 * 60) }),
+  ];
+  for (const id of waiting) await nexus.until(() => nexus.known(id).acks > 0, 'the acknowledgement');
+  nexus.send({ type: 'cancel', command_id: blockers[0], reason: 'x' });
+  for (const id of waiting) expect(await nexus.result(id)).toMatchObject({ status: 'completed' });
+  expect(readFileSync(path.join(folder, 'notes'), 'utf8')).toBe('old critical plain normal low ');
 });
 
 describe('what is not taken on', () => {

@@ -31,7 +31,7 @@ export interface Running {
   /** Undefined when it could not be started. */
   pid: number | undefined;
   done: Promise<Outcome>;
-  /** SIGTERM to the whole group, SIGKILL five seconds later; `done` follows. */
+  /** SIGTERM to the whole group, SIGKILL five seconds later, also to what left the group (on Linux); `done` follows. */
   stop(status: 'cancelled' | 'timed_out', reason: string): void;
 }
 
@@ -71,7 +71,7 @@ export function run(
   const stop: Running['stop'] = (status, message) => {
     if (stopped || child.exitCode !== null || child.signalCode !== null) return;
     stopped = { status, message };
-    if (child.pid !== undefined) killed = endGroup(child.pid);
+    if (child.pid !== undefined) killed = endGroup(child.pid).then(() => killMarked([program.commandId]));
   };
   const limit = setTimeout(() => stop('timed_out', `stopped after ${program.timeoutMs / 1000} s`), program.timeoutMs);
   child.stdout.on('data', (bytes: Buffer) => onOutput('stdout', bytes));
@@ -155,12 +155,15 @@ function signalGroup(group: number, signal: NodeJS.Signals | 0): boolean {
  * every process that carries the mark of one of the commands.
  */
 export function killLeftovers(commands: { id: string; process?: { pid: number; started: string | null } }[]): void {
-  const marks = new Set(commands.map(({ id }) => `${MARK}=${id}`));
-  if (marks.size === 0) return;
   for (const { process: left } of commands) {
     if (left?.started && processStart(left.pid) === left.started) signalGroup(left.pid, 'SIGKILL');
   }
-  if (process.platform !== 'linux') return;
+  killMarked(commands.map(({ id }) => id));
+}
+
+function killMarked(commandIds: string[]): void {
+  if (process.platform !== 'linux' || commandIds.length === 0) return;
+  const marks = new Set(commandIds.map((id) => `${MARK}=${id}`));
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;
     try {

@@ -101,6 +101,10 @@ export interface CommandEnvelope {
   expires_at: string;
   issued_at: string;
   nonce: string;
+  /** 1 (low), 3 (normal), 6 (high) or 9 (critical): what waits on the agent starts by it. */
+  priority?: number;
+  /** ISO 8601; each minute since then makes the command one step more urgent. */
+  created_at?: string;
 }
 
 export type ServerFrame =
