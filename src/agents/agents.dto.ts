@@ -5,6 +5,7 @@ import {
   IsArray,
   IsIn,
   IsNumber,
+  IsObject,
   IsOptional,
   IsString,
   IsUrl,
@@ -79,6 +80,7 @@ export class RegisterAgentDto extends AgentFieldsDto {
 
   @ApiPropertyOptional({ type: AgentAuthenticationDto, example: { type: 'api_key', key_reference: 'BUILD_AGENT_KEY' } })
   @IsOptional()
+  @IsObject()
   @ValidateNested()
   @Type(() => AgentAuthenticationDto)
   authentication?: AgentAuthenticationDto;

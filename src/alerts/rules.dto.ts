@@ -193,6 +193,7 @@ export class PutRuleDto {
 
   @ApiPropertyOptional({ type: ClearConditionDto, description: 'Default: whatever does not meet the condition.' })
   @IsOptional()
+  @IsObject()
   @ValidateNested()
   @Type(() => ClearConditionDto)
   clear?: ClearConditionDto;

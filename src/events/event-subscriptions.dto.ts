@@ -38,6 +38,7 @@ export class WebhookConfigDto {
 
   @ApiPropertyOptional({ type: RetryConfigDto })
   @IsOptional()
+  @IsObject()
   @ValidateNested()
   @Type(() => RetryConfigDto)
   retry_config?: RetryConfigDto;
@@ -83,6 +84,7 @@ export class CreateSubscriptionDto {
 
   @ApiPropertyOptional({ type: WebhookConfigDto, description: 'Needed by `webhook`, and only there.' })
   @IsOptional()
+  @IsObject()
   @ValidateNested()
   @Type(() => WebhookConfigDto)
   webhook_config?: WebhookConfigDto;
@@ -93,6 +95,7 @@ export class CreateSubscriptionDto {
     description: 'Many events in one delivery of a webhook. Null: one event each.',
   })
   @IsOptional()
+  @IsObject()
   @ValidateNested()
   @Type(() => BatchConfigDto)
   batch_config?: BatchConfigDto | null;
@@ -109,6 +112,7 @@ class UpdateWebhookConfigDto extends PartialType(WebhookConfigDto) {}
 export class UpdateSubscriptionDto extends PartialType(OmitType(CreateSubscriptionDto, ['webhook_config'])) {
   @ApiPropertyOptional({ type: UpdateWebhookConfigDto, description: 'A new secret replaces the old one at once.' })
   @IsOptional()
+  @IsObject()
   @ValidateNested()
   @Type(() => UpdateWebhookConfigDto)
   webhook_config?: UpdateWebhookConfigDto;

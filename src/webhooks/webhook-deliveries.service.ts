@@ -117,6 +117,9 @@ export class WebhookDeliveries {
       const issue = 'must be a time such as 2025-01-15T10:30:00Z';
       throw AppError.validation({ field: 'since', issue, location: 'query' });
     }
+    if (from.getTime() > Date.now()) {
+      throw AppError.validation({ field: 'since', issue: 'must not be in the future', location: 'query' });
+    }
     if (!(await this.activeOf(webhookId))) throw notActive();
     const input = { webhookId, since: from.toISOString(), to: new Date().toISOString() };
     return this.db.transaction(async (tx) => {

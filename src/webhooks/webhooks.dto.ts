@@ -107,6 +107,7 @@ export class CreateWebhookDto {
 
   @ApiPropertyOptional({ type: RetryConfigDto })
   @IsOptional()
+  @IsObject()
   @ValidateNested()
   @Type(() => RetryConfigDto)
   retry_config?: RetryConfigDto;
@@ -129,6 +130,7 @@ export class CreateWebhookDto {
     description: 'Many events in one delivery. Null: one event each.',
   })
   @IsOptional()
+  @IsObject()
   @ValidateNested()
   @Type(() => BatchConfigDto)
   batch_config?: BatchConfigDto | null;

@@ -92,6 +92,12 @@ describe('emitting an event', () => {
     expect(body.data.event).toMatchObject({ ...said, data: { n: 1 }, actor_id: `user_${admin.userId}` });
   });
 
+  it('takes null for what may be left out', async () => {
+    const left = { source: null, metadata: null, priority: null, correlation_id: null, expires_at: null };
+    const event = await emit(`${own}.created`, left);
+    expect(event).toMatchObject({ source: `user_${admin.userId}`, priority: 'normal', correlation_id: null });
+  });
+
   it('takes type or event_type, and both only when they agree', async () => {
     const type = `${own}.created`;
     expect((await post({ event_type: type, data: {} })).status).toBe(201);

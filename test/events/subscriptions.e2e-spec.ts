@@ -451,6 +451,25 @@ describe('subscriptions', () => {
     expect(answer.body.error.details[0].field).toBe(field);
   });
 
+  it('take null for what may be left out, and a list for nothing that is one thing', async () => {
+    const url = bench.receiver.url('/null');
+    const body = { event_patterns: [`${own}.*`], delivery_method: 'webhook', filters: null, batch_config: null };
+    const made = await bench.subscribe({
+      ...body,
+      enabled: null,
+      webhook_config: { url, secret: null, retry_config: null },
+    });
+    expect(made.webhook_config?.secret).toMatch(/^whsec_/);
+    expect(made.webhook_config?.retry_config.max_retries).toBe(3);
+    const path = `/subscriptions/${made.subscription_id}`;
+    const put = { name: null, event_patterns: null, webhook_config: { url: null, secret: null, retry_config: null } };
+    const kept = await bench.call<{ subscription: Subscription }>('PUT', path, put);
+    expect([kept.status, kept.body.data.subscription.webhook_config?.url]).toEqual([200, url]);
+    const wrong = await bench.call('POST', '/subscriptions', { name: 'A test', ...body, webhook_config: [] });
+    expect([wrong.status, wrong.body.error.details[0].field]).toEqual([400, 'webhook_config']);
+    await bench.call('DELETE', path);
+  });
+
   it('keep their way of delivery', async () => {
     const { subscription_id: id } = await bench.subscribe(toStream());
     expect((await update(id, { delivery_method: 'stream' })).status).toBe(200);

@@ -70,6 +70,30 @@ describe('registering a webhook', () => {
     expect(answer.body.error.details.map((d) => d.field)).toContain(field);
   });
 
+  it('takes null for what may be left out, and shows the secret that it makes then', async () => {
+    const left = {
+      secret: null,
+      active: null,
+      retry_config: null,
+      filters: null,
+      batch_config: null,
+      description: null,
+    };
+    const body = { url: receiver.url('/null'), events: ['command.failed'], ...left };
+    const made = await app.call<{ webhook_id: string; secret: string }>('POST', '/api/v1/webhooks', { key, body });
+    expect([made.status, made.body.secret]).toEqual([201, expect.stringMatching(/^whsec_/)]);
+    const path = `/api/v1/webhooks/${made.body.webhook_id}`;
+    const { secret: _secret, ...rest } = left;
+    const patched = await app.call('PATCH', path, { key, body: { url: null, events: null, ...rest } });
+    expect([patched.status, patched.body.url, patched.body.events]).toEqual([200, body.url, body.events]);
+    const rotated = await app.call('POST', `${path}/rotate-secret`, { key, body: { secret: null } });
+    expect([rotated.status, rotated.body.secret]).toEqual([201, expect.stringMatching(/^whsec_/)]);
+    for (const bad of [{ retry_config: [] }, { batch_config: [[]] }]) {
+      expect((await app.call('PATCH', path, { key, body: bad })).status).toBe(400);
+    }
+    await bench.remove(made.body.webhook_id);
+  });
+
   it('needs webhook:write, and webhook:read to look', async () => {
     const viewer = await actor(app, { role: 'viewer' });
     const body = { url: receiver.url(), events: ['*'] };
@@ -339,7 +363,9 @@ describe('sending again', () => {
     expect(await post(`${id}/recover?since=2025-W01`)).toBe(400);
     expect(await post(`webhook_${randomUUID()}/test`)).toBe(404);
     expect(await post(`deliveries/dlv_${randomUUID()}/redeliver`)).toBe(404);
-    await bench.remove(id);
+    const { id: active } = await bench.register();
+    expect(await post(`${active}/recover?since=2999-01-01T00:00:00Z`)).toBe(400);
+    await bench.remove(id, active);
   });
 });
 

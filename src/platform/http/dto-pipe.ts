@@ -2,6 +2,8 @@ import { type ArgumentMetadata, Injectable, ValidationPipe } from '@nestjs/commo
 import type { ValidationError } from 'class-validator';
 import { AppError, type FieldIssue } from '../errors/index.js';
 
+/** Where `@ApiProperty` keeps what it was given; the package does not export the name. */
+const MODEL_PROPERTIES = 'swagger/apiModelProperties';
 const LOCATIONS = { body: 'body', query: 'query', param: 'path', custom: undefined } as const;
 
 /** Checks bodies and queries against their DTO: types strict, unknown fields refused, every issue named (C-03, rule GEN-04). */
@@ -27,7 +29,9 @@ export class DtoPipe extends ValidationPipe {
       throw AppError.validation({ field: '', issue: 'must be a JSON object', location: 'body' });
     }
     try {
-      return (await super.transform(given, metadata)) as unknown;
+      const checked = (await super.transform(given, metadata)) as unknown;
+      leaveOutNulls(checked);
+      return checked;
     } catch (error) {
       if (Array.isArray(error)) {
         throw AppError.validation(issuesOf(error as ValidationError[], '', LOCATIONS[metadata.type]));
@@ -39,6 +43,28 @@ export class DtoPipe extends ValidationPipe {
   override createExceptionFactory() {
     return (errors: ValidationError[] = []): unknown => errors;
   }
+}
+
+/** A null that the API document does not allow counts as left out, as the checks have taken it: no service need think of it. */
+function leaveOutNulls(value: unknown): void {
+  if (Array.isArray(value)) value.forEach(leaveOutNulls);
+  if (!isDto(value)) return;
+  for (const [name, field] of Object.entries(value)) {
+    if (field === null && !isNullable(value, name)) Reflect.deleteProperty(value, name);
+    else leaveOutNulls(field);
+  }
+}
+
+/** What callers send as they like (the data of an event) stays a plain object. */
+function isDto(value: unknown): value is object {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype !== Object.prototype && prototype !== null;
+}
+
+function isNullable(dto: object, name: string): boolean {
+  const documented = Reflect.getMetadata(MODEL_PROPERTIES, dto, name) as { nullable?: boolean } | undefined;
+  return documented?.nullable === true;
 }
 
 function issuesOf(errors: ValidationError[], parent: string, location: FieldIssue['location']): FieldIssue[] {
