@@ -19,6 +19,7 @@ import { CreateAudit1763700100000 } from './security/audit.migration.js';
 import { CreateSecurity1763700200000 } from './security/security.migration.js';
 import { CreateStreamTickets1763702000000 } from './streaming/streaming.migration.js';
 import { CreateTelemetry1763700400000 } from './telemetry/telemetry.migration.js';
+import { JoinDeliveryIndexes1763800100000 } from './webhooks/delivery-indexes.migration.js';
 import { ExtendWebhooks1763710100000 } from './webhooks/managed-webhooks.migration.js';
 import { NoteWebhookHolders1763800000000 } from './webhooks/webhook-holders.migration.js';
 import { MarkReplayedDeliveries1763720200000 } from './webhooks/webhook-replays.migration.js';
@@ -51,5 +52,6 @@ export const schema: Schema = {
     CreateDeletions1763770000000,
     OrderEventsOfOneTime1763780000000,
     NoteWebhookHolders1763800000000,
+    JoinDeliveryIndexes1763800100000,
   ],
 };

@@ -66,6 +66,8 @@ export interface DeliveryOrder extends EventBody {
 /** An attempt that has not reported back after this was cut off with its process. Longer than any attempt may take. */
 const LEASE_SECONDS = 45;
 const SWEEP_PER_WEBHOOK = 300;
+/** Of a webhook that fails: it gets one request at a time, and what is left waiting in memory is dropped with each pause. */
+const SWEEP_PER_FAILING = 20;
 const SWEEP = 5000;
 const PURGE = 1000;
 
@@ -133,7 +135,8 @@ export class Deliveries {
        FROM webhooks w CROSS JOIN LATERAL (
          SELECT id FROM webhook_deliveries
          WHERE webhook_id = w.id AND status = 'pending' AND next_attempt_at <= now()
-         ORDER BY next_attempt_at LIMIT ${SWEEP_PER_WEBHOOK}) d
+         ORDER BY next_attempt_at
+         LIMIT CASE WHEN w.failing_since IS NULL THEN ${SWEEP_PER_WEBHOOK} ELSE ${SWEEP_PER_FAILING} END) d
        WHERE w.active AND w.id <> ALL ($1::uuid[]) LIMIT ${SWEEP}`,
       [except],
     );

@@ -62,6 +62,15 @@ describe('lanes', () => {
     expect(lanes.take(100)).toHaveLength(2);
   });
 
+  it('ask for no more of a webhook when a few wait that fails, and many that does not', () => {
+    const lanes = new Lanes(LIMITS);
+    offer(lanes, 'dead', 10, true);
+    offer(lanes, 'good', 99);
+    expect(lanes.unready()).toEqual(['dead']);
+    lanes.offer({ id: 'one-more', webhook_id: 'good', failing: false });
+    expect(lanes.unready()).toEqual(['dead', 'good']);
+  });
+
   it('count suspects right when their standing changes under way', () => {
     const lanes = new Lanes(LIMITS);
     offer(lanes, 'a', 4);

@@ -22,6 +22,8 @@ interface Lane {
 const FRESH_AT_ONCE = 2;
 const MAX_WAITING = 1000;
 const ENOUGH_WAITING = 100;
+/** Of a suspect, which gets one request at a time. */
+const ENOUGH_FOR_SUSPECT = 10;
 /** Beyond so many, what is known of idle webhooks is forgotten. */
 const MAX_LANES = 5000;
 
@@ -89,7 +91,7 @@ export class Lanes {
   /** Webhooks that have enough waiting or are left alone. */
   unready(): string[] {
     return [...this.lanes]
-      .filter(([, lane]) => lane.waiting.length >= ENOUGH_WAITING || lane.pausedUntil > this.now())
+      .filter(([, lane]) => lane.waiting.length >= enoughFor(lane) || lane.pausedUntil > this.now())
       .map(([webhookId]) => webhookId);
   }
 
@@ -115,6 +117,10 @@ export class Lanes {
     this.active += change;
     if (lane.standing === 'suspect') this.activeSuspects += change;
   }
+}
+
+function enoughFor({ standing }: Lane): number {
+  return standing === 'suspect' ? ENOUGH_FOR_SUSPECT : ENOUGH_WAITING;
 }
 
 function newLane(failing: boolean): Lane {
