@@ -28,6 +28,8 @@ export interface RequestContext {
   auditByMinute?: boolean;
   /** Set once the audit entry of this request is part of a transaction. */
   audited?: boolean;
+  /** Has passed once the caller was told that the work took too long: the database refuses it from then on. */
+  deadline?: { passed: boolean };
   /** Transaction that `Database.transaction` joins, while it is open, instead of opening its own. */
   transaction?: EntityManager;
 }

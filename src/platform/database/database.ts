@@ -56,6 +56,7 @@ export class Database implements OnApplicationShutdown {
 
   /** One statement outside (or inside the ambient) transaction; rows as plain objects, numbers of bigint columns as text. */
   async query<Row>(sql: string, params: unknown[] = []): Promise<Row[]> {
+    assertInTime();
     return this.manager.query<Row[]>(sql, params);
   }
 
@@ -73,9 +74,11 @@ export class Database implements OnApplicationShutdown {
    * calls a service) it is a savepoint: `work` is undone alone when it fails, and committed with the outer one. A deadlock or
    * serialization failure runs the outermost `work` again, so it must do nothing outside `tx`; what must happen outside
    * goes into {@link afterCommit}.
-   * @throws AppError `unavailable` when the connection is lost on the way; the outcome of a commit under way is unknown then
+   * @throws AppError `unavailable` when the connection is lost on the way; the outcome of a commit under way is unknown then.
+   *   `timeout` when the request's time is over before the commit
    */
   async transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
+    assertInTime();
     const ambient = this.ambient();
     if (ambient) return this.nested(ambient, work);
     const context = currentContext() ?? { requestId: `req_work_${randomUUID()}`, startedAt: performance.now() };
@@ -104,6 +107,7 @@ export class Database implements OnApplicationShutdown {
           this.levels.run({ last: Promise.resolve() }, async () => {
             const value = await work(tx);
             for (const hook of this.beforeCommit) await hook(tx, inner);
+            assertInTime();
             return value;
           }),
         );
@@ -172,6 +176,11 @@ export class Database implements OnApplicationShutdown {
   async onApplicationShutdown(): Promise<void> {
     await this.bulk.end();
   }
+}
+
+/** Nothing more is done for a request that was answered 504 (GEN-22). */
+function assertInTime(): void {
+  if (currentContext()?.deadline?.passed) throw new AppError('timeout', 'The request took too long');
 }
 
 function isRetryable(error: unknown): boolean {

@@ -17,7 +17,8 @@ scopes it needs in \`x-required-scopes\`; one of them is enough.
 tightest limit that the request counts in.
 
 **Safe repeats.** A POST with an \`Idempotency-Key\` is done once; the same key with the same body within 24 hours gets the stored answer. A
-repeated DELETE is answered as the first one.`;
+repeated DELETE is answered as the first one. A request
+that was answered 504 is rolled back unless its commit was just being made: repeat it with its \`Idempotency-Key\`.`;
 
 const TAGS: [name: string, description: string][] = [
   ['auth', 'Login, sessions, API keys'],

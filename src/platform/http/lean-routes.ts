@@ -81,10 +81,8 @@ export class LeanRoutes {
       await this.limiter.admit(context, route.rateLimit, response);
       const read = await readJsonBody(request, this.settings.bodyLimit, route.limits);
       if (!read) throw AppError.validation({ field: '', issue: 'a JSON body is required', location: 'body' });
-      ({ status, body } = await inTime(
-        route.handle(context.actor, read.value, read.raw),
-        this.settings.requestTimeout,
-      ));
+      const { actor } = context;
+      ({ status, body } = await inTime(() => route.handle(actor, read.value, read.raw), this.settings.requestTimeout));
     } catch (error) {
       const rendered = renderError(await this.limiter.refuse(context, request.headers, error, response));
       ({ status, body, headers } = rendered);

@@ -3,6 +3,7 @@ import { SSE_METADATA } from '@nestjs/common/constants.js';
 import { Reflector } from '@nestjs/core';
 import { lastValueFrom, from, type Observable } from 'rxjs';
 import { Settings } from '../config/index.js';
+import { currentContext } from '../context/index.js';
 import { AppError } from '../errors/index.js';
 
 const STREAMING = 'nexus:streaming';
@@ -11,20 +12,24 @@ const STREAMING = 'nexus:streaming';
 export const Streaming = (): MethodDecorator => SetMetadata(STREAMING, true);
 
 /**
- * Resolves with `work`, or rejects once it has taken too long. The work itself goes on: its effect may still come, which an
- * `Idempotency-Key` lets the caller find out.
+ * Resolves with what `start` does, or rejects once that has taken too long. From then on the database takes nothing more from the
+ * request: an open transaction is rolled back when it comes to its commit. What was committed before, or is just then, stays: a
+ * repeat with the same `Idempotency-Key`, which makes the request one transaction, finds that out.
  * @throws AppError `timeout`
  */
-export async function inTime<T>(work: Promise<T>, seconds: number): Promise<T> {
+export async function inTime<T>(start: () => Promise<T>, seconds: number): Promise<T> {
+  const context = currentContext();
+  const deadline = { passed: false };
+  if (context) context.deadline = deadline;
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(
-      () => reject(new AppError('timeout', `The request took longer than ${seconds} s`)),
-      seconds * 1000,
-    );
+    timer = setTimeout(() => {
+      deadline.passed = true;
+      reject(new AppError('timeout', `The request took longer than ${seconds} s`));
+    }, seconds * 1000);
   });
   try {
-    return await Promise.race([work, late]);
+    return await Promise.race([start(), late]);
   } finally {
     clearTimeout(timer);
   }
@@ -43,6 +48,7 @@ export class RequestTimeoutInterceptor implements NestInterceptor {
     const endless =
       this.reflector.get<boolean>(STREAMING, handler) || this.reflector.get<boolean>(SSE_METADATA, handler);
     if (endless || execution.getType() !== 'http') return next.handle();
-    return from(inTime(lastValueFrom(next.handle(), { defaultValue: undefined }), this.settings.requestTimeout));
+    const work = (): Promise<unknown> => lastValueFrom(next.handle(), { defaultValue: undefined });
+    return from(inTime(work, this.settings.requestTimeout));
   }
 }

@@ -1,0 +1,133 @@
+import { Controller, Get, Param, Post, Sse } from '@nestjs/common';
+import { interval, map, type Observable } from 'rxjs';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Database } from '../../src/platform/database/index.js';
+import { Allow, LeanRoutes, Wire } from '../../src/platform/http/index.js';
+import { eventually } from '../support/eventually.js';
+import { type Harness, startHarness } from './harness.js';
+
+/** What requests wait for; a test opens it. */
+let gate: Promise<void>;
+let open: () => void;
+/** How requests have ended that nobody waited for any more. */
+const ends: string[] = [];
+
+@Wire('raw')
+@Allow()
+@Controller('slow')
+class SlowController {
+  constructor(private readonly db: Database) {}
+
+  @Post('notes/:text')
+  async add(@Param('text') text: string): Promise<object> {
+    return this.work(text, () =>
+      this.db.transaction(async (tx) => {
+        await tx.query('INSERT INTO notes (text) VALUES ($1)', [text]);
+        await gate;
+        return { text };
+      }),
+    );
+  }
+
+  @Get('reads/:name')
+  async read(@Param('name') name: string): Promise<object> {
+    return this.work(name, async () => {
+      await gate;
+      await this.db.query('SELECT 1');
+      return {};
+    });
+  }
+
+  @Sse('ticks') ticks(): Observable<{ data: object }> {
+    return interval(20).pipe(map((n) => ({ data: { n } })));
+  }
+
+  private async work(name: string, task: () => Promise<object>): Promise<object> {
+    try {
+      const done = await task();
+      ends.push(`${name} done`);
+      return done;
+    } catch (error) {
+      ends.push(`${name} ${(error as Error).message}`);
+      throw error;
+    }
+  }
+}
+
+describe('a request that takes too long', () => {
+  let server: Harness;
+  beforeAll(async () => {
+    server = await startHarness([SlowController], { NEXUS_REQUEST_TIMEOUT: '1' });
+    await server.db.query('CREATE TABLE notes (text text)');
+    server.app.get(LeanRoutes).register({
+      path: '/slow/lean',
+      anyOf: [],
+      audit: 'minute',
+      limits: { maxDepth: 8, maxKeys: 100, maxKeyLength: 64 },
+      handle: async () => {
+        await gate;
+        return { status: 202, body: {} };
+      },
+    });
+  });
+  afterAll(() => server.stop());
+  beforeEach(() => {
+    gate = new Promise((resolve) => (open = resolve));
+  });
+
+  const send = (method: string, path: string, key?: string) =>
+    fetch(`${server.url}/api/v1/slow${path}`, {
+      method,
+      headers: { authorization: 'Bearer ann', ...(key ? { 'idempotency-key': key } : {}) },
+    });
+  const notes = async (text: string): Promise<number> =>
+    (await server.db.query('SELECT 1 FROM notes WHERE text = $1', [text])).length;
+  const ended = (name: string) => eventually(() => ends.find((end) => end.startsWith(name)));
+
+  it('is answered 504, and nothing of it is committed afterwards', async () => {
+    const late = await send('POST', '/notes/lost');
+    expect(late.status).toBe(504);
+    expect(await late.json()).toMatchObject({ error: { code: 'TIMEOUT' } });
+    open();
+    expect(await ended('lost')).toBe('lost The request took too long');
+    expect(await notes('lost')).toBe(0);
+  });
+
+  it('happens once when it is repeated with its Idempotency-Key', async () => {
+    expect((await send('POST', '/notes/kept', 'again')).status).toBe(504);
+    open();
+    await ended('kept');
+    // The first one holds the key until it is rolled back.
+    await eventually(async () => (await send('POST', '/notes/kept', 'again')).status === 201);
+    const replayed = await send('POST', '/notes/kept', 'again');
+    expect([replayed.status, replayed.headers.get('idempotency-replayed')]).toEqual([201, 'true']);
+    expect(await notes('kept')).toBe(1);
+  });
+
+  it('asks the database for nothing more', async () => {
+    expect((await send('GET', '/reads/idle')).status).toBe(504);
+    open();
+    expect(await ended('idle')).toBe('idle The request took too long');
+  });
+
+  it('is answered alike on lean routes, and streams take as long as they like', async () => {
+    const lean = await fetch(`${server.url}/api/v1/slow/lean`, {
+      method: 'POST',
+      headers: { authorization: 'Bearer ann', 'content-type': 'application/json' },
+      body: '{}',
+    });
+    expect(lean.status).toBe(504);
+    const stream = await send('GET', '/ticks');
+    const reader = stream.body!.getReader();
+    let text = '';
+    while (!text.includes('"n":60')) text += new TextDecoder().decode((await reader.read()).value as Uint8Array);
+    await reader.cancel();
+    expect(stream.headers.get('content-type')).toContain('text/event-stream');
+  });
+
+  it('is none when it comes in time', async () => {
+    open();
+    expect((await send('POST', '/notes/quick')).status).toBe(201);
+    expect(await notes('quick')).toBe(1);
+  });
+});
