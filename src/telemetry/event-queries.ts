@@ -1,8 +1,10 @@
 import { Injectable } from '@nestjs/common';
 import type { Actor } from '../platform/context/index.js';
+import { Settings } from '../platform/config/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { type Page, paginationOf, type PaginationDto, publicId, resolvePage } from '../platform/http/index.js';
+import { readNewestFirst, type Stretch } from './newest-first.js';
 import type { BatchDto, EventDto, EventPageDto, ListEventsDto } from './telemetry.dto.js';
 import { parseTimestamp } from './timestamp.js';
 
@@ -13,6 +15,11 @@ const SIZES = { default: 100, max: 1000 };
  * seldom in memory, unlike the newest events.
  */
 const EXACT_TOTAL = 1000;
+/** How long one request looks for what no index finds, and how long it counts that. */
+const SEARCH_MS = 3000;
+const COUNT_MS = 2000;
+/** Below every id: a cursor that stands before a time as a whole. */
+const NO_ID = '00000000-0000-0000-0000-000000000000';
 
 interface EventRow {
   event_id: string;
@@ -38,21 +45,25 @@ const COLUMNS = 'event_id, event_type, source, ts, received_at, data, metadata';
 /** Reads single events and batches. An agent sees only what it wrote (contract 3.2). */
 @Injectable()
 export class EventQueries {
-  constructor(private readonly db: Database) {}
+  constructor(
+    private readonly db: Database,
+    private readonly settings: Settings,
+  ) {}
 
-  /** Newest first (row TEL-02). */
+  /**
+   * Newest first (row TEL-02). What no index finds is looked for as long as that takes at most: a page may then hold fewer events
+   * than asked for, or none, and its cursor goes on from where the search has ended.
+   */
   async list(actor: Actor, query: ListEventsDto): Promise<EventPageDto> {
     const page = resolvePage(query, SIZES);
     const filter = filterOf(actor, query);
-    const [rows, count] = await Promise.all([this.page(filter, page), this.count(filter)]);
-    const hasMore = rows.length > page.limit;
+    const [{ rows, unreadUntil }, counted] = await Promise.all([this.page(filter, page), this.count(filter)]);
     const events = rows.slice(0, page.limit);
-    const last = events.at(-1);
+    const hasMore = rows.length > page.limit || unreadUntil !== null;
     const pagination: PaginationDto = paginationOf(page, {
-      total: Math.min(count, EXACT_TOTAL),
-      exact: count <= EXACT_TOTAL,
+      ...totalOf(counted, page, events.length, hasMore),
       hasMore,
-      nextKeys: last && [last.ts.toISOString(), last.event_id],
+      nextKeys: unreadUntil === null ? keysOf(events.at(-1)) : [new Date(unreadUntil + 1).toISOString(), NO_ID],
     });
     return { events: events.map(toEventDto), pagination };
   }
@@ -89,34 +100,57 @@ export class EventQueries {
     };
   }
 
-  private page({ where, params }: Filter, { limit, offset, after }: Page): Promise<EventRow[]> {
-    const conditions = [...where];
-    const values = [...params];
-    if (after) {
-      const [ts, id] = after;
-      if (Number.isNaN(parseTimestamp(ts)) || typeof id !== 'string' || !/^[0-9a-f-]{36}$/.test(id)) {
-        throw queryIssue('cursor', 'is not a cursor of this list');
-      }
-      values.push(ts, id);
-      const at = values.length;
-      // The first half is what an index on the time can use.
-      conditions.push(`ts <= $${at - 1} AND (ts, event_id) < ($${at - 1}, $${at}::uuid)`);
-    }
-    values.push(limit + 1, offset);
+  /** One event more than a page holds, when there is one; `unreadUntil` says up to where (ms) nobody has looked yet. */
+  private async page(filter: Filter, page: Page): Promise<Found> {
+    const { limit, offset, after } = page;
+    const at = after && placeOf(after);
+    const wanted = at
+      ? // The first half is what an index on the time can use.
+        and(filter, (p) => `ts <= ${p(at.ts)} AND (ts, event_id) < (${p(at.ts)}, ${p(at.id)}::uuid)`)
+      : filter;
+    if (filter.isIndexed || offset > 0) return { rows: await this.read(wanted, limit + 1, offset), unreadUntil: null };
+    const rows: EventRow[] = [];
+    const newest = Math.min(at ? Date.parse(at.ts) : Infinity, this.newest(filter));
+    const unreadUntil = await readNewestFirst({ since: filter.since, until: newest }, SEARCH_MS, async (stretch) => {
+      rows.push(...(await this.read(within(wanted, stretch), limit + 1 - rows.length, 0)));
+      return rows.length <= limit;
+    });
+    return { rows, unreadUntil };
+  }
+
+  private read({ where, params }: Filter, limit: number, offset: number): Promise<EventRow[]> {
+    const n = params.length;
     return this.db.query<EventRow>(
-      `SELECT ${COLUMNS} FROM telemetry_events ${whereOf(conditions)}
-       ORDER BY ts DESC, event_id DESC LIMIT $${values.length - 1} OFFSET $${values.length}`,
-      values,
+      `SELECT ${COLUMNS} FROM telemetry_events ${whereOf(where)}
+       ORDER BY ts DESC, event_id DESC LIMIT $${n + 1} OFFSET $${n + 2}`,
+      [...params, limit, offset],
     );
   }
 
-  private async count({ where, params }: Filter): Promise<number> {
-    const [{ count }] = await this.db.query<{ count: number }>(
-      `SELECT count(*)::int AS count
-       FROM (SELECT 1 FROM telemetry_events ${whereOf(where)} LIMIT ${EXACT_TOTAL + 1}) AS matching`,
-      params,
-    );
-    return count;
+  /** Up to {@link EXACT_TOTAL} and as far as the time for it goes. */
+  private async count(filter: Filter): Promise<Counted> {
+    let total = 0;
+    const add = async ({ where, params }: Filter): Promise<boolean> => {
+      const [{ count }] = await this.db.query<{ count: number }>(
+        `SELECT count(*)::int AS count
+         FROM (SELECT 1 FROM telemetry_events ${whereOf(where)} LIMIT ${EXACT_TOTAL + 1 - total}) AS matching`,
+        params,
+      );
+      total += count;
+      return total <= EXACT_TOTAL;
+    };
+    if (filter.isIndexed) await add(filter);
+    else {
+      const whole = { since: filter.since, until: this.newest(filter) };
+      const unread = await readNewestFirst(whole, COUNT_MS, (stretch) => add(within(filter, stretch)));
+      if (unread !== null) return { total, exact: false };
+    }
+    return { total: Math.min(total, EXACT_TOTAL), exact: total <= EXACT_TOTAL };
+  }
+
+  /** Time of the newest event there can be, ms. */
+  private newest({ until }: Filter): number {
+    return Math.min(until, Date.now() + this.settings.telemetryMaxFutureSeconds * 1000);
   }
 }
 
@@ -144,28 +178,82 @@ export function queryIssue(field: string, issue: string): AppError {
   return AppError.validation({ field, issue, location: 'query' });
 }
 
+interface Found {
+  rows: EventRow[];
+  unreadUntil: number | null;
+}
+
+interface Counted {
+  total: number;
+  exact: boolean;
+}
+
 interface Filter {
   where: string[];
   params: unknown[];
+  /** The time that is asked for, as a stretch. */
+  since: number;
+  until: number;
+  /** Whether an index leads to what is asked for, so that few matches cost little. */
+  isIndexed: boolean;
 }
 
 function filterOf(actor: Actor, query: ListEventsDto): Filter {
-  const where: string[] = [];
-  const params: unknown[] = [];
-  const add = (value: unknown, condition: (param: string) => string): void => {
-    if (value === undefined || value === null) return;
-    params.push(value);
-    where.push(condition(`$${params.length}`));
-  };
   const { from, to } = rangeOf(query);
-  add(query.source, (p) => `source = ${p}`);
-  add(ownSource(actor), (p) => `source = ${p}`);
-  add(query.event_type, (p) => `event_type = ${p}`);
+  const own = ownSource(actor);
+  const { source, event_type: type, metric_name: metric, tags } = query;
+  let filter: Filter = {
+    where: [],
+    params: [],
+    since: from === undefined ? -1 : from - 1,
+    until: to ?? Infinity,
+    isIndexed: metric === undefined && tags === undefined && (type === undefined || (own ?? source) === undefined),
+  };
+  const add = (value: unknown, condition: (param: string) => string): void => {
+    if (value !== undefined && value !== null) filter = and(filter, (p) => condition(p(value)));
+  };
+  add(source, (p) => `source = ${p}`);
+  add(own, (p) => `source = ${p}`);
+  add(type, (p) => `event_type = ${p}`);
   add(from === undefined ? from : new Date(from).toISOString(), (p) => `ts >= ${p}`);
   add(to === undefined ? to : new Date(to).toISOString(), (p) => `ts <= ${p}`);
-  add(query.metric_name, (p) => `data->>'metric_name' = ${p}`);
-  add(query.tags && JSON.stringify(query.tags), (p) => `data->'tags' @> ${p}::jsonb`);
-  return { where, params };
+  add(metric, (p) => `data->>'metric_name' = ${p}`);
+  add(tags && JSON.stringify(tags), (p) => `data->'tags' @> ${p}::jsonb`);
+  return filter;
+}
+
+/** `condition` gets what gives a value its place among the parameters. */
+function and(filter: Filter, condition: (param: (value: unknown) => string) => string): Filter {
+  const params = [...filter.params];
+  const text = condition((value) => `$${params.push(value)}`);
+  return { ...filter, where: [...filter.where, text], params };
+}
+
+function within(filter: Filter, { since, until }: Stretch): Filter {
+  const [after, to] = [since, until].map((ms) => new Date(ms).toISOString());
+  return and(filter, (p) => `ts > ${p(after)} AND ts <= ${p(to)}`);
+}
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** @throws AppError `validation` when the cursor is of another list */
+function placeOf([ts, id]: unknown[]): { ts: string; id: string } {
+  if (typeof ts === 'string' && !Number.isNaN(parseTimestamp(ts)) && typeof id === 'string' && UUID.test(id)) {
+    return { ts, id };
+  }
+  throw queryIssue('cursor', 'is not a cursor of this list');
+}
+
+function keysOf(last: EventRow | undefined): unknown[] | undefined {
+  return last && [last.ts.toISOString(), last.event_id];
+}
+
+/** What a page by offset shows is counted too: its end, when it has one, is the total. */
+function totalOf(counted: Counted, { offset, after }: Page, shown: number, hasMore: boolean): Counted {
+  if (counted.exact || after || shown === 0) return counted;
+  return hasMore
+    ? { total: Math.max(counted.total, offset + shown + 1), exact: false }
+    : { total: offset + shown, exact: true };
 }
 
 function whereOf(conditions: string[]): string {

@@ -116,7 +116,13 @@ export class TelemetryController implements OnModuleInit {
   @Get('events')
   @Allow('telemetry:read')
   @UseInterceptors(TagFilters)
-  @ApiOperation({ summary: 'Find telemetry events, newest first', operationId: 'queryTelemetryEvents' })
+  @ApiOperation({
+    summary: 'Find telemetry events, newest first',
+    operationId: 'queryTelemetryEvents',
+    description:
+      'With `metric_name`, tags or both `source` and `event_type`, the search lasts a few seconds at most: a page may then hold fewer ' +
+      'events than `limit`, or none, while `has_more` is true. Go on with `next_cursor`, or ask for a shorter time.',
+  })
   @ApiQuery({ name: 'tag.<name>', required: false, example: 'server-01', description: 'Value of the tag `<name>`.' })
   @ApiOkResponse({ type: EventPageDto })
   list(@CurrentActor() actor: Actor, @Query() query: ListEventsDto): Promise<EventPageDto> {

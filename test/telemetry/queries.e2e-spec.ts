@@ -109,6 +109,41 @@ describe('listing events', () => {
     );
     const page = await list({ source: 'many', limit: '1' });
     expect(page.pagination).toMatchObject({ total: 1000, total_is_exact: false, has_more: true });
+    const later = await list({ source: 'many', limit: '10', offset: '1020' });
+    expect(later.pagination).toMatchObject({ total: 1031, total_is_exact: false, has_more: true });
+    const last = await list({ source: 'many', limit: '100', offset: '1040' });
+    expect(last.events).toHaveLength(10);
+    expect(last.pagination).toMatchObject({ total: 1050, total_is_exact: true, has_more: false, pages: 11 });
+    const tagged = await list({ event_type: 'many', source: 'many', limit: '1' });
+    expect(tagged.pagination).toMatchObject({ total: 1000, total_is_exact: false, has_more: true });
+  });
+
+  it('finds a few events of many weeks, and goes on from wherever a search has ended', async () => {
+    const ago = [1, 2 * 60, 3 * 1440, 3 * 1440 + 1, 28 * 1440].map((minutes) => start - minutes * 60_000);
+    const event = (ms: number, value: number) => ({
+      event_type: 'system.metric',
+      source: 'rarely',
+      timestamp: new Date(ms).toISOString(),
+      data: { metric_name: 'rare', value, tags: { kind: `k${value % 2}` } },
+    });
+    await send(ago.map(event));
+    const all = await list({ metric_name: 'rare' });
+    expect(values(all)).toEqual([0, 1, 2, 3, 4]);
+    expect(all.pagination).toMatchObject({ total: 5, total_is_exact: true, has_more: false, next_cursor: null });
+    expect(values(await list({ 'tag.kind': 'k1' }))).toEqual([1, 3]);
+    const [from, to] = [ago[3], ago[1]].map((ms) => new Date(ms).toISOString());
+    expect(values(await list({ metric_name: 'rare', from, to }))).toEqual([1, 2, 3]);
+    const walked: unknown[] = [];
+    for (let cursor: string | null = ''; cursor !== null;) {
+      const page: Page = await list({ metric_name: 'rare', limit: '2', ...(cursor && { cursor }) });
+      walked.push(...values(page));
+      cursor = page.pagination.next_cursor;
+    }
+    expect(walked).toEqual([0, 1, 2, 3, 4]);
+    // What a search that took its time says: everything after this has been looked at.
+    const place = [new Date(ago[2] + 1).toISOString(), '00000000-0000-0000-0000-000000000000'];
+    const cursor = Buffer.from(JSON.stringify(place)).toString('base64url');
+    expect(values(await list({ metric_name: 'rare', cursor }))).toEqual([2, 3, 4]);
   });
 
   it('takes times from the first year to the last', async () => {
