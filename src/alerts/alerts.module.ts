@@ -1,7 +1,7 @@
 import { Module, type OnModuleInit } from '@nestjs/common';
 import { CommandsModule } from '../commands/index.js';
 import { Database } from '../platform/database/index.js';
-import { Metrics } from '../platform/observability/index.js';
+import { HealthRegistry, Metrics } from '../platform/observability/index.js';
 import { TelemetryModule } from '../telemetry/index.js';
 import { WebhooksModule } from '../webhooks/index.js';
 import { Absences } from './absences.js';
@@ -45,13 +45,18 @@ export class AlertsModule implements OnModuleInit {
   constructor(
     private readonly db: Database,
     private readonly metrics: Metrics,
+    private readonly health: HealthRegistry,
   ) {}
 
   onModuleInit(): void {
     const { db } = this;
-    this.metrics.gauge('nexus_alerts_active', 'Alerts that have not been cleared', [], async function () {
+    const active = async (): Promise<number> => {
       const [{ n }] = await db.query<{ n: number }>(`SELECT count(*)::int AS n FROM alerts WHERE status = 'active'`);
-      this.set(n);
+      return n;
+    };
+    this.metrics.gauge('nexus_alerts_active', 'Alerts that have not been cleared', [], async function () {
+      this.set(await active());
     });
+    this.health.register('alerts', async () => ({ active: await active() }));
   }
 }

@@ -1,7 +1,7 @@
 import { Module, type OnModuleInit } from '@nestjs/common';
 import { AgentsModule } from '../agents/index.js';
 import { Database } from '../platform/database/index.js';
-import { Metrics } from '../platform/observability/index.js';
+import { HealthRegistry, Metrics } from '../platform/observability/index.js';
 import { SecurityModule } from '../security/index.js';
 import { BuiltinCommands } from './builtin-commands.js';
 import { CommandCallbacks } from './command-callbacks.js';
@@ -46,18 +46,22 @@ export class CommandsModule implements OnModuleInit {
   constructor(
     private readonly db: Database,
     private readonly metrics: Metrics,
+    private readonly health: HealthRegistry,
   ) {}
 
   onModuleInit(): void {
     const { db } = this;
-    this.metrics.gauge('nexus_commands_pending', 'Commands that have not ended', ['substatus'], async function () {
+    const pending = async (): Promise<Record<string, number>> => {
       const rows = await db.query<{ status: string; n: number }>(
         `SELECT status, count(*)::int AS n FROM commands
          WHERE status IN ('queued', 'delivered', 'running') AND executor <> 'fanout' GROUP BY status`,
       );
-      for (const status of ['queued', 'delivered', 'running']) {
-        this.set({ substatus: status }, rows.find((row) => row.status === status)?.n ?? 0);
-      }
+      const counts = new Map(rows.map(({ status, n }) => [status, n]));
+      return Object.fromEntries(['queued', 'delivered', 'running'].map((status) => [status, counts.get(status) ?? 0]));
+    };
+    this.metrics.gauge('nexus_commands_pending', 'Commands that have not ended', ['substatus'], async function () {
+      for (const [substatus, n] of Object.entries(await pending())) this.set({ substatus }, n);
     });
+    this.health.register('commands', pending);
   }
 }

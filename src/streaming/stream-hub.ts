@@ -1,7 +1,7 @@
 import { Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
 import { EventFeed } from '../platform/events/index.js';
-import { Metrics } from '../platform/observability/index.js';
+import { HealthRegistry, Metrics } from '../platform/observability/index.js';
 import { isTelemetry } from './channels.js';
 import type { StreamClient } from './stream-client.js';
 import { CatalogueEvent, type StreamEvent } from './stream-event.js';
@@ -32,12 +32,20 @@ export class StreamHub implements OnModuleDestroy {
     private readonly telemetry: TelemetryFeed,
     private readonly settings: Settings,
     metrics: Metrics,
+    health: HealthRegistry,
   ) {
     const { clients } = this;
-    metrics.gauge('nexus_stream_clients', 'Readers of event streams connected to this process', ['face'], function () {
+    const count = (): Record<string, number> => {
       const faces = { websocket: 0, sse: 0 };
       for (const { face } of clients) faces[face]++;
-      for (const face of ['websocket', 'sse'] as const) this.set({ face }, faces[face]);
+      return faces;
+    };
+    metrics.gauge('nexus_stream_clients', 'Readers of event streams connected to this process', ['face'], function () {
+      for (const [face, n] of Object.entries(count())) this.set({ face }, n);
+    });
+    health.register('streams', async () => {
+      if (feed.failing) throw new Error('Events cannot be read for the readers of streams');
+      return count();
     });
     const sent = (): number => this.totalSent();
     metrics.gauge('nexus_stream_events_sent', 'Events sent to readers since the start', [], function () {

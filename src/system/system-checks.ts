@@ -1,4 +1,5 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common';
+import { Settings } from '../platform/config/index.js';
 import { Database } from '../platform/database/index.js';
 import { JobQueue, JobRegistry } from '../platform/jobs/index.js';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
@@ -19,6 +20,7 @@ export class SystemChecks implements OnModuleInit {
     private readonly db: Database,
     private readonly jobs: JobQueue,
     private readonly registry: JobRegistry,
+    private readonly settings: Settings,
   ) {}
 
   onModuleInit(): void {
@@ -52,7 +54,8 @@ export class SystemChecks implements OnModuleInit {
   private async checkQueues(): Promise<Record<string, unknown>> {
     const all = Object.values(await this.countQueues());
     const sum = (state: string): number => all.reduce((total, counts) => total + (counts[state] ?? 0), 0);
-    return { queues: all.length, waiting: sum('waiting') + sum('prioritized'), active: sum('active') };
+    const carrier = this.settings.redisUrl === undefined ? 'postgresql' : 'redis';
+    return { carrier, queues: all.length, waiting: sum('waiting') + sum('prioritized'), active: sum('active') };
   }
 
   private countQueues(): Promise<QueueCounts> {

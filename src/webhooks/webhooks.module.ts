@@ -1,6 +1,6 @@
 import { Module, type OnModuleInit } from '@nestjs/common';
 import { Database } from '../platform/database/index.js';
-import { Metrics } from '../platform/observability/index.js';
+import { HealthRegistry, Metrics } from '../platform/observability/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import { Batches } from './batches.js';
 import { Courier } from './courier.js';
@@ -45,6 +45,7 @@ export class WebhooksModule implements OnModuleInit {
   constructor(
     private readonly db: Database,
     private readonly metrics: Metrics,
+    private readonly health: HealthRegistry,
   ) {}
 
   onModuleInit(): void {
@@ -54,6 +55,14 @@ export class WebhooksModule implements OnModuleInit {
         `SELECT count(*)::int AS n FROM webhook_deliveries WHERE status = 'pending'`,
       );
       this.set(n);
+    });
+    this.health.register('webhooks', async () => {
+      const [counts] = await db.query<Record<string, unknown>>(
+        `SELECT (SELECT count(*)::int FROM webhooks WHERE active) AS active,
+           (SELECT count(*)::int FROM webhooks WHERE disabled_at IS NOT NULL) AS disabled,
+           (SELECT count(*)::int FROM webhook_deliveries WHERE status = 'pending') AS deliveries_pending`,
+      );
+      return counts;
     });
   }
 }

@@ -97,6 +97,7 @@ describe('The bus in one process', () => {
       start: () => Promise.resolve(),
       send: () => (sent++, new Promise(() => undefined)),
       stop: () => Promise.resolve(),
+      connected: true,
     };
     const { bus, heard } = await startBus(stuck);
     for (let i = 0; i < 1500; i++) bus.publish('news', i);

@@ -91,6 +91,11 @@ export class EventFeed implements BeforeApplicationShutdown {
     return up_to;
   }
 
+  /** True while listeners cannot be told, because the events cannot be read. */
+  get failing(): boolean {
+    return this.reader?.failing ?? false;
+  }
+
   async beforeApplicationShutdown(): Promise<void> {
     const reading = this.reader?.reading;
     this.stop();
@@ -107,6 +112,7 @@ export class EventFeed implements BeforeApplicationShutdown {
 class Reader {
   readonly started: Promise<void>;
   reading: Promise<void> | undefined;
+  failing = false;
   unsubscribe: () => void = () => undefined;
   private place: string | undefined;
   private again = false;
@@ -130,8 +136,14 @@ class Reader {
       return;
     }
     this.reading = runDetached(() => this.read())
-      .catch((error: unknown) => this.logger.warn({ err: String(error) }, 'The event feed failed and will try again'))
-      .finally(() => {
+      .then(
+        () => (this.failing = false),
+        (error: unknown) => {
+          this.failing = true;
+          this.logger.warn({ err: String(error) }, 'The event feed failed and will try again');
+        },
+      )
+      .then(() => {
         this.reading = undefined;
         if (!this.again) return;
         this.again = false;

@@ -15,14 +15,23 @@ export class Metrics {
     return this.existing(name) ?? new Counter({ name, help, labelNames, registers: [this.registry] });
   }
 
-  /** `collect` is called at each scrape to set the value. */
+  /** `collect` is called at each scrape to set the value; when it fails, the scrape shows the last one. */
   gauge<L extends string>(
     name: string,
     help: string,
     labelNames: L[] = [],
     collect?: (this: Gauge<L>) => void | Promise<void>,
   ): Gauge<L> {
-    return this.existing(name) ?? new Gauge({ name, help, labelNames, registers: [this.registry], collect });
+    const options = { name, help, labelNames, registers: [this.registry] };
+    if (!collect) return this.existing(name) ?? new Gauge(options);
+    const set = async function (this: Gauge<L>): Promise<void> {
+      try {
+        await collect.call(this);
+      } catch {
+        // What cannot be asked says so in its health check.
+      }
+    };
+    return this.existing(name) ?? new Gauge({ ...options, collect: set });
   }
 
   histogram<L extends string>(

@@ -47,6 +47,10 @@ export class PostgresTransport implements BusTransport {
     this.client = client;
   }
 
+  get connected(): boolean {
+    return this.client !== undefined;
+  }
+
   private reconnect(onMessage: (message: string) => void): void {
     setTimeout(() => {
       if (this.stopped) return;
@@ -95,6 +99,10 @@ export class RedisTransport implements BusTransport {
       await this.stop();
       throw error;
     }
+  }
+
+  get connected(): boolean {
+    return this.publisher.status === 'ready' && this.subscriber.status === 'ready';
   }
 
   async send(message: string): Promise<void> {

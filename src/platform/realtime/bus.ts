@@ -8,6 +8,8 @@ export interface BusTransport {
   start(onMessage: (message: string) => void): Promise<void>;
   send(message: string): Promise<void>;
   stop(): Promise<void>;
+  /** False while messages cannot be sent or received. */
+  readonly connected: boolean;
 }
 
 interface Envelope {
@@ -90,6 +92,11 @@ export class Bus {
         failed(error);
       }
     }
+  }
+
+  /** False while other processes hear nothing of this one, or it nothing of them. */
+  get connected(): boolean {
+    return this.transport?.connected ?? true;
   }
 
   /** @returns a function that ends the subscription */

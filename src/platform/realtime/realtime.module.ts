@@ -1,6 +1,6 @@
 import { Global, Inject, Module, type OnApplicationShutdown } from '@nestjs/common';
 import { Settings } from '../config/index.js';
-import { Logger } from '../observability/index.js';
+import { HealthRegistry, Logger } from '../observability/index.js';
 import { Bus } from './bus.js';
 import { PostgresTransport, RedisTransport } from './bus-transports.js';
 import { SocketTickets } from './socket-tickets.js';
@@ -11,8 +11,8 @@ import { SocketTickets } from './socket-tickets.js';
     SocketTickets,
     {
       provide: Bus,
-      inject: [Settings, Logger, 'DATABASE_URL'],
-      useFactory: async (settings: Settings, logger: Logger, url: string): Promise<Bus> => {
+      inject: [Settings, Logger, HealthRegistry, 'DATABASE_URL'],
+      useFactory: async (settings: Settings, logger: Logger, health: HealthRegistry, url: string): Promise<Bus> => {
         // The embedded database serves one process: nobody else to tell.
         const transport = settings.redisUrl
           ? new RedisTransport(settings.redisUrl, logger)
@@ -21,6 +21,11 @@ import { SocketTickets } from './socket-tickets.js';
             : new PostgresTransport(url, logger);
         const bus = new Bus(transport, logger);
         await bus.start();
+        const carrier = settings.redisUrl ? 'redis' : settings.embedded ? 'memory' : 'postgresql';
+        health.register('bus', async () => {
+          if (!bus.connected) throw new Error('The bus is not connected');
+          return { carrier };
+        });
         return bus;
       },
     },
