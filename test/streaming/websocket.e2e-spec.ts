@@ -73,6 +73,23 @@ describe('connecting', () => {
     expect((await StreamReader.connect(app.url, null, `${STREAM}?ticket=${late}`).end()).code).toBe(1008);
   });
 
+  it('takes a token in the URL only where a setting says so', async () => {
+    const refused = StreamReader.connect(app.url, null, `${STREAM}?token=${key}`);
+    expect((await refused.end()).code).toBe(1008);
+    const lenient = await startTestApp({ NEXUS_STREAM_TOKEN_IN_URL: 'true' });
+    try {
+      const one = await actor(lenient);
+      const reader = StreamReader.connect(lenient.url, null, `${STREAM}?token=${one.key}`);
+      await reader.next('connection_established');
+      await reader.close();
+      const wrong = StreamReader.connect(lenient.url, null, `${STREAM}?token=nope`);
+      expect((await wrong.end()).code).toBe(1008);
+      expect((await lenient.call('GET', `/api/v1/events/stream?token=${one.key}`)).status).toBe(401);
+    } finally {
+      await lenient.stop();
+    }
+  });
+
   it('gives no ticket for what may not be read, and none that outlives its key', async () => {
     const limited = await actor(app, { scopes: ['command:read'] });
     const refused = await app.call('POST', `${STREAM}/tickets`, {

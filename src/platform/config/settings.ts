@@ -235,6 +235,9 @@ export class Settings {
   /** Event streams (WebSocket and server-sent events) that one key, token or login may hold open in one process. */
   @FromEnv('NEXUS_STREAM_CONNECTIONS') @Transform(toInt) @IsInt() @Min(1) @Max(5000) streamConnections = 50;
 
+  /** Whether `?token=` may open a WebSocket of events: URLs end up in logs, so tickets are better (contract C-21). */
+  @FromEnv('NEXUS_STREAM_TOKEN_IN_URL') @Transform(toBool) @IsBoolean() streamTokenInUrl = false;
+
   /** Days that single telemetry events are kept; older ones are refused. */
   @FromEnv('NEXUS_TELEMETRY_RETENTION_DAYS') @Transform(toInt) @IsInt() @Min(1) @Max(3650) telemetryRetentionDays = 30;
 

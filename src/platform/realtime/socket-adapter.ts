@@ -242,7 +242,11 @@ export class SocketAdapter extends WsAdapter {
     }
     if (options.browsers) {
       attempt.talks = server;
-      ({ headers: attempt.credential, grant: attempt.grant } = await credentialOf(request, this.tickets));
+      ({ headers: attempt.credential, grant: attempt.grant } = await credentialOf(
+        request,
+        this.tickets,
+        this.settings,
+      ));
     }
     const { credential, grant } = attempt;
     const actor = await this.identify(context, credential, endpoint);

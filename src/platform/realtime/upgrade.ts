@@ -65,12 +65,13 @@ export function originAllowed({ headers }: IncomingMessage, { corsOrigins }: Set
 
 /**
  * The headers that carry the credential of a handshake. What cannot set headers offers the subprotocol
- * `nexus.bearer.<credential>` or comes with `?ticket=` (contract C-21).
+ * `nexus.bearer.<credential>` or comes with `?ticket=`, where a setting allows it `?token=` (contract C-21).
  * @throws AppError `unauthenticated` when the ticket is not, or no longer, valid
  */
 export async function credentialOf(
   request: IncomingMessage,
   tickets: SocketTickets,
+  { streamTokenInUrl }: Settings,
 ): Promise<Pick<Redeemed, 'headers' | 'grant'>> {
   const { authorization, 'x-api-key': apiKey, 'sec-websocket-protocol': protocols } = request.headers;
   if (authorization !== undefined || apiKey !== undefined) {
@@ -79,8 +80,11 @@ export async function credentialOf(
   const bearer = offered(protocols).find((name) => name.startsWith(BEARER_PROTOCOL));
   if (bearer) return { headers: { authorization: `Bearer ${bearer.slice(BEARER_PROTOCOL.length)}` }, grant: undefined };
   const query = new URLSearchParams(request.url?.split('?')[1]);
-  const ticket = query.get('ticket');
-  if (ticket === null) return { headers: {}, grant: undefined };
+  const [ticket, token] = [query.get('ticket'), query.get('token')];
+  if (ticket === null) {
+    const headers = token !== null && streamTokenInUrl ? { authorization: `Bearer ${token}` } : {};
+    return { headers, grant: undefined };
+  }
   return tickets.redeem(ticket);
 }
 
