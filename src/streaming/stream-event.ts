@@ -134,12 +134,12 @@ export class TelemetryEvent extends StreamEvent {
     readonly type: string,
     private readonly source: string,
     private readonly timestamp: string,
-    isMetric: boolean,
+    private readonly metric: { name: string; value: number } | null,
     /** The event as JSON. */
     readonly json: string,
   ) {
     super();
-    this.channels = [isMetric ? 'telemetry.metrics' : 'telemetry.events'];
+    this.channels = [metric ? 'telemetry.metrics' : 'telemetry.events'];
   }
 
   static of(row: TelemetryRow): TelemetryEvent {
@@ -147,13 +147,14 @@ export class TelemetryEvent extends StreamEvent {
     const json =
       `{"event_id":"${row.eventId}","event_type":"${row.eventType}","source":${JSON.stringify(row.source)},` +
       `"timestamp":"${timestamp}","data":${row.data},"metadata":${row.metadata}}`;
-    return new TelemetryEvent(row.eventId, row.eventType, row.source, timestamp, row.metric !== null, json);
+    return new TelemetryEvent(row.eventId, row.eventType, row.source, timestamp, row.metric, json);
   }
 
   static from(message: TelemetryMessage): TelemetryEvent {
     const { event_id: id, event_type: type, source, timestamp, data } = message;
-    const isMetric = typeof data.metric_name === 'string' && typeof data.value === 'number';
-    const event = new TelemetryEvent(id, type, source, timestamp, isMetric, JSON.stringify(message));
+    const { metric_name: name, value } = data;
+    const metric = typeof name === 'string' && typeof value === 'number' ? { name, value } : null;
+    const event = new TelemetryEvent(id, type, source, timestamp, metric, JSON.stringify(message));
     event.parsed = message;
     return event;
   }
@@ -166,7 +167,10 @@ export class TelemetryEvent extends StreamEvent {
     return this.source === name;
   }
 
+  /** Of a metric, name and value stand in `data` itself, too (row STR-04 as the contract prints it). */
   protected textFor(channel: string): string {
-    return `{"type":"event","channel":"${channel}","id":"${this.id}","timestamp":"${this.timestamp}","data":${this.json}}`;
+    const { id, timestamp, metric } = this;
+    const named = metric ? `"metric_name":${JSON.stringify(metric.name)},"value":${metric.value},` : '';
+    return `{"type":"event","channel":"${channel}","id":"${id}","timestamp":"${timestamp}","data":{${named}${this.json.slice(1)}}`;
   }
 }
