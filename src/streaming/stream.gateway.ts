@@ -13,6 +13,11 @@ import type { TicketGrant } from './stream-tickets.js';
 const MESSAGE_LIMITS = { maxDepth: 8, maxKeys: 5000, maxKeyLength: 256 };
 /** Messages of one client in work; at the limit its socket is not read until half of them are done. */
 const MOST_PENDING = 16;
+/** What an action takes: a filter with a slip in its name must not be no filter. */
+const FIELDS = new Map<unknown, readonly string[]>([
+  ['subscribe', ['channels', 'patterns', 'filters', 'subscription_id', 'since']],
+  ['unsubscribe', ['channels', 'subscription_id']],
+]);
 /** Messages of one client that make no sense before it is closed. */
 const MOST_OFFENCES = 20;
 const CLOSE_PROTOCOL_ERROR = 1002;
@@ -102,13 +107,23 @@ export class StreamGateway implements OnGatewayConnection<Socket>, OnModuleDestr
   private receive(client: SocketClient, bytes: Buffer): void {
     client.activeAt = Date.now();
     const parsed = parseJsonBody(bytes, MESSAGE_LIMITS);
-    const message = 'problem' in parsed ? undefined : parsed.value;
+    if ('problem' in parsed) {
+      const { path, reason } = parsed.problem;
+      this.offence(client, 'BAD_MESSAGE', `${path || 'The message'} ${reason}`);
+      return;
+    }
+    const message = parsed.value;
     if (typeof message !== 'object' || message === null || Array.isArray(message)) {
       this.offence(client, 'BAD_MESSAGE', 'A message is a JSON object');
       return;
     }
     const { action, ...wish } = message as Record<string, unknown>;
-    if (action === 'ping') client.tell({ type: 'pong', timestamp: new Date().toISOString() });
+    const known = FIELDS.get(action);
+    const unknown = known && Object.keys(wish).find((field) => !known.includes(field));
+    if (unknown !== undefined) {
+      const text = `${unknown.slice(0, 50)} is not known; ${action as string} takes ${known?.join(', ')}`;
+      client.tell({ type: 'subscription_error', code: 'VALIDATION_ERROR', message: text });
+    } else if (action === 'ping') client.tell({ type: 'pong', timestamp: new Date().toISOString() });
     else if (action === 'subscribe') this.inTurn(client, () => this.subscriptions.subscribe(client, wish));
     else if (action === 'unsubscribe') this.inTurn(client, () => this.subscriptions.unsubscribe(client, wish));
     else this.offence(client, 'INVALID_ACTION', 'action must be subscribe, unsubscribe or ping');

@@ -224,10 +224,15 @@ describe('subscribing', () => {
       { channels: ['*'], filters: { a: {} } },
       { channels: ['*'], since: 'yesterday' },
       { channels: Array.from({ length: 51 }, () => 'jobs.*') },
+      { channels: ['*'], filter: { source: 'web-1' } },
     ]) {
       expect(await answer(wish)).toMatchObject({ type: 'subscription_error', code: 'VALIDATION_ERROR' });
     }
-    for (let i = 0; i < 20; i++) reader.say(i % 2 ? '{bad' : { action: 'publish' });
+    expect(await answer({ channels: ['*'], ['__proto__']: {} })).toMatchObject({
+      code: 'BAD_MESSAGE',
+      message: expect.stringContaining('__proto__') as string,
+    });
+    for (let i = 0; i < 19; i++) reader.say(i % 2 ? '{bad' : { action: 'publish' });
     expect((await reader.end()).code).toBe(1002);
     expect(reader.messages.filter(({ code }) => code === 'BAD_MESSAGE').length).toBe(10);
     expect(reader.messages.filter(({ code }) => code === 'INVALID_ACTION').length).toBe(10);
@@ -300,7 +305,7 @@ describe('telemetry', () => {
       data: { message: 'überlauf' },
     });
     expect(both.events[0].id).toBe(both.events[0].data?.event_id);
-    expect(some.events[0].data).toMatchObject({ data: { value: 2 } });
+    expect(some.events[0].data).toMatchObject({ metric_name: 'cpu', value: 2, source: 'web-7', data: { value: 2 } });
     await Promise.all([both.close(), some.close()]);
   });
 
