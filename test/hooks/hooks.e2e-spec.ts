@@ -230,7 +230,7 @@ describe('hooks', () => {
       const { status, body } = await post({ name });
       expect([name, status, body.error.details[0].field]).toEqual([name, 400, 'name']);
     }
-    for (const event_type of ['task.completed', 'security.alert', 'hook.other.received', 'user.created']) {
+    for (const event_type of ['task.completed', 'security.alert', 'hook.other.received', 'user.login']) {
       const { status, body } = await post({ name: 'would-lie', event_type });
       expect([event_type, status, body.error.code]).toEqual([event_type, 403, 'EVENT_TYPE_RESERVED']);
     }
