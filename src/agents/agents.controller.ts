@@ -1,5 +1,4 @@
-import { createHash } from 'node:crypto';
-import { Body, Controller, Delete, Get, Headers, HttpCode, Param, Patch, Post, Query, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query, Res } from '@nestjs/common';
 import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
@@ -7,10 +6,12 @@ import {
   Allow,
   Audit,
   CurrentActor,
+  IfMatch,
   paginationOf,
   PublicId,
   publicId,
   resolvePage,
+  versionETag,
   Wire,
   withoutCursor,
 } from '../platform/http/index.js';
@@ -98,10 +99,10 @@ export class AgentsController {
   async update(
     @Param('id', AGENT) id: string,
     @Body() body: UpdateAgentDto,
-    @Headers('if-match') ifMatch: string | undefined,
+    @IfMatch() expected: number | undefined,
     @Res({ passthrough: true }) response: Response,
   ): Promise<AgentDto> {
-    return tagged(response, await this.agents.update(id, body, versionOf(ifMatch)));
+    return tagged(response, await this.agents.update(id, body, expected));
   }
 
   @Delete(':id')
@@ -143,19 +144,9 @@ export class AgentsController {
   }
 }
 
-/**
- * Tags the answer. The first half counts changes of the registry and is what `If-Match` is held against; the second one
- * changes with presence, so that a reader with `If-None-Match` does not keep an old status.
- */
+/** Tags the answer, which changes with presence too. */
 function tagged(response: Response, agent: Agent): AgentDto {
   const dto = toAgentDto(agent);
-  const digest = createHash('sha256').update(JSON.stringify(dto)).digest('base64url').slice(0, 12);
-  response.setHeader('ETag', `"v${agent.rowVersion}.${digest}"`);
+  response.setHeader('ETag', versionETag(agent.rowVersion, dto));
   return dto;
-}
-
-/** `"v3.x"` to 3; undefined without the header or with `*`. A tag that is none of ours matches nothing. */
-function versionOf(ifMatch: string | undefined): number | undefined {
-  if (ifMatch === undefined || ifMatch.trim() === '*') return undefined;
-  return Number(/^"v(\d{1,9})(?:\.[\w-]+)?"$/.exec(ifMatch.trim())?.[1] ?? Number.NaN);
 }

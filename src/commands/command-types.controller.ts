@@ -1,6 +1,7 @@
-import { Body, Controller, Delete, Get, Param, Post, Put } from '@nestjs/common';
-import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { Allow, Wire } from '../platform/http/index.js';
+import { Body, Controller, Delete, Get, Param, Post, Put, Res } from '@nestjs/common';
+import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import type { Response } from 'express';
+import { Allow, IfMatch, versionETag, Wire } from '../platform/http/index.js';
 import {
   CommandTypeDto,
   CommandTypeListDto,
@@ -8,7 +9,7 @@ import {
   DeletedCommandTypeDto,
   PutCommandTypeDto,
 } from './command-types.dto.js';
-import { CommandTypes, toCommandTypeDto } from './command-types.service.js';
+import { type CommandType, CommandTypes, toCommandTypeDto } from './command-types.service.js';
 
 @ApiTags('commands')
 @Wire('raw')
@@ -28,24 +29,33 @@ export class CommandTypesController {
   @Allow('command:read')
   @ApiOperation({ summary: 'Get one command type', operationId: 'getCommandType' })
   @ApiOkResponse({ type: CommandTypeDto })
-  async get(@Param('type') type: string): Promise<CommandTypeDto> {
-    return toCommandTypeDto(await this.types.get(type));
+  async get(@Param('type') type: string, @Res({ passthrough: true }) response: Response): Promise<CommandTypeDto> {
+    return tagged(await this.types.get(type), response);
   }
 
   @Post()
   @Allow('command:admin')
   @ApiOperation({ summary: 'Add a command type', operationId: 'createCommandType' })
   @ApiCreatedResponse({ type: CommandTypeDto })
-  async create(@Body() dto: CreateCommandTypeDto): Promise<CommandTypeDto> {
-    return toCommandTypeDto(await this.types.create(dto));
+  async create(
+    @Body() dto: CreateCommandTypeDto,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<CommandTypeDto> {
+    return tagged(await this.types.create(dto), response);
   }
 
   @Put(':type')
   @Allow('command:admin')
   @ApiOperation({ summary: 'Replace a command type', operationId: 'replaceCommandType' })
+  @ApiHeader({ name: 'If-Match', required: false, schema: { type: 'string', example: '"v3"' } })
   @ApiOkResponse({ type: CommandTypeDto })
-  async replace(@Param('type') type: string, @Body() dto: PutCommandTypeDto): Promise<CommandTypeDto> {
-    return toCommandTypeDto(await this.types.replace(type, dto));
+  async replace(
+    @Param('type') type: string,
+    @Body() dto: PutCommandTypeDto,
+    @IfMatch() expected: number | undefined,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<CommandTypeDto> {
+    return tagged(await this.types.replace(type, dto, expected), response);
   }
 
   @Delete(':type')
@@ -56,4 +66,9 @@ export class CommandTypesController {
     const { deletedAt } = await this.types.remove(type);
     return { type, status: 'deleted', deleted_at: deletedAt.toISOString() };
   }
+}
+
+function tagged(type: CommandType, response: Response): CommandTypeDto {
+  response.setHeader('ETag', versionETag(type.version));
+  return toCommandTypeDto(type);
 }

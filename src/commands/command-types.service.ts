@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { type Cache, Caches } from '../platform/cache/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
+import { assertVersion } from '../platform/http/index.js';
 import type { CommandTypeDto, CreateCommandTypeDto, PutCommandTypeDto } from './command-types.dto.js';
 import { checkSchema } from './parameter-schemas.js';
 
@@ -20,6 +21,8 @@ export interface CommandType {
   created_at: Date;
   updated_at: Date;
   deleted_at: Date | null;
+  /** Counts its changes: the `ETag`. */
+  version: number;
 }
 
 /** What has to be known of a type for each command. */
@@ -30,7 +33,7 @@ const MAX_AGE_MS = 1000;
 const MOST_KNOWN = 1000;
 
 const COLUMNS = `type, description, parameters, executor, default_timeout_seconds, risk, idempotent, enabled, built_in,
-  created_at, updated_at, deleted_at`;
+  created_at, updated_at, deleted_at, version`;
 
 /** The catalogue of command types (row CMD-08). */
 @Injectable()
@@ -83,7 +86,8 @@ export class CommandTypes {
            (description, parameters, executor, default_timeout_seconds, risk, idempotent, enabled, built_in, type)
          VALUES ($2, $3, $4, $5, $6, $7, $8, false, $1)
          ON CONFLICT (type) DO UPDATE SET description = $2, parameters = $3, executor = $4, default_timeout_seconds = $5,
-           risk = $6, idempotent = $7, enabled = $8, created_at = now(), updated_at = now(), deleted_at = NULL, version = 1
+           risk = $6, idempotent = $7, enabled = $8, created_at = now(), updated_at = now(), deleted_at = NULL,
+           version = command_types.version + 1
          WHERE command_types.deleted_at IS NOT NULL
          RETURNING ${COLUMNS}`,
         type,
@@ -95,8 +99,15 @@ export class CommandTypes {
     });
   }
 
-  replace(type: string, dto: PutCommandTypeDto): Promise<CommandType> {
+  /** @throws AppError `not_found`, or `precondition` when it is not at the expected version */
+  replace(type: string, dto: PutCommandTypeDto, expected: number | undefined): Promise<CommandType> {
     return this.db.transaction(async (tx) => {
+      const [found] = await tx.query<({ version: number } | undefined)[]>(
+        'SELECT version FROM command_types WHERE type = $1 AND deleted_at IS NULL FOR UPDATE',
+        [type],
+      );
+      if (!found) throw AppError.notFound('command type', type.slice(0, 100));
+      assertVersion(expected, found.version);
       const [replaced] = await write(
         tx,
         `WITH done AS (
@@ -107,7 +118,6 @@ export class CommandTypes {
         type,
         dto,
       );
-      if (!replaced) throw AppError.notFound('command type', type.slice(0, 100));
       this.changed(tx, type);
       return replaced;
     });
@@ -153,6 +163,6 @@ function write(tx: Tx, sql: string, type: string, dto: PutCommandTypeDto): Promi
 }
 
 export function toCommandTypeDto(row: CommandType): CommandTypeDto {
-  const { deleted_at: _, created_at, updated_at, ...rest } = row;
+  const { deleted_at: _, version: __, created_at, updated_at, ...rest } = row;
   return { ...rest, created_at: created_at.toISOString(), updated_at: updated_at.toISOString() };
 }

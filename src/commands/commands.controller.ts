@@ -2,7 +2,16 @@ import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query, Res } from
 import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
-import { Allow, CurrentActor, PublicId, publicId, RateLimit, resolvePage, Wire } from '../platform/http/index.js';
+import {
+  Allow,
+  CurrentActor,
+  OwnIdempotencyField,
+  PublicId,
+  publicId,
+  RateLimit,
+  resolvePage,
+  Wire,
+} from '../platform/http/index.js';
 import { CommandCallbacks } from './command-callbacks.js';
 import { CommandQueries } from './command-queries.service.js';
 import { toCommandDetailDto, toCommandDto } from './command-view.js';
@@ -33,6 +42,7 @@ export class CommandsController {
   @Post()
   @Allow('command:write')
   @RateLimit('commands')
+  @OwnIdempotencyField()
   @ApiOperation({ summary: 'Send a command to an agent, to several, or to the server', operationId: 'executeCommand' })
   @ApiCreatedResponse({ type: CreatedCommandDto })
   @ApiOkResponse({ type: CreatedCommandDto, description: 'The command that was accepted earlier with this key.' })

@@ -55,8 +55,12 @@ export class EventSubscriptionsController {
   @Allow('event:subscribe')
   @ApiOperation({ summary: 'Show a subscription of yours', operationId: 'getEventSubscription' })
   @ApiOkResponse({ type: SubscriptionAnswerDto })
-  async get(@CurrentActor() actor: Actor, @Param('id', SUBSCRIPTION) id: string): Promise<SubscriptionAnswerDto> {
-    return { subscription: await this.subscriptions.get(actor, id) };
+  async get(
+    @CurrentActor() actor: Actor,
+    @Param('id', SUBSCRIPTION) id: string,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<SubscriptionAnswerDto> {
+    return tagged(await this.subscriptions.get(actor, id), response);
   }
 
   @Put(':id')
@@ -93,6 +97,6 @@ export class EventSubscriptionsController {
 
 /** The tag counts changes: what goes into `If-Match`. */
 function tagged(subscription: SubscriptionDto, response: Response): SubscriptionAnswerDto {
-  response.setHeader('ETag', versionETag(subscription.version));
+  response.setHeader('ETag', versionETag(subscription.version, subscription));
   return { subscription };
 }

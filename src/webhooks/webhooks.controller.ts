@@ -69,9 +69,14 @@ export class WebhooksController {
   @Allow('webhook:read')
   @ApiOperation({ summary: 'Show a webhook and how it fares', operationId: 'getWebhook' })
   @ApiOkResponse({ type: WebhookDetailDto })
-  async get(@Param('id', WEBHOOK) id: string): Promise<WebhookDetailDto> {
+  async get(
+    @Param('id', WEBHOOK) id: string,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<WebhookDetailDto> {
     const { stats, ...webhook } = await this.webhooks.get(id);
-    return { ...toWebhookDto(webhook), stats };
+    const shown = { ...toWebhookDto(webhook), stats };
+    response.setHeader('ETag', versionETag(webhook.version, shown));
+    return shown;
   }
 
   @Patch(':id')

@@ -87,6 +87,21 @@ describe('Idempotency-Key', () => {
     expect(committed).toContain((first.json.data as { id: string }).id);
   });
 
+  it('takes the key as a field of the body too, which the route does not see', async () => {
+    const body = { text: 'by field', idempotency_key: 'key-11' };
+    const [first, second] = [await post(body), await post(body)];
+    expect([first.status, second.headers.get('idempotency-replayed')]).toEqual([201, 'true']);
+    expect(second.json).toEqual(first.json);
+    expect(await notes('by field')).toBe(1);
+    expect((await post({ ...body, text: 'changed' })).status).toBe(409);
+    expect((await post(body, 'key-11')).status).toBe(201);
+    const refused = [await post(body, 'other-key'), await post({ ...body, idempotency_key: 7 })];
+    for (const { status, text } of refused) {
+      expect([status, text]).toEqual([400, expect.stringContaining('idempotency_key')]);
+    }
+    expect((await post({ ...body, idempotency_key: null })).status).toBe(400);
+  });
+
   it('refuses the key for another body, and keeps callers apart', async () => {
     await post({ text: 'mine' }, 'key-2');
     const other = await post({ text: 'changed' }, 'key-2');

@@ -50,3 +50,13 @@ it('keeps nothing of a request that was refused', async () => {
   expect((await send(['no such scope'])).status).toBe(400);
   expect((await send(['system:read'])).status).toBe(201);
 });
+
+it('knows the key as a field of any body', async () => {
+  const send = () =>
+    app.call<{ hook_id: string }>('POST', '/api/v1/hooks', {
+      key,
+      body: { name: 'made-by-field', idempotency_key: 'make-a-hook' },
+    });
+  const [first, second] = [await send(), await send()];
+  expect([first.status, second.status, second.text]).toEqual([201, 201, first.text]);
+});

@@ -153,7 +153,7 @@ function completeOperation(operation: Operation, method: string, path: string, l
         name: 'Idempotency-Key',
         in: 'header',
         required: false,
-        description: 'Makes the request safe to repeat for 24 hours',
+        description: 'Makes the request safe to repeat for 24 hours; the body may hold it as `idempotency_key` instead',
         schema: { type: 'string', minLength: 1, maxLength: 255 },
         example: '5e0c6f0a-3b1d-4c5e-9b7a-2f1e0d9c8b7a',
       },

@@ -36,9 +36,12 @@ export function weakETag(data: unknown): string {
   return `W/"${digest(JSON.stringify(data))}"`;
 }
 
-/** Tag of a resource that counts its changes. */
-export function versionETag(version: number): string {
-  return `"v${version}"`;
+/**
+ * Tag of a resource that counts its changes, which is what `If-Match` is held against. What of its answer changes without being counted
+ * goes in as `shown`, so that a reader with `If-None-Match` does not keep it.
+ */
+export function versionETag(version: number, shown?: unknown): string {
+  return shown === undefined ? `"v${version}"` : `"v${version}.${digest(JSON.stringify(shown))}"`;
 }
 
 /**
@@ -48,7 +51,7 @@ export function versionETag(version: number): string {
 export const IfMatch = createParamDecorator((_data: unknown, execution: ExecutionContext): number | undefined => {
   const header = execution.switchToHttp().getRequest<Request>().get('if-match')?.trim();
   if (header === undefined || header === '*') return undefined;
-  const version = /^"v(\d{1,15})"$/.exec(header)?.[1];
+  const version = /^"v(\d{1,15})(\.[\w-]+)?"$/.exec(header)?.[1];
   if (version === undefined) throw changed();
   return Number(version);
 });

@@ -17,6 +17,7 @@ import { AppError } from '../errors/index.js';
 import { IdempotencyStore, type RequestKey } from './idempotency-store.js';
 
 const EXEMPT = 'nexus:not-idempotent';
+const OWN_FIELD = 'nexus:own-idempotency-field';
 const LOCK_NOT_AVAILABLE = '55P03';
 const KEPT_HEADERS = ['location', 'etag'];
 
@@ -24,8 +25,11 @@ const KEPT_HEADERS = ['location', 'etag'];
 export const NotIdempotent = (): MethodDecorator =>
   applyDecorators(SetMetadata(EXEMPT, true), ApiExtension('x-idempotency', false));
 
+/** The route itself does something with the field `idempotency_key` of its body. */
+export const OwnIdempotencyField = (): MethodDecorator => SetMetadata(OWN_FIELD, true);
+
 /**
- * Makes a POST with an `Idempotency-Key` happen once (GEN-14, rule 15): the key, the effect and the stored answer are one
+ * Makes a POST with an `Idempotency-Key`, or with that key as the field `idempotency_key` of its body, happen once (GEN-14, rule 15): the key, the effect and the stored answer are one
  * transaction, which the handler's own joins. Requests without the header pay nothing; a refused request stores nothing.
  */
 @Injectable()
@@ -40,18 +44,19 @@ export class IdempotencyInterceptor implements NestInterceptor {
     if (execution.getType() !== 'http') return next.handle();
     const http = execution.switchToHttp();
     const request = http.getRequest<Request>();
-    const key = request.method === 'POST' ? request.get('idempotency-key') : undefined;
-    if (key === undefined || this.reflector.get<boolean>(EXEMPT, execution.getHandler())) return next.handle();
-    if (!/^[\x21-\x7e]{1,255}$/.test(key)) {
-      throw AppError.validation({
-        field: 'Idempotency-Key',
-        issue: 'must be 1 to 255 printable characters',
-        location: 'header',
-      });
-    }
+    const handler = execution.getHandler();
+    if (request.method !== 'POST' || this.reflector.get<boolean>(EXEMPT, handler)) return next.handle();
     // Nobody to keep an answer for: two strangers must not be taken for one.
     const actor = currentContext()?.actor;
     if (!actor) return next.handle();
+    const field = this.reflector.get<boolean>(OWN_FIELD, handler) ? undefined : takeField(request);
+    const header = request.get('idempotency-key');
+    const key = header ?? field;
+    if (key === undefined) return next.handle();
+    if (typeof key !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(key)) {
+      throw refusal(header === undefined, 'must be 1 to 255 printable characters');
+    }
+    if (field !== undefined && field !== key) throw refusal(true, 'is not the same as the header Idempotency-Key');
     const route = (request.route as { path: string }).path;
     return from(this.once({ principal: actor.id, route, key }, request, http.getResponse<Response>(), next));
   }
@@ -84,6 +89,23 @@ export class IdempotencyInterceptor implements NestInterceptor {
       return body;
     });
   }
+}
+
+/** Takes the field out of the body, whose DTO does not know it. */
+function takeField(request: Request): unknown {
+  const body = request.body as unknown;
+  if (typeof body !== 'object' || body === null || !('idempotency_key' in body)) return undefined;
+  const { idempotency_key: key, ...rest } = body;
+  request.body = rest;
+  return key;
+}
+
+function refusal(inBody: boolean, issue: string): AppError {
+  return AppError.validation(
+    inBody
+      ? { field: 'idempotency_key', issue, location: 'body' }
+      : { field: 'Idempotency-Key', issue, location: 'header' },
+  );
 }
 
 function isLockTimeout(error: unknown): boolean {

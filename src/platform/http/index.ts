@@ -38,7 +38,7 @@ export { RateLimit, type RateCategory } from './rate-policy.js';
 export { TicketQueryDto } from './ticket-query.js';
 export { Streaming } from './request-timeout.js';
 export { assertVersion, IfMatch, versionETag } from './etag.js';
-export { NotIdempotent } from './idempotency.js';
+export { NotIdempotent, OwnIdempotencyField } from './idempotency.js';
 export { Deletions } from './deletions.js';
 export { CreateDeletions1763770000000 } from './deletions.migration.js';
 export { CreateIdempotencyKeys1763700050000 } from './idempotency.migration.js';

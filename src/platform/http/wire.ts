@@ -36,7 +36,10 @@ export class WireInterceptor implements NestInterceptor {
       map((data: unknown) => {
         if (profile !== 'envelope' || data === undefined || data instanceof StreamableFile) return data;
         const http = context.switchToHttp();
-        if (http.getRequest<Request>().method === 'GET') http.getResponse<Response>().setHeader('ETag', weakETag(data));
+        const response = http.getResponse<Response>();
+        if (http.getRequest<Request>().method === 'GET' && !response.hasHeader('ETag')) {
+          response.setHeader('ETag', weakETag(data));
+        }
         return {
           success: true,
           data,

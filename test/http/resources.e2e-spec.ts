@@ -95,6 +95,45 @@ async function remove(template: string, id: string, as = template.includes('sess
   return { status, data: body.data ?? body };
 }
 
+const OTHER_RULE = { metric_name: 'cpu', operator: 'gt', threshold: 2 };
+/** Every route that changes a resource, and a change that it takes. */
+const CHANGES: Record<string, [method: 'PUT' | 'PATCH', body: () => object]> = {
+  '/ai/agents/{id}': ['PATCH', () => ({ labels: { rack: unique() } })],
+  '/commands/types/{type}': ['PUT', () => ({ description: unique() })],
+  '/events/subscriptions/{id}': ['PUT', () => ({ name: unique() })],
+  '/hooks/{id}': ['PATCH', () => ({ description: unique() })],
+  '/security/roles/{name}': ['PUT', () => ({ description: unique(), scopes: ['system:read'] })],
+  '/telemetry/rules/{id}': ['PUT', () => ({ name: unique(), ...OTHER_RULE })],
+  '/webhooks/{id}': ['PATCH', () => ({ description: unique() })],
+};
+
+describe('a write with If-Match', () => {
+  it('is told of every route that changes a resource', async () => {
+    const { body } = await app.call<{ paths: Record<string, object> }>('GET', '/openapi.json');
+    const templates = Object.entries(body.paths)
+      .filter(([path, operations]) => ('put' in operations || 'patch' in operations) && path.endsWith('}'))
+      .map(([path]) => path.replace('/api/v1', ''));
+    expect(templates.sort()).toEqual(Object.keys(CHANGES).sort());
+  });
+
+  it.each(Object.keys(CHANGES))('%s changes only what is as it was read', async (template) => {
+    const [method, body] = CHANGES[template];
+    const path = `/api/v1${template.replace(/\{\w+\}/, await THINGS[template]())}`;
+    const write = async (tag: string | null) =>
+      (await app.call(method, path, { key, body: body(), headers: tag === null ? {} : { 'if-match': tag } })).status;
+    const read = (await app.call('GET', path, { key })).headers.get('etag');
+    expect(read).toMatch(/^"v1/);
+    expect(await write(read)).toBe(200);
+    expect(await write(read)).toBe(412);
+    expect(await write('"nonsense"')).toBe(412);
+    expect(await write('*')).toBe(200);
+    expect(await write(null)).toBe(200);
+    const now = (await app.call('GET', path, { key })).headers.get('etag');
+    const both = await Promise.all([write(now), write(now)]);
+    expect(both.sort()).toEqual([200, 412]);
+  });
+});
+
 describe('a repeated DELETE', () => {
   it('is told of every route that deletes one thing', async () => {
     const { body } = await app.call<{ paths: Record<string, object> }>('GET', '/openapi.json');
