@@ -184,6 +184,27 @@ describe('API keys', () => {
     expect((await createKey(small.key, { name: 'x', permissions: ['telemetry:write'] })).status).toBe(403);
   });
 
+  it('never outlive the key that made them', async () => {
+    const short = await actor(app, { expiresInDays: 2 });
+    const make = (path: string, field: string, days?: number) =>
+      app.call<{ data?: { api_key: { expires_at: string } }; expires_at: string }>('POST', path, {
+        key: short.key,
+        body: { name: 'child', [field]: ['system:read'], ...(days ? { expires_in_days: days } : {}) },
+      });
+    const inTwoDays = Date.now() + 2 * 86_400_000;
+    for (const [path, field] of [
+      [KEYS, 'permissions'],
+      [TOKENS, 'scopes'],
+    ]) {
+      expect((await make(path, field, 3)).status).toBe(403);
+      for (const days of [undefined, 1]) {
+        const { status, body } = await make(path, field, days);
+        expect(status).toBe(201);
+        expect(Date.parse(body.data?.api_key.expires_at ?? body.expires_at)).toBeLessThanOrEqual(inTwoDays);
+      }
+    }
+  });
+
   it('of a developer carry the limit of the developer', async () => {
     const developer = await actor(app, { role: 'developer' });
     const { body } = await createKey(developer.key, { name: 'x', permissions: ['write:commands'] });

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
+import type { Actor } from '../../platform/context/index.js';
 import { generateKey, type KeyKind } from '../../platform/crypto/index.js';
 import { Database, type Tx } from '../../platform/database/index.js';
 import { EventBus } from '../../platform/events/index.js';
-import { publicId } from '../../platform/http/index.js';
+import { parsePublicId, publicId } from '../../platform/http/index.js';
 import { Revocations } from '../access/revocations.js';
 import { TokenCreated, TokenRevoked } from '../security.events.js';
 
@@ -28,6 +29,8 @@ export type NewCredential = {
   scopes: readonly string[];
   /** Null: until it is revoked. */
   expiresInDays: number | null;
+  /** It ends then at the latest. */
+  notAfter?: Date | null;
 } & ({ kind: 'api' | 'tok'; ownerUserId: string } | { kind: 'agent'; agentId: string });
 
 const COLUMNS = `id, kind, preview, name, description, owner_user_id, agent_id, scopes, created_at, expires_at, last_used_at, revoked_at`;
@@ -46,7 +49,7 @@ export class Credentials {
     const { key, keyId, hash, preview } = generateKey(wanted.kind);
     const [credential] = await tx.query<Credential[]>(
       `INSERT INTO credentials (id, kind, key_id, hash, preview, name, description, owner_user_id, agent_id, scopes, expires_at)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + $11 * interval '1 day') RETURNING ${COLUMNS}`,
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, least(now() + $11 * interval '1 day', $12::timestamptz)) RETURNING ${COLUMNS}`,
       [
         randomUUID(),
         wanted.kind,
@@ -59,6 +62,7 @@ export class Credentials {
         'agentId' in wanted ? wanted.agentId : null,
         wanted.scopes,
         wanted.expiresInDays,
+        wanted.notAfter ?? null,
       ],
     );
     const id = credentialId(credential);
@@ -117,6 +121,17 @@ export class Credentials {
       [id, kind, ownerUserId],
     );
     return row ?? null;
+  }
+
+  /** When the key that the actor uses ends; null for a login, and for a key without an end. */
+  async endOf(tx: Tx, { credentialId: used }: Actor): Promise<Date | null> {
+    const id = parsePublicId('key', used ?? '') ?? parsePublicId('token', used ?? '');
+    if (id === null) return null;
+    const [row] = await tx.query<({ expires_at: Date | null } | undefined)[]>(
+      'SELECT expires_at FROM credentials WHERE id = $1',
+      [id],
+    );
+    return row?.expires_at ?? null;
   }
 
   /** Deletes keys that ended a month ago; until then lists show them, and revoking them again is answered (AUTH-28). */

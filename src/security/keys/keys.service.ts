@@ -26,6 +26,7 @@ export interface KeyRequest {
   expiresInDays?: number | null;
 }
 
+const DAY_MS = 86_400_000;
 const SIZES = { default: 50, max: 100 };
 
 /** People making and revoking keys: API keys of their own, and tokens, which security admins see all of. */
@@ -39,7 +40,9 @@ export class KeysService {
 
   /**
    * The key belongs to the caller's user and never does more than that user may at the time of use.
-   * @throws AppError `validation` for an unknown scope, `forbidden` for one the caller does not hold
+   * One that is made with a key does not outlive that.
+   * @throws AppError `validation` for an unknown scope, `forbidden` for one the caller does not hold, and for a life beyond that of the
+   *   key that is used
    */
   create(actor: Actor, kind: Kind, request: KeyRequest): Promise<{ credential: Credential; key: string }> {
     const ownerUserId = userIdOf(actor);
@@ -48,7 +51,12 @@ export class KeysService {
     // A null in the request means the default too, never a key without an end.
     const expiresInDays = request.expiresInDays ?? DEFAULT_DAYS;
     return this.db.transaction(async (tx) => {
-      const made = await this.credentials.create(tx, { kind, name, description, ownerUserId, scopes, expiresInDays });
+      const notAfter = await this.credentials.endOf(tx, actor);
+      if (notAfter && request.expiresInDays && Date.now() + request.expiresInDays * DAY_MS > notAfter.getTime()) {
+        throw AppError.forbidden('A key cannot make one that outlives it', { expires_at: notAfter.toISOString() });
+      }
+      const wanted = { kind, name, description, ownerUserId, scopes, expiresInDays, notAfter };
+      const made = await this.credentials.create(tx, wanted);
       const what = 'A key with far-reaching scopes was made';
       await this.alerts.rightsGranted(tx, credentialId(made.credential), what, scopes);
       return made;
