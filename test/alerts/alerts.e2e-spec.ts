@@ -156,6 +156,30 @@ describe('an alert', () => {
     expect((await bench.call('GET', `/alerts?from=${hour(1)}&to=${hour(-1)}`)).status).toBe(400);
   });
 
+  it('says which of its actions came to nothing, and why; the others are done', async () => {
+    const source = bench.source();
+    const webhook = await bench.app.call<{ webhook_id: string }>('POST', '/api/v1/webhooks', {
+      key: bench.key,
+      body: { url: 'https://example.com/hook', events: ['task.completed'] },
+    });
+    expect(webhook.status).toBe(201);
+    const { webhook_id } = webhook.body;
+    const command = { type: 'command', command_type: 'restart', target: 'nobody-of-that-name' };
+    await bench.rule(source, { actions: [{ type: 'webhook', webhook_id }, command, { type: 'event' }] });
+    await bench.app.call('DELETE', `/api/v1/webhooks/${webhook_id}`, { key: bench.key });
+    await bench.send(source, 95);
+    const { actions } = await eventually(async () => {
+      const [alert] = await bench.alerts(source);
+      return alert?.actions.length === 3 && alert;
+    }, PATIENT_MS);
+    expect(actions).toEqual([
+      { type: 'webhook', error: 'The webhook is gone or not active' },
+      { type: 'command', error: expect.stringContaining('not found') as string },
+      { type: 'event' },
+    ]);
+    await eventually(async () => (await bench.told(source)).includes('metric.threshold_exceeded'), PATIENT_MS);
+  });
+
   it('is not raised by what comes too late', async () => {
     const source = bench.source();
     await bench.rule(source);
