@@ -1,5 +1,6 @@
 import { Global, Module } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, DiscoveryModule } from '@nestjs/core';
+import { ThrottlerModule } from '@nestjs/throttler';
 import { Settings } from '../config/index.js';
 import { Logger } from '../observability/index.js';
 import { ApiDocument } from './api-document.js';
@@ -11,7 +12,8 @@ import { IdempotencyInterceptor } from './idempotency.js';
 import { IdempotencyStore } from './idempotency-store.js';
 import { InFlight } from './in-flight.js';
 import { LeanRoutes } from './lean-routes.js';
-import { RATE_STORAGE, RateLimiter, RateLimitInterceptor } from './rate-limiter.js';
+import { RateLimiter, RateLimitInterceptor } from './rate-limiter.js';
+import { throttlersOf } from './rate-policy.js';
 import { MemoryRateStorage, RedisRateStorage } from './rate-storage.js';
 import { RequestMetrics } from './request-metrics.js';
 import { RequestObservers } from './request-observers.js';
@@ -21,7 +23,18 @@ import { WireInterceptor } from './wire.js';
 
 @Global()
 @Module({
-  imports: [DiscoveryModule],
+  imports: [
+    DiscoveryModule,
+    ThrottlerModule.forRootAsync({
+      inject: [Settings, Logger],
+      useFactory: (settings: Settings, logger: Logger) => ({
+        throttlers: throttlersOf(settings),
+        storage: settings.redisUrl
+          ? new RedisRateStorage(settings.redisUrl, settings.rateLimitFailOpen, logger)
+          : new MemoryRateStorage(),
+      }),
+    }),
+  ],
   providers: [
     ApiDocument,
     Deletions,
@@ -34,14 +47,6 @@ import { WireInterceptor } from './wire.js';
     RequestMetrics,
     RequestObservers,
     RouteCheck,
-    {
-      provide: RATE_STORAGE,
-      inject: [Settings, Logger],
-      useFactory: (settings: Settings, logger: Logger) =>
-        settings.redisUrl
-          ? new RedisRateStorage(settings.redisUrl, settings.rateLimitFailOpen, logger)
-          : new MemoryRateStorage(),
-    },
     { provide: APP_FILTER, useExisting: ErrorFilter },
     // In this order around a route: its place in the limits, its time, its one effect, its wire profile.
     { provide: APP_INTERCEPTOR, useClass: RateLimitInterceptor },

@@ -1,28 +1,23 @@
 import { type IncomingHttpHeaders, type ServerResponse } from 'node:http';
-import { type CallHandler, type ExecutionContext, Inject, Injectable, type NestInterceptor } from '@nestjs/common';
+import { type CallHandler, type ExecutionContext, Injectable, type NestInterceptor } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
+import { InjectThrottlerOptions, InjectThrottlerStorage } from '@nestjs/throttler';
 import { LRUCache } from 'lru-cache';
 import type { Counter } from 'prom-client';
 import type { Observable } from 'rxjs';
-import { Settings } from '../config/index.js';
 import { currentContext, type RequestContext } from '../context/index.js';
 import { AppError, isAppError } from '../errors/index.js';
 import { Metrics } from '../observability/index.js';
 import {
   layersOf,
-  parseRate,
-  RATE_LIMITS,
-  type Rate,
   type RateCategory,
   rateCategoryOf,
   rateKey,
   type RateLayer,
+  type RateThrottler,
   windowInWords,
 } from './rate-policy.js';
-import type { Bucket, RateStorage } from './rate-storage.js';
-
-/** Where counts are kept: a {@link RateStorage}. */
-export const RATE_STORAGE = Symbol('rate-storage');
+import { type Bucket, RateStorage } from './rate-storage.js';
 
 /** Addresses remembered as out of guesses. */
 const MAX_BLOCKED = 10_000;
@@ -33,22 +28,17 @@ const MAX_BLOCKED = 10_000;
  */
 @Injectable()
 export class RateLimiter {
-  private readonly rates: Record<RateLayer, Rate | null>;
+  private readonly throttlers: Map<RateLayer, RateThrottler>;
   private readonly counted = new WeakSet<RequestContext>();
   private readonly blocked = new LRUCache<string, AppError>({ max: MAX_BLOCKED });
   private readonly hits: Counter<'category'>;
 
   constructor(
-    private readonly settings: Settings,
-    @Inject(RATE_STORAGE) private readonly storage: RateStorage,
+    @InjectThrottlerOptions() { throttlers }: { throttlers: RateThrottler[] },
+    @InjectThrottlerStorage() private readonly storage: RateStorage,
     metrics: Metrics,
   ) {
-    this.rates = Object.fromEntries(
-      Object.entries(RATE_LIMITS).map(([category, rate]) => {
-        const text = settings.rateLimitOf(category);
-        return [category, text === undefined ? rate : parseRate(text)];
-      }),
-    ) as Record<RateLayer, Rate | null>;
+    this.throttlers = new Map(throttlers.map((throttler) => [throttler.name, throttler]));
     this.hits = metrics.counter('nexus_rate_limit_hits_total', 'Requests refused by a rate limit', ['category']);
   }
 
@@ -103,7 +93,8 @@ export class RateLimiter {
     const hits = await this.storage.take(buckets);
     const levels = buckets.map((bucket, n) => ({ ...bucket, ...hits[n], left: capacity(bucket) - hits[n].totalHits }));
     const tightest = levels.reduce((one, other) => (isTighter(other, one) ? other : one));
-    const { layer, limit, window, left, isBlocked, timeToExpire, timeToBlockExpire } = tightest;
+    const { layer, limit, windowMs, left, isBlocked, timeToExpire, timeToBlockExpire } = tightest;
+    const window = windowMs / 1000;
     to.setHeader('X-RateLimit-Limit', String(limit));
     to.setHeader('X-RateLimit-Remaining', String(Math.min(limit, Math.max(0, left))));
     to.setHeader('X-RateLimit-Reset', String(Math.ceil(Date.now() / 1000) + timeToExpire));
@@ -122,15 +113,16 @@ export class RateLimiter {
 
   /** The limits of a request, without those that are switched off. */
   private bucketsOf({ actor, ip = UNKNOWN }: RequestContext, category: RateCategory): CountedBucket[] {
-    if (!this.settings.rateLimits) return [];
     return layersOf(category).flatMap((layer) => {
-      const rate = this.rates[layer];
-      return rate ? [{ layer, ...rate, key: rateKey(layer, actor, ip), windowMs: rate.window * 1000 }] : [];
+      const throttler = this.throttlers.get(layer);
+      if (!throttler) return [];
+      const { limit, ttl, burst } = throttler;
+      return [{ layer, key: rateKey(layer, actor, ip), limit, windowMs: ttl, burst }];
     });
   }
 }
 
-type CountedBucket = Bucket & { layer: RateLayer; window: number };
+type CountedBucket = Bucket & { layer: RateLayer };
 
 const UNKNOWN = 'unknown';
 

@@ -67,6 +67,12 @@ describe('buckets in memory', () => {
     expect(await storage.take(one)).toMatchObject([{ totalHits: 1 }]);
   });
 
+  it('count for guards of @nestjs/throttler, too', async () => {
+    const storage = new MemoryRateStorage();
+    expect(await storage.increment('k', 60_000, 1)).toMatchObject({ totalHits: 1, isBlocked: false, timeToExpire: 60 });
+    expect(await storage.increment('k', 60_000, 1)).toMatchObject({ isBlocked: true, timeToBlockExpire: 60 });
+  });
+
   it('take a request together or not at all', async () => {
     const storage = new MemoryRateStorage();
     const both = [bucket('tight', 2), bucket('wide', 5)];

@@ -1,10 +1,12 @@
 import { applyDecorators, SetMetadata } from '@nestjs/common';
 import type { Reflector } from '@nestjs/core';
 import { ApiExtension } from '@nestjs/swagger';
+import type { ThrottlerOptions } from '@nestjs/throttler';
+import type { Settings } from '../config/index.js';
 import type { Actor } from '../context/index.js';
 
 /** Limits of the kinds of routes: requests per window of seconds (contract C-08). Each has its setting. */
-export const RATE_LIMITS = {
+const RATE_LIMITS = {
   /** Everything a principal does besides what comes in at a high rate, on top of the limit of its kind (GEN-18). */
   overall: { limit: 1000, window: 60, burst: 100 },
   telemetry: { limit: 1000, window: 60 },
@@ -34,6 +36,25 @@ export interface Rate {
 }
 
 export type RateLayer = keyof typeof RATE_LIMITS;
+
+/** A limit in force, as @nestjs/throttler names it. */
+export interface RateThrottler extends ThrottlerOptions {
+  name: RateLayer;
+  limit: number;
+  /** Milliseconds. */
+  ttl: number;
+  burst?: number;
+}
+
+/** The limits in force: those that no setting switches off. */
+export function throttlersOf(settings: Settings): RateThrottler[] {
+  if (!settings.rateLimits) return [];
+  return (Object.keys(RATE_LIMITS) as RateLayer[]).flatMap((name) => {
+    const text = settings.rateLimitOf(name);
+    const rate: Rate | null = text === undefined ? RATE_LIMITS[name] : parseRate(text);
+    return rate ? [{ name, limit: rate.limit, ttl: rate.window * 1000, burst: rate.burst }] : [];
+  });
+}
 /** Kind of a route. */
 export type RateCategory = Exclude<RateLayer, 'overall'>;
 

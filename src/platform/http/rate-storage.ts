@@ -16,10 +16,16 @@ export interface Bucket {
 /** What a bucket says of a request: `totalHits` are those in it, the times are in seconds. */
 export type Hits = Awaited<ReturnType<ThrottlerStorage['increment']>>;
 
-/** Where requests are counted: in memory or in Redis. */
-export interface RateStorage {
+/** Where requests are counted: in memory or in Redis. The storage of @nestjs/throttler, whose guards can count in it as well. */
+export abstract class RateStorage implements ThrottlerStorage {
   /** Counts one request in all buckets, or, when one of them is empty, in none. @returns one result per bucket */
-  take(buckets: readonly Bucket[]): Promise<Hits[]>;
+  abstract take(buckets: readonly Bucket[]): Promise<Hits[]>;
+
+  /** @param ttl milliseconds of a window; one that is used up is not blocked beyond its end */
+  async increment(key: string, ttl: number, limit: number): Promise<Hits> {
+    const [hits] = await this.take([{ key, limit, windowMs: ttl }]);
+    return hits;
+  }
 }
 
 interface State {
@@ -32,7 +38,7 @@ interface State {
 const MAX_BUCKETS = 100_000;
 
 /** Buckets of this process. One map entry and two comparisons a bucket: it stands on the ingest path. */
-export class MemoryRateStorage implements RateStorage {
+export class MemoryRateStorage extends RateStorage {
   private readonly states = new Map<string, State>();
 
   async take(buckets: readonly Bucket[]): Promise<Hits[]> {
@@ -99,7 +105,7 @@ return answer`;
  * Buckets shared by all processes. While Redis is away each process counts for itself (`failOpen`), or refuses with 503 when
  * the operator prefers that to a looser limit.
  */
-export class RedisRateStorage implements RateStorage, OnApplicationShutdown {
+export class RedisRateStorage extends RateStorage implements OnApplicationShutdown {
   private readonly redis: Redis;
   private readonly memory = new MemoryRateStorage();
   private away = false;
@@ -109,6 +115,7 @@ export class RedisRateStorage implements RateStorage, OnApplicationShutdown {
     private readonly failOpen: boolean,
     private readonly logger: Logger,
   ) {
+    super();
     this.redis = new Redis(url, { maxRetriesPerRequest: 0, enableOfflineQueue: false, commandTimeout: 500 });
     this.redis.on('error', () => undefined);
   }
