@@ -30,6 +30,7 @@ export class TelemetryIngest {
     metrics: Metrics,
   ) {
     this.events = metrics.counter('nexus_telemetry_events_total', 'Telemetry events received', ['outcome']);
+    writer.onCommitted((rows) => this.committed(rows));
   }
 
   /**
@@ -108,23 +109,20 @@ export class TelemetryIngest {
     if (tx) {
       // Part of a request's own transaction: its stored answer and its events are there together or not at all.
       await this.partitions.ensure(rows.map((row) => row.ts));
-      await this.store.storeIn(tx, [submission], () => this.flushed(rows));
+      await this.store.storeIn(tx, [submission], () => this.committed(rows));
     } else {
       await this.writer.write(submission);
-      this.flushed(rows);
     }
-    this.catalog.seen(rows);
-    const counts = { stored: 0, duplicate: 0, refused: 0 };
-    for (const { outcome = 'refused' } of rows) counts[outcome]++;
-    this.events.inc({ outcome: 'stored' }, counts.stored);
-    this.events.inc({ outcome: 'duplicate' }, counts.duplicate);
-    this.events.inc({ outcome: 'rejected' }, counts.refused);
   }
 
-  private flushed(rows: readonly TelemetryRow[]): void {
-    if (this.flushedListeners.length === 0) return;
+  private committed(rows: readonly TelemetryRow[]): void {
     const stored = rows.filter((row) => row.outcome === 'stored');
     if (stored.length > 0) for (const listener of this.flushedListeners) listener(stored);
+    this.catalog.seen(rows);
+    const refused = rows.filter((row) => row.outcome === 'refused').length;
+    this.events.inc({ outcome: 'stored' }, stored.length);
+    this.events.inc({ outcome: 'duplicate' }, rows.length - stored.length - refused);
+    this.events.inc({ outcome: 'rejected' }, refused);
   }
 
   private rulesFor(actor: Actor): EventRules {

@@ -29,19 +29,21 @@ export interface Submission {
 const COPY_FROM_ROWS = 150;
 const UNIQUE_VIOLATION = '23505';
 
-const INSERT_ROWS = `
-  WITH stored AS (
-    INSERT INTO telemetry_events (${COPY_COLUMNS})
-    SELECT i, to_timestamp(t / 1000.0), to_timestamp(r / 1000.0), n, v, y, s, d, m
-    FROM jsonb_to_recordset($1::jsonb)
-      AS row(i uuid, t bigint, r bigint, n bigint, v double precision, y text, s text, d jsonb, m jsonb)
-    ON CONFLICT DO NOTHING
-    RETURNING event_id
-  ), dirty AS (
-    INSERT INTO telemetry_dirty (resolution, bucket)
-    SELECT 60, to_timestamp(minute) FROM unnest($2::bigint[]) AS minute
-  )
-  SELECT event_id FROM stored`;
+const NEW_ROWS = `
+  INSERT INTO telemetry_events (${COPY_COLUMNS})
+  SELECT i, to_timestamp(t / 1000.0), to_timestamp(r / 1000.0), n, v, y, s, d, m
+  FROM jsonb_to_recordset($1::jsonb)
+    AS row(i uuid, t bigint, r bigint, n bigint, v double precision, y text, s text, d jsonb, m jsonb)
+  ON CONFLICT DO NOTHING`;
+
+const DIRTY_MINUTES = `
+  INSERT INTO telemetry_dirty (resolution, bucket) SELECT 60, to_timestamp(minute) FROM unnest($2::bigint[]) AS minute`;
+
+const INSERT_ROWS = `WITH dirty AS (${DIRTY_MINUTES}) ${NEW_ROWS}`;
+
+/** Says as well which rows were not there before: it costs both sides, and only of ids that callers chose it is not known. */
+const INSERT_AND_TELL = `
+  WITH stored AS (${NEW_ROWS} RETURNING event_id), dirty AS (${DIRTY_MINUTES}) SELECT event_id FROM stored`;
 
 const INSERT_DIRTY = `
   INSERT INTO telemetry_dirty (resolution, bucket) SELECT 60, to_timestamp(minute) FROM unnest($1::bigint[]) AS minute`;
@@ -154,9 +156,14 @@ async function copy(client: PoolClient, rows: readonly TelemetryRow[]): Promise<
 
 async function insert(run: Run, rows: readonly TelemetryRow[]): Promise<void> {
   if (rows.length === 0) return;
-  const found = await run('telemetry-insert', INSERT_ROWS, [`[${rows.map(rowJson).join(',')}]`, dirtyMinutes(rows)]);
-  const stored = new Set(found.map((r) => r.event_id));
-  // An id of ours that is there already was committed by an earlier try whose answer was lost.
+  const values = [`[${rows.map(rowJson).join(',')}]`, dirtyMinutes(rows)];
+  if (!rows.some((row) => row.clientId)) {
+    await run('telemetry-insert', INSERT_ROWS, values);
+    // An id of ours that is there already was committed by an earlier try whose answer was lost.
+    for (const row of rows) row.outcome = 'stored';
+    return;
+  }
+  const stored = new Set((await run('telemetry-insert-and-tell', INSERT_AND_TELL, values)).map((r) => r.event_id));
   for (const row of rows) row.outcome = stored.delete(row.eventId) || !row.clientId ? 'stored' : 'duplicate';
 }
 

@@ -46,6 +46,7 @@ export class TelemetryWriter {
   private inFlight = 0;
   private scheduled = false;
   private failing = false;
+  private readonly committedListeners: ((rows: readonly TelemetryRow[]) => void)[] = [];
   private readonly flushRows;
   private readonly flushSeconds;
 
@@ -67,6 +68,11 @@ export class TelemetryWriter {
       if (this.failing) return Promise.reject(new Error('the last flush failed'));
       return Promise.resolve({ queued_events: this.queuedRows, flushes_in_work: this.inFlight });
     });
+  }
+
+  /** `listener` gets the rows of each flush, with their outcomes, before those who wait for it; it must not throw. */
+  onCommitted(listener: (rows: readonly TelemetryRow[]) => void): void {
+    this.committedListeners.push(listener);
   }
 
   /**
@@ -140,6 +146,7 @@ export class TelemetryWriter {
   private async storeAll(taken: Waiting[]): Promise<void> {
     try {
       await this.storePatiently(taken.map((w) => w.submission));
+      this.committed(taken.flatMap((w) => w.submission.rows));
       for (const { resolve } of taken) resolve();
     } catch (error) {
       if (isDataError(error) && taken.length > 1) {
@@ -164,10 +171,15 @@ export class TelemetryWriter {
         submission.batch.errors.push({ index: row.index, field: '', issue: 'holds a value that cannot be stored' });
       }
       await this.storePatiently([submission]);
+      this.committed(submission.rows);
       resolve();
     } catch (error) {
       reject(isPassing(error) ? unavailable(error) : error);
     }
+  }
+
+  private committed(rows: readonly TelemetryRow[]): void {
+    for (const listener of this.committedListeners) listener(rows);
   }
 
   /** The rows that the database refuses, found by halving. */
