@@ -101,9 +101,16 @@ export class SseStreams implements OnModuleDestroy {
       client.beat(now);
       if (now - (this.checkedAt.get(client) ?? 0) < RECHECK_MS) continue;
       this.checkedAt.set(client, now);
-      this.gatekeeper.authenticate(client.origin.credential, client.origin.ip).catch((error: unknown) => {
-        if (isAppError(error) && error.kind === 'unauthenticated') this.revoked(client);
-      });
+      void this.check(client);
+    }
+  }
+
+  private async check(client: SseClient): Promise<void> {
+    const { credential, ip } = client.origin;
+    try {
+      await this.gatekeeper.authenticate(credential, ip);
+    } catch (error) {
+      if (isAppError(error) && error.kind === 'unauthenticated') this.revoked(client);
     }
   }
 

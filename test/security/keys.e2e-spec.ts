@@ -35,7 +35,7 @@ const createKey = (key: string, body: object): Promise<Answer<CreatedKey>> => ap
 const createToken = (key: string, body: object): Promise<Answer<CreatedToken>> =>
   app.call('POST', TOKENS, { key, body });
 const me = (key: string): Promise<Answer<Failure>> => app.call('GET', ME, { key });
-const identify = (key: string): Promise<Actor> =>
+const identify = async (key: string): Promise<Actor> =>
   app.get(Gatekeeper).authenticate({ authorization: `Bearer ${key}` }, '');
 
 describe('a credential', () => {

@@ -3,6 +3,7 @@ export {
   generateKey,
   generateOneTimeToken,
   hashKey,
+  hashName,
   parseKey,
   parseOneTimeToken,
   safeEqual,

@@ -1,4 +1,4 @@
-import { createHash, randomBytes, randomInt, timingSafeEqual } from 'node:crypto';
+import { hash, randomBytes, randomInt, timingSafeEqual } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 
 /** `api`: keys of people and services; `tok`: service tokens; `agent`: keys of agents (AUTH-25). */
@@ -87,7 +87,12 @@ export function parseOneTimeToken(text: string, prefix: string): { tokenId: stri
 
 /** SHA-256 of the whole text: what is stored of a key or token (256 random bits need no slow hash). */
 export function hashKey(text: string): Buffer {
-  return createHash('sha256').update(text).digest();
+  return hash('sha256', text, 'buffer');
+}
+
+/** The same as text: a name to find something by, at a third of the cost. */
+export function hashName(text: string): string {
+  return hash('sha256', text, 'base64');
 }
 
 /** Compares in time that does not depend on the content; different lengths are unequal. */

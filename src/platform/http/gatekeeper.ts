@@ -13,10 +13,10 @@ export interface Holder {
 /** Decides who a request comes from. The security domain implements it; Nest's guard, the lean routes and sockets share it. */
 export abstract class Gatekeeper {
   /**
-   * Finds the live principal behind the credential of a request.
+   * Finds the live principal behind the credential of a request: at once when it was looked up a moment ago.
    * @throws AppError `unauthenticated` without a credential, with a bad one or with two different ones (contract C-10)
    */
-  abstract authenticate(headers: IncomingHttpHeaders, ip: string): Promise<Actor>;
+  abstract authenticate(headers: IncomingHttpHeaders, ip: string): Actor | Promise<Actor>;
 
   /**
    * Calls `listener` when a credential or principal has lost its rights, on every process, within a second (G10): open

@@ -302,11 +302,17 @@ export class SocketAdapter extends WsAdapter {
       held.socket.beat(now);
       if (now - held.checkedAt < RECHECK_MS) continue;
       held.checkedAt = now;
-      this.gatekeeper.authenticate(held.headers, held.ip).catch((error: unknown) => {
-        if (isAppError(error) && error.kind === 'unauthenticated') {
-          held.socket.close(CLOSE_POLICY, 'The credential is no longer valid');
-        }
-      });
+      void this.check(held);
+    }
+  }
+
+  private async check({ headers, ip, socket }: Held): Promise<void> {
+    try {
+      await this.gatekeeper.authenticate(headers, ip);
+    } catch (error) {
+      if (isAppError(error) && error.kind === 'unauthenticated') {
+        socket.close(CLOSE_POLICY, 'The credential is no longer valid');
+      }
     }
   }
 }

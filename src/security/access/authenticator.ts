@@ -6,7 +6,7 @@ import { Gatekeeper, type Holder } from '../../platform/http/index.js';
 import { Metrics } from '../../platform/observability/index.js';
 import { AlertSignals } from '../alerts/alert-signals.js';
 import { AccessTokens } from './access-tokens.js';
-import { LivePrincipals } from './live-principals.js';
+import { LivePrincipals, type Principal } from './live-principals.js';
 import { expiredToken, invalidToken, type PresentedCredential, presentedCredential } from './presented-credential.js';
 import { type Revoked, Revocations } from './revocations.js';
 import { LastUsed } from './last-used.js';
@@ -28,16 +28,20 @@ export class Authenticator extends Gatekeeper {
     this.failures = metrics.counter('nexus_auth_failures_total', 'Requests refused for their credential', ['reason']);
   }
 
-  async authenticate(headers: IncomingHttpHeaders, _ip: string): Promise<Actor> {
-    try {
-      return await this.identify(presentedCredential(headers));
-    } catch (error) {
+  authenticate(headers: IncomingHttpHeaders, _ip: string): Actor | Promise<Actor> {
+    const fail = (error: unknown): never => {
       throw this.counted(error);
+    };
+    try {
+      const found = this.identify(presentedCredential(headers));
+      return found instanceof Promise ? found.catch(fail) : found;
+    } catch (error) {
+      return fail(error);
     }
   }
 
   /** @throws AppError `unauthenticated` with TOKEN_INVALID or TOKEN_EXPIRED */
-  identify(credential: PresentedCredential): Promise<Actor> {
+  identify(credential: PresentedCredential): Actor | Promise<Actor> {
     return credential.kind === 'jwt' ? this.byAccessToken(credential.text) : this.byKey(credential.text);
   }
 
@@ -55,8 +59,14 @@ export class Authenticator extends Gatekeeper {
     return error;
   }
 
-  private async byKey(text: string): Promise<Actor> {
-    const principal = await this.principals.key(text);
+  private byKey(text: string): Actor | Promise<Actor> {
+    const found = this.principals.key(text);
+    return found instanceof Promise
+      ? found.then((principal) => this.holderOf(text, principal))
+      : this.holderOf(text, found);
+  }
+
+  private holderOf(text: string, principal: Principal | null): Actor {
     const expired = principal?.expiresAt != null && principal.expiresAt <= Date.now();
     if (!principal || expired) {
       this.signals.keyRefused(text);

@@ -1,7 +1,7 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import type { Actor } from '../../platform/context/index.js';
-import { hashKey, parseKey, safeEqual } from '../../platform/crypto/index.js';
+import { hashKey, hashName, parseKey, safeEqual } from '../../platform/crypto/index.js';
 import { Database } from '../../platform/database/index.js';
 import { type Holder, parsePublicId, publicId } from '../../platform/http/index.js';
 import { builtInScopes } from './built-in-roles.js';
@@ -76,13 +76,12 @@ export class LivePrincipals implements OnModuleInit {
   }
 
   /** The live key of this text; null when there is none, or it or its owner was disabled. */
-  key(text: string): Promise<Principal | null> {
+  key(text: string): Principal | Promise<Principal | null> {
     // Found again by its hash: only what has been compared is remembered, and the text itself is not kept.
-    const hash = hashKey(text);
-    return this.find(hash.toString('latin1'), () => this.loadKey(text, hash));
+    return this.find(hashName(text), () => this.loadKey(text));
   }
 
-  session(sessionId: string): Promise<Principal | null> {
+  session(sessionId: string): Principal | Promise<Principal | null> {
     return this.find(sessionId, () => this.loadSession(sessionId));
   }
 
@@ -98,9 +97,9 @@ export class LivePrincipals implements OnModuleInit {
     return rightsOf(row.scopes ? intersectGrants(held, grantsOf(row.scopes)) : held);
   }
 
-  private find(name: string, load: () => Promise<Principal | null>): Promise<Principal | null> {
+  private find(name: string, load: () => Promise<Principal | null>): Principal | Promise<Principal | null> {
     const known = this.known.get(name);
-    if (known) return Promise.resolve(known);
+    if (known) return known;
     const { loading, epoch } = this;
     let found = loading.get(name);
     if (!found) {
@@ -117,7 +116,7 @@ export class LivePrincipals implements OnModuleInit {
     return found;
   }
 
-  private async loadKey(text: string, hash: Buffer): Promise<Principal | null> {
+  private async loadKey(text: string): Promise<Principal | null> {
     const parsed = parseKey(text);
     if (!parsed) return null;
     const [row] = await this.db.query<KeyRow>(
@@ -127,7 +126,7 @@ export class LivePrincipals implements OnModuleInit {
        WHERE c.key_id = $1 AND c.revoked_at IS NULL AND (u.id IS NULL OR u.status = 'active')`,
       [parsed.keyId],
     );
-    if (!row || !safeEqual(row.hash, hash)) return null;
+    if (!row || !safeEqual(row.hash, hashKey(text))) return null;
     const roles = row.kind === 'agent' ? ['agent'] : (row.roles ?? []);
     const held = grantsOf([...builtInScopes(roles), ...(row.role_scopes ?? [])]);
     const actor: Actor = {

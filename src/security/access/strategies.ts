@@ -46,7 +46,7 @@ export class AccessTokenStrategy extends PassportStrategy(CredentialScheme, STRA
     super('jwt');
   }
 
-  validate({ authenticator, credential }: StrategyOptions): Promise<Actor> {
+  validate({ authenticator, credential }: StrategyOptions): Actor | Promise<Actor> {
     return authenticator.identify(credential);
   }
 }
@@ -57,7 +57,7 @@ export class KeyStrategy extends PassportStrategy(CredentialScheme, STRATEGIES[1
     super('key');
   }
 
-  validate({ authenticator, credential }: StrategyOptions): Promise<Actor> {
+  validate({ authenticator, credential }: StrategyOptions): Actor | Promise<Actor> {
     return authenticator.identify(credential);
   }
 }
