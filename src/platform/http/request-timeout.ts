@@ -17,22 +17,28 @@ export const Streaming = (): MethodDecorator => SetMetadata(STREAMING, true);
  * repeat with the same `Idempotency-Key`, which makes the request one transaction, finds that out.
  * @throws AppError `timeout`
  */
-export async function inTime<T>(start: () => Promise<T>, seconds: number): Promise<T> {
+export function inTime<T>(start: () => Promise<T>, seconds: number): Promise<T> {
   const context = currentContext();
   const deadline = { passed: false };
   if (context) context.deadline = deadline;
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => {
+  // Not `Promise.race`: it makes three times as many promises, for every request.
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
       deadline.passed = true;
       reject(new AppError('timeout', `The request took longer than ${seconds} s`));
     }, seconds * 1000);
+    const settle =
+      <V>(how: (value: V) => void) =>
+      (value: V): void => {
+        clearTimeout(timer);
+        how(value);
+      };
+    try {
+      start().then(settle(resolve), settle(reject));
+    } catch (error) {
+      settle(reject)(error);
+    }
   });
-  try {
-    return await Promise.race([start(), late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** Answers 504 when a route takes longer than the setting says (GEN-22). */
