@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { type Actor, currentContext } from '../platform/context/index.js';
 import { Settings } from '../platform/config/index.js';
+import type { Tx } from '../platform/database/index.js';
 import { AppError, type FieldIssue } from '../platform/errors/index.js';
 import { Metrics } from '../platform/observability/index.js';
 import { EventIds } from './event-id.js';
@@ -101,18 +102,21 @@ export class TelemetryIngest {
     this.flushedListeners.push(listener);
   }
 
-  private async write(submission: Submission): Promise<void> {
-    const { rows } = submission;
-    const resolving = this.catalog.resolve(rows);
-    if (resolving) await resolving;
+  private write(submission: Submission): Promise<void> {
+    const resolving = this.catalog.resolve(submission.rows);
+    return resolving ? resolving.then(() => this.writeResolved(submission)) : this.writeResolved(submission);
+  }
+
+  private writeResolved(submission: Submission): Promise<void> {
     const tx = currentContext()?.transaction;
-    if (tx) {
-      // Part of a request's own transaction: its stored answer and its events are there together or not at all.
-      await this.partitions.ensure(rows.map((row) => row.ts));
-      await this.store.storeIn(tx, [submission], () => this.committed(rows));
-    } else {
-      await this.writer.write(submission);
-    }
+    return tx ? this.writeIn(tx, submission) : this.writer.write(submission);
+  }
+
+  /** Part of a request's own transaction: its stored answer and its events are there together or not at all. */
+  private async writeIn(tx: Tx, submission: Submission): Promise<void> {
+    const { rows } = submission;
+    await this.partitions.ensure(rows.map((row) => row.ts));
+    await this.store.storeIn(tx, [submission], () => this.committed(rows));
   }
 
   private committed(rows: readonly TelemetryRow[]): void {

@@ -26,6 +26,8 @@ export interface RequestContext {
   expectedStatus?: number;
   /** True on high-rate routes, whose requests are counted by the minute instead of written down one by one. */
   auditByMinute?: boolean;
+  /** Set once a rate limit has counted this request. */
+  counted?: boolean;
   /** Set once the audit entry of this request is part of a transaction. */
   audited?: boolean;
   /** Has passed once the caller was told that the work took too long: the database refuses it from then on. */

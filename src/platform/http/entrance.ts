@@ -38,8 +38,8 @@ export class Entrance {
     const always = ALWAYS.has(context.path ?? '');
     const room = always || this.inFlight.hasRoom(this.settings.maxConcurrentRequests);
     this.inFlight.enter(response);
-    response.setHeader('X-Request-ID', context.requestId);
     if (room && this.lean.take(request, response, context)) return;
+    response.setHeader('X-Request-ID', context.requestId);
     response.once('close', () => this.leave(context, request, response));
     runInContext(context, () => {
       if (room && (always || this.settings.runsApi)) {

@@ -14,16 +14,25 @@ export async function readJsonBody(
   byteLimit: number,
   limits: BodyLimits = BODY_LIMITS,
 ): Promise<{ raw: Buffer; value: unknown } | undefined> {
-  const { headers } = request;
+  if (!hasJsonBody(request)) return undefined;
+  const raw = await readBody(request, byteLimit);
+  return { raw, value: jsonOf(raw, limits) };
+}
+
+/** False without a body. @throws AppError `unsupported_media` when it says that it is something else */
+export function hasJsonBody({ headers }: IncomingMessage): boolean {
   const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
-  if (!hasBody) return undefined;
-  if (!isJson(headers['content-type'])) {
+  if (hasBody && !isJson(headers['content-type'])) {
     throw new AppError('unsupported_media', 'The body must be JSON (Content-Type: application/json)');
   }
-  const raw = await readBody(request, byteLimit);
+  return hasBody;
+}
+
+/** Parses and checks what was read. @throws AppError `validation` with the path of what is wrong */
+export function jsonOf(raw: Buffer, limits: BodyLimits): unknown {
   const parsed = parseJsonBody(raw, limits);
   if ('problem' in parsed) {
     throw AppError.validation({ field: parsed.problem.path, issue: parsed.problem.reason, location: 'body' });
   }
-  return { raw, value: parsed.value };
+  return parsed.value;
 }

@@ -6,9 +6,10 @@ import { AppError } from '../errors/index.js';
 import { Logger } from '../observability/index.js';
 import type { BodyLimits } from './body-guard.js';
 import { authorize, Gatekeeper } from './gatekeeper.js';
-import { readJsonBody } from './json-body.js';
+import { hasJsonBody, jsonOf } from './json-body.js';
 import { RateLimiter } from './rate-limiter.js';
 import type { RateCategory } from './rate-policy.js';
+import { readBody } from './read-body.js';
 import { causeOf, renderError } from './render-error.js';
 import { RequestObservers } from './request-observers.js';
 import { inTime } from './request-timeout.js';
@@ -76,19 +77,25 @@ export class LeanRoutes {
     let headers: Record<string, string> = {};
     try {
       this.limiter.checkGuesses(context, request.headers);
-      context.actor = await this.gatekeeper.authenticate(request.headers, context.ip ?? '');
-      authorize(context.actor, { public: false, anyOf: route.anyOf });
-      await this.limiter.admit(context, route.rateLimit, response);
-      const read = await readJsonBody(request, this.settings.bodyLimit, route.limits);
-      if (!read) throw AppError.validation({ field: '', issue: 'a JSON body is required', location: 'body' });
-      const { actor } = context;
-      ({ status, body } = await inTime(() => route.handle(actor, read.value, read.raw), this.settings.requestTimeout));
+      // Waits only where there is something to wait for: each await makes promises, and the context follows every one.
+      const found = this.gatekeeper.authenticate(request.headers, context.ip ?? '');
+      const actor = found instanceof Promise ? await found : found;
+      context.actor = actor;
+      authorize(actor, { public: false, anyOf: route.anyOf });
+      const counting = this.limiter.admit(context, route.rateLimit, response);
+      if (counting) await counting;
+      if (!hasJsonBody(request)) {
+        throw AppError.validation({ field: '', issue: 'a JSON body is required', location: 'body' });
+      }
+      const raw = await readBody(request, this.settings.bodyLimit);
+      const value = jsonOf(raw, route.limits);
+      ({ status, body } = await inTime(() => route.handle(actor, value, raw), this.settings.requestTimeout));
     } catch (error) {
       const rendered = renderError(await this.limiter.refuse(context, request.headers, error, response));
       ({ status, body, headers } = rendered);
       if (rendered.unexpected) this.logger.error({ err: causeOf(error) }, 'Unexpected error');
     }
-    sendJson(request, response, status, body, headers);
+    sendJson(request, response, status, body, { 'X-Request-ID': context.requestId, ...headers });
     this.observers.finished({
       context,
       status,

@@ -29,7 +29,6 @@ const MAX_BLOCKED = 10_000;
 @Injectable()
 export class RateLimiter {
   private readonly throttlers: Map<RateLayer, RateThrottler>;
-  private readonly counted = new WeakSet<RequestContext>();
   private readonly blocked = new LRUCache<string, AppError>({ max: MAX_BLOCKED });
   private readonly hits: Counter<'category'>;
 
@@ -46,10 +45,14 @@ export class RateLimiter {
    * Counts a request that was let in to its route.
    * @throws AppError `rate_limited`
    */
-  async admit(context: RequestContext, category: RateCategory | 'none' | undefined, to: HeaderSink): Promise<void> {
-    this.counted.add(context);
-    if (category === 'none') return;
-    await this.count(context, category ?? (context.actor ? 'default' : 'anonymous'), to);
+  admit(
+    context: RequestContext,
+    category: RateCategory | 'none' | undefined,
+    to: HeaderSink,
+  ): Promise<void> | undefined {
+    context.counted = true;
+    if (category === 'none') return undefined;
+    return this.count(context, category ?? (context.actor ? 'default' : 'anonymous'), to);
   }
 
   /**
@@ -62,8 +65,8 @@ export class RateLimiter {
     error: unknown,
     to: HeaderSink,
   ): Promise<unknown> {
-    if (this.counted.has(context)) return error;
-    this.counted.add(context);
+    if (context.counted) return error;
+    context.counted = true;
     const guessed = isAppError(error) && error.kind === 'unauthenticated' && hasCredential(headers);
     const category = context.actor ? 'default' : guessed ? 'refused' : 'anonymous';
     try {
@@ -82,14 +85,18 @@ export class RateLimiter {
     if (this.blocked.size === 0 || !hasCredential(headers)) return;
     const blocked = this.blocked.get(context.ip ?? UNKNOWN);
     if (!blocked) return;
-    this.counted.add(context);
+    context.counted = true;
     this.hits.inc({ category: 'refused' });
     throw blocked;
   }
 
-  private async count(context: RequestContext, category: RateCategory, to: HeaderSink): Promise<void> {
+  /** Undefined, so that there is nothing to wait for, when none of its limits is on. */
+  private count(context: RequestContext, category: RateCategory, to: HeaderSink): Promise<void> | undefined {
     const buckets = this.bucketsOf(context, category);
-    if (buckets.length === 0) return;
+    return buckets.length === 0 ? undefined : this.countIn(buckets, context, to);
+  }
+
+  private async countIn(buckets: readonly CountedBucket[], context: RequestContext, to: HeaderSink): Promise<void> {
     const hits = await this.storage.take(buckets);
     const levels = buckets.map((bucket, n) => ({ ...bucket, ...hits[n], left: capacity(bucket) - hits[n].totalHits }));
     const tightest = levels.reduce((one, other) => (isTighter(other, one) ? other : one));

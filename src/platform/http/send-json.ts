@@ -11,14 +11,19 @@ export function sendJson(
   if (response.destroyed || response.headersSent) return;
   // A string leaves with its headers in one write, a buffer in two.
   const text = JSON.stringify(body);
-  response.writeHead(status, {
-    'Content-Type': 'application/json; charset=utf-8',
-    'Content-Length': Buffer.byteLength(text),
-    'Cache-Control': 'no-store',
-    'X-Content-Type-Options': 'nosniff',
-    // What is left of the body is not read: the connection cannot be used again.
-    ...(request.complete ? {} : { Connection: 'close' }),
-    ...headers,
-  });
+  const lines = [
+    'Content-Type',
+    'application/json; charset=utf-8',
+    'Content-Length',
+    String(Buffer.byteLength(text)),
+    'Cache-Control',
+    'no-store',
+    'X-Content-Type-Options',
+    'nosniff',
+  ];
+  // What is left of the body is not read: the connection cannot be used again.
+  if (!request.complete) lines.push('Connection', 'close');
+  for (const name in headers) lines.push(name, headers[name]);
+  response.writeHead(status, lines);
   response.end(text);
 }
