@@ -1,7 +1,16 @@
-import { Body, Controller, Delete, Get, Param, Post, Put, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Param, Post, Put, Query, Res } from '@nestjs/common';
 import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
-import { Allow, IfMatch, versionETag, Wire } from '../platform/http/index.js';
+import {
+  Allow,
+  IfMatch,
+  PageQueryDto,
+  paginationOf,
+  resolvePage,
+  versionETag,
+  Wire,
+  withoutCursor,
+} from '../platform/http/index.js';
 import {
   CommandTypeDto,
   CommandTypeListDto,
@@ -10,6 +19,8 @@ import {
   PutCommandTypeDto,
 } from './command-types.dto.js';
 import { type CommandType, CommandTypes, toCommandTypeDto } from './command-types.service.js';
+
+const LIST_SIZES = { default: 20, max: 100 };
 
 @ApiTags('commands')
 @Wire('raw')
@@ -21,8 +32,13 @@ export class CommandTypesController {
   @Allow('command:read')
   @ApiOperation({ summary: 'List the command types of the catalogue', operationId: 'listCommandTypes' })
   @ApiOkResponse({ type: CommandTypeListDto })
-  async list(): Promise<CommandTypeListDto> {
-    return { types: (await this.types.list()).map(toCommandTypeDto) };
+  async list(@Query() query: PageQueryDto): Promise<CommandTypeListDto> {
+    const page = withoutCursor(resolvePage(query, LIST_SIZES));
+    const { types, total } = await this.types.list(page);
+    return {
+      types: types.map(toCommandTypeDto),
+      pagination: paginationOf(page, { total, hasMore: page.offset + types.length < total }),
+    };
   }
 
   @Get(':type')

@@ -1,4 +1,5 @@
 import { ApiProperty, ApiPropertyOptional, OmitType } from '@nestjs/swagger';
+import { PaginationDto } from '../platform/http/index.js';
 import { IsBoolean, IsIn, IsInt, IsObject, IsOptional, IsString, Matches, Max, MaxLength, Min } from 'class-validator';
 
 const TYPE_NAME = /^[a-z][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*$/;
@@ -76,6 +77,7 @@ export class CommandTypeDto {
 
 export class CommandTypeListDto {
   @ApiProperty({ type: [CommandTypeDto] }) types!: CommandTypeDto[];
+  @ApiProperty({ type: PaginationDto }) pagination!: PaginationDto;
 }
 
 export class DeletedCommandTypeDto {

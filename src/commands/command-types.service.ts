@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { type Cache, Caches } from '../platform/cache/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { assertVersion } from '../platform/http/index.js';
+import { assertVersion, type Page } from '../platform/http/index.js';
 import type { CommandTypeDto, CreateCommandTypeDto, PutCommandTypeDto } from './command-types.dto.js';
 import { checkSchema } from './parameter-schemas.js';
 
@@ -47,8 +47,16 @@ export class CommandTypes {
     this.rules = caches.make('command-types', { ttlMs: MAX_AGE_MS, max: MOST_KNOWN });
   }
 
-  list(): Promise<CommandType[]> {
-    return this.db.query<CommandType>(`SELECT ${COLUMNS} FROM command_types WHERE deleted_at IS NULL ORDER BY type`);
+  /** By name. */
+  async list(page: Page): Promise<{ types: CommandType[]; total: number }> {
+    const [types, [{ total }]] = await Promise.all([
+      this.db.query<CommandType>(
+        `SELECT ${COLUMNS} FROM command_types WHERE deleted_at IS NULL ORDER BY type LIMIT $1 OFFSET $2`,
+        [page.limit, page.offset],
+      ),
+      this.db.query<{ total: number }>(`SELECT count(*)::int AS total FROM command_types WHERE deleted_at IS NULL`),
+    ]);
+    return { types, total };
   }
 
   async find(type: string): Promise<CommandType | null> {

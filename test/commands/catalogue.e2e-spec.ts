@@ -37,6 +37,18 @@ describe('the catalogue', () => {
     ]);
   });
 
+  it('is listed in pages, and refuses what is no page', async () => {
+    const page = (query: string) =>
+      nexus.app.call<{ types: { type: string }[] }>('GET', `${TYPES}?${query}`, { key: nexus.admin });
+    const all = (await page('limit=100')).body.types.map((entry) => entry.type);
+    const { body } = await page('page=2&per_page=4');
+    expect(body.types.map((entry) => entry.type)).toEqual(all.slice(4, 8));
+    expect(body).toMatchObject({ pagination: { total: all.length, has_more: true, page: 2 } });
+    for (const wrong of ['limit=0', 'limit=101', 'offset=-1', 'page=1&limit=2', 'colour=red']) {
+      expect((await page(wrong)).status, wrong).toBe(400);
+    }
+  });
+
   it('takes, shows, replaces and deletes a type', async () => {
     const made = await call('POST', TYPES, { type: 'db.vacuum', risk: 'high', default_timeout_seconds: 60 });
     expect(made.status).toBe(201);
