@@ -5,7 +5,7 @@ import { AgentCredentials } from '../../src/security/index.js';
 import { actor } from '../support/actors.js';
 import { eventually } from '../support/eventually.js';
 import { bare } from '../support/fake-agent.js';
-import { Harness, statuses } from './harness.js';
+import { type Command, Harness, statuses } from './harness.js';
 
 let nexus: Harness;
 
@@ -422,6 +422,23 @@ describe('retrying', () => {
     expect(again.body).toMatchObject({ retry_of: body.command_id, parameters: { n: 1 }, priority: 'high' });
     expect(again.body.command_id).not.toBe(body.command_id);
     await nexus.until(again.body.command_id, 'completed');
+  });
+
+  it('of a command for several agents goes to those its target names now', async () => {
+    const labels = { pool: randomUUID().slice(0, 8) };
+    const agents = [await nexus.register({ labels }), await nexus.register({ labels })];
+    const { body } = await nexus.post({ command_type: 'system.ping', target: `label:pool=${labels.pool}` });
+    await nexus.cancel(body.command_id);
+    await nexus.app.call('DELETE', `/api/v1/ai/agents/${agents[0].id}`, { key: nexus.admin });
+    const retry = (id: string) => nexus.app.call<Command>('POST', `/api/v1/commands/${id}/retry`, { key: nexus.admin });
+    const whole = await retry(body.command_id);
+    expect(whole.status).toBe(201);
+    expect(whole.body).toMatchObject({ retry_of: body.command_id, agent_id: agents[1].id });
+    const children = await Promise.all((body.children ?? []).map((id) => nexus.get(id)));
+    for (const { command_id, agent_id } of children) {
+      const again = await retry(command_id);
+      expect(again.status).toBe(agent_id === agents[0].id ? 404 : 201);
+    }
   });
 
   it('is refused while the command is not finished', async () => {
