@@ -151,7 +151,7 @@ function toAcceptedDto(row: TelemetryRow): AcceptedEventDto {
 function toBatchDto(batch: BatchRecord): BatchDto {
   return {
     batch_id: publicId('batch', batch.id),
-    status: 'completed',
+    status: 'processing',
     accepted_count: batch.accepted,
     rejected_count: batch.rejected,
     duplicate_count: batch.duplicates,

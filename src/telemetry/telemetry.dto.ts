@@ -71,7 +71,12 @@ export class BatchErrorDto {
 
 export class BatchDto {
   @ApiProperty({ example: `batch_${EVENT_ID}` }) batch_id!: string;
-  @ApiProperty({ example: 'completed', description: 'Always `completed`: the answer follows the commit.' })
+  @ApiProperty({
+    enum: ['processing', 'completed'],
+    example: 'processing',
+    description:
+      'In the answer to the batch `processing`: its events are stored, alerts and series follow. Looked up, `completed`.',
+  })
   status!: string;
   @ApiProperty({ example: 999, description: 'Stored now or before.' }) accepted_count!: number;
   @ApiProperty({ example: 1 }) rejected_count!: number;
