@@ -9,6 +9,8 @@ import { CommandLogQueryDto, CommandLogDto, OutputChunkDto } from './command-log
 import { CommandLogs, endOf, type OutputChunk } from './command-logs.service.js';
 
 const KEEPALIVE_MS = 15_000;
+/** A reader that takes nothing for this long is gone (G8). */
+const STALL_MS = 25_000;
 
 @ApiTags('commands')
 @ApiExtraModels(CommandLogDto)
@@ -64,17 +66,19 @@ export class CommandLogsController {
     response.once('close', () => gone.abort());
     let keepalive: NodeJS.Timeout | undefined;
     try {
-      await this.logs.follow(actor, id, after, gone.signal, async (page) => {
+      await this.logs.follow(actor, id, after, gone.signal, async (page, ended) => {
         // Whoever may not read it, or asks for what is not there, gets an ordinary refusal before this.
         keepalive ??= open(response);
         for (const chunk of page.chunks) {
-          await send(response, gone.signal, 'output', chunk.offset + chunk.data.length, toChunkDto(chunk));
+          await send(response, ended, 'output', chunk.offset + chunk.data.length, toChunkDto(chunk));
         }
-        if (page.complete) await send(response, gone.signal, 'complete', page.nextOffset, endOf(page));
+        if (page.complete) await send(response, ended, 'complete', page.nextOffset, endOf(page));
       });
     } finally {
       clearInterval(keepalive);
-      if (keepalive) response.end();
+      // An end would wait for a reader that takes nothing.
+      if (response.writableNeedDrain) response.destroy();
+      else if (keepalive) response.end();
     }
   }
 }
@@ -92,11 +96,14 @@ function open(response: Response): NodeJS.Timeout {
   return setInterval(() => response.write(': keepalive\n\n'), KEEPALIVE_MS);
 }
 
-/** Waits for a slow reader, so that no more than one event is held for it. */
-async function send(response: Response, gone: AbortSignal, event: string, id: number, data: object): Promise<void> {
-  if (gone.aborted) return;
+/** Waits for a slow reader, so that no more than one event is held for it, and cuts one that has stalled (rule 33). */
+async function send(response: Response, ended: AbortSignal, event: string, id: number, data: object): Promise<void> {
+  if (ended.aborted) return;
   const fits = response.write(`id: ${id}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
-  if (!fits) await once(response, 'drain', { signal: gone }).catch(() => undefined);
+  if (fits) return;
+  const stalled = AbortSignal.timeout(STALL_MS);
+  await once(response, 'drain', { signal: AbortSignal.any([ended, stalled]) }).catch(() => undefined);
+  if (stalled.aborted && response.writableNeedDrain) response.destroy();
 }
 
 function resumeFrom(after: number | undefined, lastEventId: string | undefined): number {

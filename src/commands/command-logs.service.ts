@@ -72,7 +72,7 @@ export class CommandLogs {
 
   /**
    * Calls `onPage` with all output from byte `after` on until the command has ended; first at once, with what there is. Returns
-   * then, or early when `signal` is aborted, the actor lost its rights (G10) or the server stops.
+   * then, or early when `signal` is aborted, the actor lost its rights (G10) or the server stops; `onPage` hears of any of these, too.
    * @throws AppError `not_found`, before the first page
    */
   async follow(
@@ -80,7 +80,7 @@ export class CommandLogs {
     id: string,
     after: number,
     signal: AbortSignal,
-    onPage: (page: OutputPage) => Promise<void>,
+    onPage: (page: OutputPage, ended: AbortSignal) => Promise<void>,
   ): Promise<void> {
     const revoked = new AbortController();
     const stopListening = this.gatekeeper.onRevoked(({ actorId, credentialId }) => {
@@ -92,7 +92,7 @@ export class CommandLogs {
     end.addEventListener('abort', () => bell.ring());
     try {
       let page = await this.page(actor, id, after);
-      await onPage(page);
+      await onPage(page, end);
       let offset = after;
       while (!page.complete && !end.aborted) {
         if (page.nextOffset === offset) await bell.rung(LOOK_AGAIN_MS);
@@ -105,7 +105,7 @@ export class CommandLogs {
           complete: true,
           state: 'cancelled',
         };
-        if (page.chunks.length > 0 || page.complete) await onPage(page);
+        if (page.chunks.length > 0 || page.complete) await onPage(page, end);
       }
     } finally {
       unsubscribe();

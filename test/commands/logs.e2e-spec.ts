@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import http from 'node:http';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { InFlight } from '../../src/platform/http/index.js';
 import { actor } from '../support/actors.js';
 import { eventually } from '../support/eventually.js';
 import { bare, type FakeAgent } from '../support/fake-agent.js';
@@ -219,6 +220,25 @@ describe('following', () => {
     expect(status).toBe(200);
     await eventually(() => stream.ended, 2000);
     expect(stream.events).toEqual([]);
+  });
+
+  it('is cut as soon when the reader takes nothing', async () => {
+    const { id } = await running();
+    // More than the buffers between server and reader hold.
+    await nexus.app.db.query(
+      `INSERT INTO command_output (command_id, "offset", stream, data)
+       SELECT $1, n * 65536, 'stdout', decode(repeat('61', 65536), 'hex') FROM generate_series(0, 511) AS n`,
+      [bare(id)],
+    );
+    const reader = await actor(nexus.app);
+    const stream = await Stream.open(id, { key: reader.key });
+    stream.response.pause();
+    const { status } = await nexus.app.call('DELETE', `/api/v1/auth/api-keys/key_${reader.keyId}`, { key: reader.key });
+    expect(status).toBe(200);
+    await eventually(() => nexus.app.get(InFlight).size === 0, 2000);
+    stream.response.resume();
+    await eventually(() => stream.ended);
+    expect(stream.text.length).toBeLessThan(512 * 65_536);
   });
 
   it('gives an ordinary refusal for what is not there', async () => {
