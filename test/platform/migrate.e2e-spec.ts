@@ -21,8 +21,8 @@ afterEach(async () => {
   await execute(inject('postgresUrl'), `DROP DATABASE ${name} WITH (FORCE)`);
 });
 
-class Slow1763799999999 implements MigrationInterface {
-  readonly name = 'Slow1763799999999';
+class Slow9999999999999 implements MigrationInterface {
+  readonly name = 'Slow9999999999999';
   async up(db: QueryRunner): Promise<void> {
     await db.query('CREATE TABLE slow (n int)');
     await db.query('SELECT pg_sleep(1)');
@@ -32,8 +32,8 @@ class Slow1763799999999 implements MigrationInterface {
   }
 }
 
-class Broken1763799999999 implements MigrationInterface {
-  readonly name = 'Broken1763799999999';
+class Broken9999999999999 implements MigrationInterface {
+  readonly name = 'Broken9999999999999';
   async up(db: QueryRunner): Promise<void> {
     await db.query('CREATE TABLE half (n int)');
     await db.query('SELECT no_such_thing()');
@@ -56,20 +56,20 @@ it('runs every migration once, however many replicas start at the same time', as
 
 it('lets a migration take its time, whatever the timeouts of the database are', async () => {
   await execute(url, `ALTER DATABASE ${name} SET statement_timeout = '300ms'`);
-  expect(await migrate(url, plus(Slow1763799999999))).toContain('Slow1763799999999');
+  expect(await migrate(url, plus(Slow9999999999999))).toContain('Slow9999999999999');
 });
 
 it('leaves nothing of a migration that fails, and goes on from there', async () => {
-  await expect(migrate(url, plus(Broken1763799999999))).rejects.toThrow('no_such_thing');
+  await expect(migrate(url, plus(Broken9999999999999))).rejects.toThrow('no_such_thing');
   expect(await execute(url, `SELECT 1 FROM pg_tables WHERE tablename = 'half'`)).toEqual([]);
   expect(await migrate(url, schema)).toEqual([]);
 });
 
 it('refuses a schema that is newer than the program, by name', async () => {
-  await migrate(url, plus(Slow1763799999999));
+  await migrate(url, plus(Slow9999999999999));
   const refused = migrate(url, schema);
   await expect(refused).rejects.toBeInstanceOf(StartError);
-  await expect(refused).rejects.toThrow('newer version of Nexus (it has Slow1763799999999)');
+  await expect(refused).rejects.toThrow('newer version of Nexus (it has Slow9999999999999)');
 });
 
 it('does not wait for good for another replica', async () => {
