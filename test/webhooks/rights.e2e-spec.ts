@@ -7,7 +7,7 @@ import { CheckWebhookRights } from '../../src/webhooks/webhooks.jobs.js';
 import { actor, type TestActor } from '../support/actors.js';
 import { eventually, type TestApp } from '../support/app.js';
 import { WebhookBench } from './harness.js';
-import { payloadOf, status } from './receiver.js';
+import { payloadOf, type Received, status } from './receiver.js';
 
 let bench: WebhookBench;
 let app: TestApp;
@@ -24,6 +24,16 @@ interface Shown {
   status: string;
   disabled_reason: string | null;
   stats: { pending: number };
+}
+
+/** An account whose own `user.created` is told already, and goes to no webhook that is made from now on. */
+async function account(): Promise<TestActor> {
+  const witness = await bench.register({ events: ['user.created'] });
+  const made = await actor(app);
+  const told = (one: Received): boolean => payloadOf(one).data.user_id === `user_${made.userId}`;
+  await eventually(() => bench.receiver.at(witness.path).some(told));
+  await bench.remove(witness.id);
+  return made;
 }
 
 async function webhookOf(owner: TestActor, extra: object = {}): Promise<{ id: string; path: string }> {
@@ -90,7 +100,7 @@ describe('a webhook whose owner lost rights', () => {
   });
 
   it('tells only what is left to read: what waits is given up, nothing of it is sent again', async () => {
-    const owner = await actor(app);
+    const owner = await account();
     const { id, path } = await webhookOf(owner, { events: ['user.created', 'ai.agent_registered'] });
     bench.receiver.answer = (response, request) => status(request.path === path ? 500 : 204)(response, request);
     await userCreated();
@@ -114,7 +124,7 @@ describe('a webhook whose owner lost rights', () => {
   });
 
   it('of an event subscription goes by its own scopes', async () => {
-    const owner = await actor(app);
+    const owner = await account();
     const path = `/${randomUUID()}`;
     const made = await app.call<{ data: { subscription: { webhook_config: { webhook_id: string } } } }>(
       'POST',
