@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
+import { runDetached } from '../platform/context/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { HealthRegistry, Logger, Metrics } from '../platform/observability/index.js';
 import { Partitions } from './partitions.js';
@@ -101,8 +102,8 @@ export class TelemetryWriter {
       this.scheduled = false;
       while (this.mayFlush()) void this.flush(this.take());
     };
-    if (gather) setTimeout(() => setImmediate(start), GATHER_MS);
-    else setImmediate(start);
+    // One flush begins the next: none of them belongs to the request that came first, nor ends with its time.
+    runDetached(() => (gather ? setTimeout(() => setImmediate(start), GATHER_MS) : setImmediate(start)));
   }
 
   private mayFlush(): boolean {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { currentContext } from '../../src/platform/context/index.js';
 import { type TelemetryRow, TelemetryIngest } from '../../src/telemetry/index.js';
 import { actor } from '../support/actors.js';
 import { startTestApp, type TestApp } from '../support/app.js';
@@ -54,6 +55,16 @@ describe('who listens to what was stored', () => {
     await post(BATCH, { events: [known, metric({ source: 'web-2' }), { event_type: 'bad' }] });
     await post(EVENTS, metric({ source: 'web-3' }), { 'idempotency-key': randomUUID() });
     expect(heard.map(({ source }) => source)).toEqual(['web-1', 'web-2', 'web-3']);
+  });
+});
+
+describe('the transaction of several requests', () => {
+  it('is part of none of them, and so outlives the time of each', async () => {
+    const contexts: unknown[] = [];
+    app.get(TelemetryIngest).onFlushed(() => contexts.push(currentContext()));
+    await Promise.all(Array.from({ length: 50 }, () => post(EVENTS, metric())));
+    expect(contexts.length).toBeGreaterThan(0);
+    expect(contexts.every((context) => context === undefined)).toBe(true);
   });
 });
 
