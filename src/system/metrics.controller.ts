@@ -23,13 +23,13 @@ export class MetricsController {
   @ApiOperation({
     summary: 'Metrics for Prometheus',
     description:
-      'Text format 0.0.4, or OpenMetrics when `Accept` asks for it. Needs the scope `metrics:read` when the setting `NEXUS_METRICS_PUBLIC` is off.',
+      'Text format 0.0.4, or OpenMetrics when `Accept` asks for it. Needs the scope `metrics:read` unless `NEXUS_METRICS_PUBLIC` is on; not set, it is on while the server listens on a loopback address only.',
     operationId: 'prometheusMetrics',
   })
   @ApiProduces('text/plain')
   @ApiOkResponse({ schema: { type: 'string', example: 'nexus_http_requests_in_flight 1' } })
   async scrape(@Req() request: Request, @Res() response: Response): Promise<void> {
-    await requireUnlessOpen(this.gatekeeper, request, this.settings.metricsPublic, 'metrics:read');
+    await requireUnlessOpen(this.gatekeeper, request, this.settings.metricsPublic === true, 'metrics:read');
     const { contentType, text } = await this.metrics.render(
       (request.get('accept') ?? '').includes('application/openmetrics-text'),
     );

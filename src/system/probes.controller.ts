@@ -33,13 +33,14 @@ export class ProbesController {
   @Public()
   @ApiOperation({
     summary: 'How each part of the server is',
-    description: 'Needs the scope `system:read` when the setting `NEXUS_HEALTH_PUBLIC` is off.',
+    description:
+      'Needs the scope `system:read` unless `NEXUS_HEALTH_PUBLIC` is on; not set, it is on while the server listens on a loopback address only.',
     operationId: 'detailedHealth',
   })
   @ApiOkResponse({ type: DetailedHealthDto })
   @ApiServiceUnavailableResponse({ type: DetailedHealthDto, description: 'A vital part does not work' })
   async detailed(@Req() request: Request, @Res({ passthrough: true }) response: Response): Promise<DetailedHealthDto> {
-    await requireUnlessOpen(this.gatekeeper, request, this.settings.healthPublic, 'system:read');
+    await requireUnlessOpen(this.gatekeeper, request, this.settings.healthPublic === true, 'system:read');
     return answer(response, await this.health.detailed());
   }
 

@@ -44,6 +44,11 @@ describe('the container image', () => {
     expect(instructions('HEALTHCHECK')[0]).toContain('/readyz');
   });
 
+  it('listens on all addresses of the container, unlike a server started by hand', () => {
+    expect(instructions('ENV').join(' ').split(' ')).toContain('NEXUS_HOST=0.0.0.0');
+    for (const { environment } of [services.api, services.worker]) expect(environment.NEXUS_HOST).toBe('0.0.0.0');
+  });
+
   it('sets only known variables', () => {
     const names = instructions('ENV').flatMap((line) => line.split(' ').map((pair) => pair.split('=')[0]));
     expect(names.filter((name) => name !== 'NODE_ENV' && !settingNames().includes(name))).toEqual([]);

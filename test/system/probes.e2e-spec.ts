@@ -152,6 +152,23 @@ describe('closed probes', () => {
   });
 });
 
+describe('a server that others can reach', () => {
+  const statuses = async (env: Record<string, string>): Promise<number[]> => {
+    const server = await startHarness([], { NEXUS_HOST: '0.0.0.0', ...env });
+    try {
+      const paths = ['/metrics', '/health/detailed', '/health', '/readyz'];
+      return await Promise.all(paths.map(async (path) => (await fetch(server.url + path)).status));
+    } finally {
+      await server.stop();
+    }
+  };
+
+  it('asks for a scope before it shows metrics and parts, unless a setting opens them', async () => {
+    expect(await statuses({})).toEqual([401, 401, 200, 200]);
+    expect(await statuses({ NEXUS_METRICS_PUBLIC: 'true', NEXUS_HEALTH_PUBLIC: 'true' })).toEqual([200, 200, 200, 200]);
+  });
+});
+
 describe('a process that runs jobs only', () => {
   it('answers probes and metrics and nothing else', async () => {
     const server = await startHarness([], {

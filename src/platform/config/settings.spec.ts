@@ -21,7 +21,7 @@ const rate = (name: string, property: Value): Rule => [
 const rules: Rule[] = [
   ['NEXUS_ROLE', 'role', 'all', 'api', 'api', ['king', 'ALL']],
   ['PORT', 'port', 8000, '0', 0, ['-1', '65536', 'http', '80.5']],
-  ['NEXUS_HOST', 'host', '0.0.0.0', '::1', '::1', []],
+  ['NEXUS_HOST', 'host', '127.0.0.1', '::1', '::1', []],
   ['NEXUS_HOME', 'home', path.resolve('.nexus'), 'data', path.resolve('data'), []],
   ['DATABASE_URL', 'databaseUrl', undefined, 'postgresql://db/n', 'postgresql://db/n', ['mysql://db/n', 'db']],
   ['REDIS_URL', 'redisUrl', undefined, 'rediss://cache', 'rediss://cache', ['http://cache']],
@@ -93,6 +93,22 @@ describe('A setting', () => {
         expect(() => loadSettings({ [name]: value }), `${name}=${value}`).toThrow(ConfigError);
       }
     }
+  });
+
+  it.each([
+    ['127.0.0.1', true],
+    ['127.9.9.9', true],
+    ['::1', true],
+    ['::ffff:127.0.0.1', true],
+    ['localhost', true],
+    ['0.0.0.0', false],
+    ['::', false],
+    ['192.168.1.5', false],
+    ['nexus.example', false],
+  ])('that opens metrics and health is on by itself only where nobody else can ask: %s', (host, open) => {
+    expect(loadSettings({ NEXUS_HOST: host })).toMatchObject({ metricsPublic: open, healthPublic: open });
+    const said = { NEXUS_HOST: host, NEXUS_METRICS_PUBLIC: String(!open), NEXUS_HEALTH_PUBLIC: String(!open) };
+    expect(loadSettings(said)).toMatchObject({ metricsPublic: !open, healthPublic: !open });
   });
 
   it('is not set by a name that nobody knows, unless it belongs to the agent or a client', () => {

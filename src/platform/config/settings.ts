@@ -81,8 +81,8 @@ export class Settings {
   /** TCP port of the HTTP server; 0 takes a free one. */
   @FromEnv('PORT') @Transform(toInt) @IsInt() @Min(0) @Max(65535) port = 8000;
 
-  /** Address to listen on. */
-  @FromEnv('NEXUS_HOST') @IsString() @MinLength(1) host = '0.0.0.0';
+  /** Address to listen on; only this machine reaches the default, `0.0.0.0` takes requests from everywhere. */
+  @FromEnv('NEXUS_HOST') @IsString() @MinLength(1) host = '127.0.0.1';
 
   /** Data folder: embedded database, generated secrets, the local agent's state. */
   @FromEnv('NEXUS_HOME')
@@ -168,11 +168,11 @@ export class Settings {
   /** Whether browsers may send credentials along; not together with the origin `*`. */
   @FromEnv('NEXUS_CORS_CREDENTIALS') @Transform(toBool) @IsBoolean() corsCredentials = false;
 
-  /** `false` puts `/metrics` behind the scope `metrics:read`. */
-  @FromEnv('NEXUS_METRICS_PUBLIC') @Transform(toBool) @IsBoolean() metricsPublic = true;
+  /** `false` puts `/metrics` behind the scope `metrics:read`; not set: public only while {@link loopbackOnly}. */
+  @FromEnv('NEXUS_METRICS_PUBLIC') @IsOptional() @Transform(toBool) @IsBoolean() metricsPublic?: boolean;
 
-  /** `false` puts `/health/detailed` behind the scope `system:read`. */
-  @FromEnv('NEXUS_HEALTH_PUBLIC') @Transform(toBool) @IsBoolean() healthPublic = true;
+  /** `false` puts `/health/detailed` behind the scope `system:read`; not set: public only while {@link loopbackOnly}. */
+  @FromEnv('NEXUS_HEALTH_PUBLIC') @IsOptional() @Transform(toBool) @IsBoolean() healthPublic?: boolean;
 
   /** `false` puts `/docs`, `/redoc` and `/openapi.*` behind the scope `system:read`. */
   @FromEnv('NEXUS_DOCS_PUBLIC') @Transform(toBool) @IsBoolean() docsPublic = true;
@@ -294,6 +294,11 @@ export class Settings {
     return this[property as 'rateLimitTelemetry'];
   }
 
+  /** True when only programs of this machine can reach the server. */
+  get loopbackOnly(): boolean {
+    if (this.host.toLowerCase() === 'localhost') return true;
+    return ipaddr.isValid(this.host) && ipaddr.process(this.host).range() === 'loopback';
+  }
   get embedded(): boolean {
     return this.databaseUrl === undefined;
   }
@@ -348,5 +353,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
     );
   }
   if (problems.length > 0) throw new ConfigError(`Bad configuration:\n${problems.map((p) => `  ${p}`).join('\n')}`);
+  settings.metricsPublic ??= settings.loopbackOnly;
+  settings.healthPublic ??= settings.loopbackOnly;
   return settings;
 }
