@@ -73,7 +73,8 @@ class LocalAgent {
     // The key stays in its file: neither arguments nor the environment of a process are a place for it. The open channel
     // tells the agent when this process is gone, however it ends.
     const config = path.join(this.home, 'config.json');
-    const args = ['--url', this.url, '--home', this.home, '--name', NAME];
+    // The address may be one of the network's, but it is always this machine.
+    const args = ['--url', this.url, '--insecure-http', '--home', this.home, '--name', NAME];
     const child = spawn(process.execPath, [entry, ...args, ...(existsSync(config) ? ['--config', config] : [])], {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       env: Object.fromEntries(ENVIRONMENT.map((name) => [name, process.env[name]])),

@@ -19,6 +19,8 @@ import { Telemetry } from './telemetry.js';
 export interface AgentOptions {
   /** Base URL of Nexus; without it the one this home joined. */
   url?: string;
+  /** Allows `http://` to another machine: whoever is on the way reads the key. */
+  insecureHttp?: boolean;
   /** Folder of identity, ledger, output and spool. Needed unless `ephemeral`. */
   home?: string;
   /** Keeps everything in a temporary folder that goes with the agent, and syncs nothing: for tests and load. */
@@ -132,7 +134,7 @@ export class Agent extends EventEmitter<AgentEvents> {
 
   private async identify(file: string): Promise<Identity> {
     const known = readIdentity(file);
-    const url = baseUrl(this.options.url ?? known?.url);
+    const url = baseUrl(this.options.url ?? known?.url, this.options.insecureHttp);
     if (this.options.key) return { agent_id: '', agent_name: this.name, api_key: this.options.key, url };
     if (known) {
       if (this.options.join && known.url !== url) {
@@ -269,7 +271,7 @@ export class Agent extends EventEmitter<AgentEvents> {
 }
 
 /** @throws AgentError */
-function baseUrl(url: string | undefined): string {
+function baseUrl(url: string | undefined, insecureHttp = false): string {
   if (!url) throw new AgentError('The agent does not know where Nexus is: give --url');
   let parsed: URL;
   try {
@@ -280,5 +282,15 @@ function baseUrl(url: string | undefined): string {
   if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') {
     throw new AgentError('The URL must begin with http:// or https://');
   }
+  if (parsed.protocol === 'http:' && !insecureHttp && !isLoopback(parsed.hostname)) {
+    throw new AgentError(
+      `${parsed.origin} is another machine, and http:// would show it to everybody on the way: use https://, or allow it with --insecure-http`,
+    );
+  }
   return `${parsed.origin}${parsed.pathname.replace(/\/+$/, '')}`;
+}
+
+/** @param hostname as `URL` writes it: IPv4 addresses in four numbers, IPv6 ones in brackets */
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname);
 }

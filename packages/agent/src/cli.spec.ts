@@ -91,6 +91,27 @@ describe('the command line', () => {
     expect(wrong).toContain('commands.c.d.shell');
   });
 
+  it('takes http:// to another machine only when it is told to', async () => {
+    const home = ['--home', path.join(folder, 'home')];
+    const env = { NEXUS_AGENT_KEY: nexus.apiKey };
+    for (const url of ['http://192.0.2.1:8000', 'http://nexus.invalid', 'http://127.0.0.1.nexus.invalid']) {
+      expect(await failure(['--url', url, ...home], env)).toContain('--insecure-http');
+    }
+    expect(
+      await failure(['--url', 'http://nexus.invalid', ...home], { ...env, NEXUS_AGENT_INSECURE_HTTP: 'yes' }),
+    ).toContain('must be true or false');
+    const url = ['--url', 'http://nexus.invalid', ...home];
+    const told = [start([...url, '--insecure-http'], { env })];
+    await nexus.until(() => told[0].stderr.includes('Nexus cannot be reached'), 'a try');
+    await told[0].kill('SIGKILL');
+    told.push(start(url, { env: { ...env, NEXUS_AGENT_INSECURE_HTTP: 'true' } }));
+    await nexus.until(() => told[1].stderr.includes('Nexus cannot be reached'), 'another try');
+    for (const own of ['http://localhost:1', 'http://[::1]:1', 'http://127.1:1']) {
+      const agent = start(['--url', own, '--home', path.join(folder, own.slice(7))], { env });
+      await nexus.until(() => agent.stderr.includes('Nexus cannot be reached'), `a try of ${own}`);
+    }
+  });
+
   it('joins, runs, logs JSON lines without its key, and stops on SIGTERM', async () => {
     nexus.tokens.add('once');
     const agent = start(

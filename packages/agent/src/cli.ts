@@ -10,7 +10,8 @@ const HELP = `nexus-agent ${VERSION}: sends this host's figures to Nexus and exe
 
 Usage: nexus-agent --url URL [--join TOKEN] [options]
 
-  --url URL           where Nexus is, such as http://host:8000 (NEXUS_URL)
+  --url URL           where Nexus is, such as https://nexus.example (NEXUS_URL)
+  --insecure-http     allow http:// to another machine (NEXUS_AGENT_INSECURE_HTTP=true)
   --join TOKEN        one-time token, for the first start only (NEXUS_AGENT_JOIN)
   --name NAME         name to join under; default: the host's name (NEXUS_AGENT_NAME)
   --label KEY=VALUE   label of this agent; may be given several times
@@ -76,6 +77,7 @@ function readArguments(): { help: boolean; version: boolean; logLevel: LogLevel;
     logLevel,
     options: {
       url: values.url ?? (env.NEXUS_URL || undefined),
+      insecureHttp: values['insecure-http'] ?? readSwitch('NEXUS_AGENT_INSECURE_HTTP'),
       join: values.join ?? (env.NEXUS_AGENT_JOIN || undefined),
       key: env.NEXUS_AGENT_KEY || undefined,
       name: values.name ?? (env.NEXUS_AGENT_NAME || undefined),
@@ -92,6 +94,7 @@ function parse() {
     return parseArgs({
       options: {
         url: { type: 'string' },
+        'insecure-http': { type: 'boolean' },
         join: { type: 'string' },
         name: { type: 'string' },
         label: { type: 'string', multiple: true },
@@ -106,6 +109,12 @@ function parse() {
   } catch (error) {
     throw new AgentError(`${(error as Error).message} (see --help)`);
   }
+}
+
+function readSwitch(name: string): boolean {
+  const value = process.env[name] || 'false';
+  if (value !== 'true' && value !== 'false') throw new AgentError(`${name} must be true or false`);
+  return value === 'true';
 }
 
 function readLabels(texts: string[]): Record<string, string> {
