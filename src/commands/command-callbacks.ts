@@ -1,6 +1,6 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { MasterKeys } from '../platform/crypto/index.js';
+import { MasterKeys, newSigningSecret, standardSignatures } from '../platform/crypto/index.js';
 import { Database } from '../platform/database/index.js';
 import { EgressClient } from '../platform/egress/index.js';
 import { publicId } from '../platform/http/index.js';
@@ -15,7 +15,7 @@ const LONGEST_PAUSE_SECONDS = 3600;
 /** A try that has not reported back after this was cut off with its process. */
 const LEASE_SECONDS = 60;
 
-/** Tells the creator's callback URL how a command ended (row CMD-09); at least once, always with the same `webhook-id`. */
+/** Tells the creator's callback URL how a command ended; at least once, always with the same `webhook-id`. */
 @Injectable()
 export class CommandCallbacks {
   constructor(
@@ -31,7 +31,7 @@ export class CommandCallbacks {
    */
   secretOf(principal: string): string {
     const [{ key }] = this.keys.derived(`command-callback:${principal}`);
-    return `whsec_${key.toString('base64')}`;
+    return newSigningSecret(key);
   }
 
   @HandleJob(SendCallback)
@@ -94,7 +94,7 @@ export class CommandCallbacks {
           'x-nexus-signature': `sha256=${createHmac('sha256', secret).update(body).digest('hex')}`,
           'webhook-id': id,
           'webhook-timestamp': timestamp,
-          'webhook-signature': `v1,${standardSignature(secret, id, timestamp, body)}`,
+          'webhook-signature': standardSignatures({ id, timestamp, body }, [secret]).join(' '),
         },
         body,
       });
@@ -108,11 +108,6 @@ export class CommandCallbacks {
       return { done: false, detail: error instanceof Error ? error.message : 'The callback URL was not reached' };
     }
   }
-}
-
-function standardSignature(secret: string, id: string, timestamp: string, body: string): string {
-  const key = Buffer.from(secret.slice('whsec_'.length), 'base64');
-  return createHmac('sha256', key).update(`${id}.${timestamp}.${body}`).digest('base64');
 }
 
 /** Milliseconds until the next try: three times longer each time, spread, never sooner than the receiver asked for. */

@@ -15,6 +15,7 @@ import {
   MinLength,
   ValidateNested,
 } from 'class-validator';
+import { IsSigningSecret } from '../platform/crypto/index.js';
 import { EVENT_PATTERN, EVENT_PATTERN_RULE } from '../platform/events/index.js';
 import { PageQueryDto, PaginationDto } from '../platform/http/index.js';
 import { BatchConfigDto, RetryConfigDto } from '../webhooks/index.js';
@@ -30,10 +31,11 @@ export class WebhookConfigDto {
 
   @ApiPropertyOptional({
     example: 'webhook_secret_key',
-    description: 'Signs the deliveries. Left out: 32 random bytes, shown in the first answer alone.',
+    description:
+      'Signs the deliveries: at least 16 characters, or `whsec_` and base64 of 24 to 64 bytes. Left out: 32 random bytes, shown in the first answer alone.',
   })
   @IsOptional()
-  @Matches(/^[\x21-\x7e]{8,256}$/, { message: 'secret must be 8 to 256 printable ASCII characters' })
+  @IsSigningSecret()
   secret?: string;
 
   @ApiPropertyOptional({ type: RetryConfigDto })

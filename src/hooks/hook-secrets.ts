@@ -1,25 +1,20 @@
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { SecretBox } from '../platform/crypto/index.js';
+import { newSigningSecret, SecretBox } from '../platform/crypto/index.js';
 
 interface StoredSecrets {
   secret_box: string;
   previous_secret_box: string | null;
 }
 
-/** The secrets that callers sign with: one per hook, encrypted at rest, two while one replaces the other (rule 23). */
+/** The secrets that callers sign with: one per hook, encrypted at rest, two while one replaces the other. */
 @Injectable()
 export class HookSecrets {
   private readonly nobody = randomUUID();
   private readonly nobodysBox: string;
 
   constructor(private readonly box: SecretBox) {
-    this.nobodysBox = this.seal(this.nobody, this.generate());
-  }
-
-  /** In the form of Standard Webhooks, of 32 random bytes. */
-  generate(): string {
-    return `whsec_${randomBytes(32).toString('base64')}`;
+    this.nobodysBox = this.seal(this.nobody, newSigningSecret());
   }
 
   seal(hookId: string, secret: string): string {

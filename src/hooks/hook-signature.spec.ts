@@ -48,6 +48,12 @@ describe('standard signatures', () => {
     expect(verify(headers)).toBeNull();
   });
 
+  it('are refused with a key that could be guessed', () => {
+    const signed = createHmac('sha256', '').update('msg_1.1614265330.').update(body).digest('base64');
+    const headers = { 'webhook-id': 'msg_1', 'webhook-signature': `v1,${signed}` };
+    expect(verify(headers, 1614265330, ['whsec_!!!!!!!!!!!!'])).toBeNull();
+  });
+
   it('cannot be moved along the text that is signed', () => {
     const signed = createHmac('sha256', 'key').update(`a.b.${NOW}.{}`).digest('base64');
     const headers = { 'webhook-id': 'a.b', 'webhook-timestamp': String(NOW), 'webhook-signature': `v1,${signed}` };

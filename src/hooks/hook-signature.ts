@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
-import { safeEqual } from '../platform/crypto/index.js';
+import { safeEqual, standardSignatures } from '../platform/crypto/index.js';
 
 /** `standard`: Standard Webhooks 1.0; `nexus`: `X-Nexus-Signature`; `github`: `X-Hub-Signature-256`. */
 export const HOOK_SCHEMES = ['standard', 'nexus', 'github'] as const;
@@ -15,12 +15,11 @@ export interface VerifiedCall {
 /** How far the clocks of sender and server may be apart, in seconds. */
 const TOLERANCE = 300;
 const MOST_SIGNATURES = 10;
-const STANDARD_PREFIX = 'whsec_';
 /** No full stop: it separates the parts that are signed. */
 const MESSAGE_ID = /^[\x21-\x2d\x2f-\x7e]{1,256}$/;
 
 /**
- * Checks the signature of a call over the exact bytes of its body (row WHK-10), in constant time.
+ * Checks the signature of a call over the exact bytes of its body, in constant time.
  * @param secrets those that are valid now
  * @param now Unix seconds
  * @returns null when no secret fits, a header is missing, or the time is off
@@ -52,20 +51,10 @@ function verifyStandard(
   const messageId = single(headers['webhook-id']) ?? '';
   const timestamp = single(headers['webhook-timestamp']) ?? '';
   const given = (single(headers['webhook-signature']) ?? '').split(' ').slice(0, MOST_SIGNATURES);
-  const expected = secrets.map((secret) => {
-    const hmac = createHmac('sha256', keyOf(secret)).update(`${messageId}.${timestamp}.`).update(body);
-    return `v1,${hmac.digest('base64')}`;
-  });
+  const expected = standardSignatures({ id: messageId, timestamp, body }, secrets);
   const fits = anyEqual(given, expected);
   const inTime = /^\d{1,12}$/.test(timestamp) && Math.abs(now - Number(timestamp)) <= TOLERANCE;
   return fits && inTime && MESSAGE_ID.test(messageId) ? { messageId } : null;
-}
-
-/** A secret `whsec_<base64>` stands for the bytes that it encodes, any other one for itself. */
-function keyOf(secret: string): Buffer {
-  return secret.startsWith(STANDARD_PREFIX)
-    ? Buffer.from(secret.slice(STANDARD_PREFIX.length), 'base64')
-    : Buffer.from(secret);
 }
 
 /** Compares all with all, so that the time does not tell which one was right. */

@@ -1,10 +1,10 @@
 import { ApiProperty, ApiPropertyOptional, PartialType, PickType } from '@nestjs/swagger';
 import { IsBoolean, IsIn, IsInt, IsOptional, IsString, Matches, Max, MaxLength, Min } from 'class-validator';
+import { IsSigningSecret } from '../platform/crypto/index.js';
 import { EVENT_NAME } from '../platform/events/index.js';
 import { PaginationDto } from '../platform/http/index.js';
 import { HOOK_SCHEMES, type HookScheme } from './hook-signature.js';
 
-const SECRET = { pattern: /^[\x21-\x7e]{16,256}$/, message: 'secret must be 16 to 256 printable ASCII characters' };
 const NAME = /^(?=.{1,63}$)[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
 
 export class CreateHookDto {
@@ -34,10 +34,11 @@ export class CreateHookDto {
 
   @ApiPropertyOptional({
     example: 'a-secret-of-sixteen-characters-or-more',
-    description: 'Left out: 32 random bytes, shown in this answer alone.',
+    description:
+      'At least 16 characters, or `whsec_` and base64 of 24 to 64 bytes. Left out: 32 random bytes, shown in this answer alone.',
   })
   @IsOptional()
-  @Matches(SECRET.pattern, { message: SECRET.message })
+  @IsSigningSecret()
   secret?: string;
 
   @ApiPropertyOptional({ example: true, description: 'False: every call is refused; default true.' })

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { isReserved } from '../events/index.js';
 import { type Actor, currentContext } from '../platform/context/index.js';
+import { newSigningSecret } from '../platform/crypto/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import {
@@ -35,7 +36,7 @@ export class HooksService {
   async create(actor: Actor, dto: CreateHookDto): Promise<{ hook: Hook; secret?: string }> {
     const { name } = dto;
     const id = randomUUID();
-    const secret = dto.secret ?? this.secrets.generate();
+    const secret = dto.secret ?? newSigningSecret();
     const hook = await this.db.transaction(async (tx) => {
       const [created] = await tx.query<(Hook | undefined)[]>(
         `INSERT INTO hooks (id, name, scheme, event_type, enabled, description, secret_box, created_by)
@@ -110,7 +111,7 @@ export class HooksService {
 
   /** Both secrets are good until the overlap is over (rule 23). @returns the secret too when the caller gave none */
   async rotateSecret(id: string, dto: RotateHookSecretDto): Promise<{ until: Date; secret?: string }> {
-    const secret = dto.secret ?? this.secrets.generate();
+    const secret = dto.secret ?? newSigningSecret();
     const until = new Date(Date.now() + 1000 * (dto.overlap_seconds ?? DEFAULT_OVERLAP_SECONDS));
     await this.db.transaction(async (tx) => {
       await lock(tx, id);

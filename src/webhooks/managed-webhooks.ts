@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { type Actor, actorHas } from '../platform/context/index.js';
+import { newSigningSecret } from '../platform/crypto/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { EgressClient } from '../platform/egress/index.js';
 import { readingScopes } from '../streaming/index.js';
@@ -49,7 +50,7 @@ export class ManagedWebhooks {
     given?: string,
   ): Promise<{ webhook: Webhook; secret?: string }> {
     const id = randomUUID();
-    const secret = given ?? this.secrets.generate();
+    const secret = given ?? newSigningSecret();
     const [created] = await tx.query<Webhook[]>(
       `INSERT INTO webhooks (managed_by, id, secret_box, created_by, url, events, private_events, reader_scopes, filters,
          batch_size, batch_wait_ms, active, retry_config, description, holder_id, holder_credential)

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { SecretBox } from '../platform/crypto/index.js';
 
@@ -7,15 +6,10 @@ interface StoredSecrets {
   previous_secret_box: string | null;
 }
 
-/** The secrets that sign deliveries: one per webhook, encrypted at rest, two while one replaces the other (rule 23). */
+/** The secrets that sign deliveries: one per webhook, encrypted at rest, two while one replaces the other. */
 @Injectable()
 export class WebhookSecrets {
   constructor(private readonly box: SecretBox) {}
-
-  /** In the form of Standard Webhooks, of 32 random bytes. */
-  generate(): string {
-    return `whsec_${randomBytes(32).toString('base64')}`;
-  }
 
   seal(webhookId: string, secret: string): string {
     return this.box.encrypt(secret, contextOf(webhookId));

@@ -18,13 +18,13 @@ import {
   Min,
   ValidateNested,
 } from 'class-validator';
+import { IsSigningSecret } from '../platform/crypto/index.js';
 import { EVENT_PATTERN, EVENT_PATTERN_RULE } from '../platform/events/index.js';
 import { PageQueryDto, PaginationDto } from '../platform/http/index.js';
 
 export const DELIVERY_STATUSES = ['pending', 'delivered', 'failed'] as const;
 const RECOVERY_STATUSES = ['queued', 'running', 'completed', 'failed', 'cancelled'] as const;
 export const WEBHOOK_STATUSES = ['active', 'paused', 'disabled'] as const;
-const SECRET = { pattern: /^[\x21-\x7e]{8,256}$/, message: 'secret must be 8 to 256 printable ASCII characters' };
 
 export class RetryConfigDto {
   @ApiPropertyOptional({
@@ -94,10 +94,11 @@ export class CreateWebhookDto {
 
   @ApiPropertyOptional({
     example: 'webhook_secret_key',
-    description: 'Signs the deliveries. Left out: 32 random bytes, shown in this answer alone.',
+    description:
+      'Signs the deliveries: at least 16 characters, or `whsec_` and base64 of 24 to 64 bytes. Left out: 32 random bytes, shown in this answer alone.',
   })
   @IsOptional()
-  @Matches(SECRET.pattern, { message: SECRET.message })
+  @IsSigningSecret()
   secret?: string;
 
   @ApiPropertyOptional({ example: true, description: 'False: nothing is sent; default true.' })
@@ -215,7 +216,7 @@ export class DeletedWebhookDto {
 export class RotateSecretDto {
   @ApiPropertyOptional({ example: 'another_secret_key', description: 'Left out: 32 random bytes.' })
   @IsOptional()
-  @Matches(SECRET.pattern, { message: SECRET.message })
+  @IsSigningSecret()
   secret?: string;
 
   @ApiPropertyOptional({

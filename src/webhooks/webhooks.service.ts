@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { type Actor, actorHas } from '../platform/context/index.js';
+import { newSigningSecret } from '../platform/crypto/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { EgressClient } from '../platform/egress/index.js';
 import { AppError } from '../platform/errors/index.js';
@@ -41,7 +42,7 @@ export class WebhooksService {
     await this.egress.assertAllowed(dto.url, 'url');
     filterOf(dto.filters);
     const id = randomUUID();
-    const secret = dto.secret ?? this.secrets.generate();
+    const secret = dto.secret ?? newSigningSecret();
     const holder = holderOf(actor);
     const webhook = await this.db.transaction(async (tx) => {
       const [created] = await tx.query<Webhook[]>(
@@ -158,7 +159,7 @@ export class WebhooksService {
 
   /** Both secrets sign until the overlap is over (rule 23). @returns the secret too when the caller gave none */
   async rotateSecret(id: string, dto: RotateSecretDto): Promise<{ until: Date; secret?: string }> {
-    const secret = dto.secret ?? this.secrets.generate();
+    const secret = dto.secret ?? newSigningSecret();
     const until = new Date(Date.now() + 1000 * (dto.overlap_seconds ?? DEFAULT_OVERLAP_SECONDS));
     await this.db.transaction(async (tx) => {
       await lock(tx, id);

@@ -434,7 +434,7 @@ describe('subscriptions', () => {
     ['webhook_config', { delivery_method: 'webhook', webhook_config: undefined }],
     ['webhook_config.url', { webhook_config: { url: 'ftp://example.com' } }],
     ['webhook_config.url', { webhook_config: { url: 'http://10.0.0.1/' } }],
-    ['webhook_config.secret', { webhook_config: { url: 'http://127.0.0.1/', secret: 'short' } }],
+    ['webhook_config.secret', { webhook_config: { url: 'http://127.0.0.1/', secret: 'whsec_!!!!!!!!!!!!' } }],
     ['filters', { filters: [] }],
     ['filters', { filters: { a: { b: 1 } } }],
     ['batch_config.max_size', { batch_config: { max_size: 0, max_wait_ms: 1000 } }],

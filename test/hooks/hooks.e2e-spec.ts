@@ -235,7 +235,9 @@ describe('hooks', () => {
       expect([event_type, status, body.error.code]).toEqual([event_type, 403, 'EVENT_TYPE_RESERVED']);
     }
     expect((await post({ name: 'a', event_type: 'Nonsense' })).status).toBe(400);
-    expect((await post({ name: 'a', secret: 'short' })).status).toBe(400);
+    for (const secret of ['short', 'whsec_!!!!!!!!!!!!']) {
+      expect((await post({ name: 'a', secret })).status).toBe(400);
+    }
     expect((await post({ name: 'a', scheme: 'none' })).status).toBe(400);
   });
 

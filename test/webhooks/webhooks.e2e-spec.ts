@@ -58,7 +58,8 @@ describe('registering a webhook', () => {
     ['events', { events: [] }],
     ['events', { events: ['task..x'] }],
     ['events', { events: 'task.created' }],
-    ['secret', { secret: 'short' }],
+    ['secret', { secret: 'fifteen-letters' }],
+    ['secret', { secret: 'whsec_!!!!!!!!!!!!' }],
     ['retry_config.max_retries', { retry_config: { max_retries: 21 } }],
     ['retry_config.retry_delay_seconds', { retry_config: { retry_delay_seconds: 0 } }],
   ])('refuses a bad %s: %j', async (field, body) => {
@@ -142,7 +143,7 @@ describe('a delivery', () => {
   let webhook: Registered;
 
   beforeAll(async () => {
-    webhook = await bench.register({ events: ['ai.*'], secret: 'webhook_secret' });
+    webhook = await bench.register({ events: ['ai.*'], secret: 'webhook_secret_key' });
     const name = await bench.publish('ünï¢ode — 名');
     one = await eventually(() => receiver.at(webhook.path)[0]);
     payload = payloadOf(one);
@@ -162,7 +163,8 @@ describe('a delivery', () => {
   });
 
   it('has the headers, and both signatures over the exact bytes', () => {
-    const hmac = (text: string | Buffer): string => createHmac('sha256', 'webhook_secret').update(text).digest('hex');
+    const hmac = (text: string | Buffer): string =>
+      createHmac('sha256', 'webhook_secret_key').update(text).digest('hex');
     expect(one.headers).toMatchObject({
       'content-type': 'application/json',
       'x-nexus-event': 'ai.agent_registered',
@@ -210,7 +212,7 @@ print(verify_webhook(payload, *sys.argv[1:]), verify_webhook_signature(payload, 
       })
         .toString()
         .trim();
-    expect(check('webhook_secret')).toBe('True True');
+    expect(check('webhook_secret_key')).toBe('True True');
     expect(check('another_secret')).toBe('False False');
   });
 
