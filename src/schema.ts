@@ -15,6 +15,7 @@ import {
 import { CreateDeletions1763770000000, CreateIdempotencyKeys1763700050000 } from './platform/http/index.js';
 import { CreateSecurityAlerts1763740000000 } from './security/alerts/alerts.migration.js';
 import { IndexAuditFailures1763701900000 } from './security/audit-failures.migration.js';
+import { PartitionAudit1763920000000 } from './security/audit-partitions.migration.js';
 import { CreateAudit1763700100000 } from './security/audit.migration.js';
 import { CreateSecurity1763700200000 } from './security/security.migration.js';
 import { CreateStreamTickets1763702000000 } from './streaming/streaming.migration.js';
@@ -53,5 +54,6 @@ export const schema: Schema = {
     OrderEventsOfOneTime1763780000000,
     NoteWebhookHolders1763800000000,
     JoinDeliveryIndexes1763800100000,
+    PartitionAudit1763920000000,
   ],
 };

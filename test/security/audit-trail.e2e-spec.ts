@@ -1,7 +1,12 @@
+import type { QueryRunner } from 'typeorm';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type RequestContext, runInContext } from '../../src/platform/context/index.js';
 import { type FinishedRequest, RequestObservers } from '../../src/platform/http/index.js';
+import { loadSettings } from '../../src/platform/config/index.js';
+import { RangePartitions } from '../../src/platform/database/index.js';
 import { Metrics } from '../../src/platform/observability/index.js';
+import { PartitionAudit1763920000000 } from '../../src/security/audit-partitions.migration.js';
+import { AuditPartitions } from '../../src/security/audit-partitions.js';
 import { AuditTrail } from '../../src/security/audit-trail.js';
 import { type OpenDatabase, openDatabase, silent } from '../platform/harness.js';
 import { eventually } from '../support/eventually.js';
@@ -189,5 +194,70 @@ it('Failures are found without reading the whole trail', async () => {
   const { rows } = await opened.beside.query<{ 'QUERY PLAN': string }>(
     'EXPLAIN SELECT * FROM audit_entries WHERE status_code = 500 ORDER BY at DESC, id DESC LIMIT 21',
   );
-  expect(rows.map((row) => row['QUERY PLAN']).join('\n')).toContain('audit_entries_failures');
+  const plan = rows.map((row) => row['QUERY PLAN']).join('\n');
+  expect(plan).toMatch(/Index Scan Backward using audit_entries_p\d{6}_failures/);
+  expect(plan).not.toContain('Sort');
+});
+
+describe('Months', () => {
+  const insert = (at: string): Promise<unknown> =>
+    opened.beside.query(
+      `INSERT INTO audit_entries (at, actor_id, action, status_code, request_id) VALUES ($1::text::timestamptz, 'user_1', 'GET /', 200, $1::text)`,
+      [at],
+    );
+  const partitions = async (): Promise<string[]> =>
+    (
+      await opened.beside.query<{ name: string }>(
+        `SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'audit_entries'::regclass ORDER BY 1`,
+      )
+    ).rows.map(({ name }) => name);
+  const monthsAgo = (months: number): Date => {
+    const now = new Date();
+    return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - months, 15));
+  };
+
+  it('are made ahead, and dropped whole once the retention is over', async () => {
+    const settings = loadSettings({ NEXUS_AUDIT_RETENTION_DAYS: '70' });
+    const [first] = await partitions();
+    await opened.beside.query(`ALTER TABLE audit_entries DETACH PARTITION ${first}`);
+    await opened.beside.query(`DROP TABLE ${first}`);
+    const made = new RangePartitions(opened.db.bulk, 'audit_entries', 'month');
+    for (const months of [5, 4, 2, 0]) {
+      await made.create(monthsAgo(months).getTime());
+      await insert(monthsAgo(months).toISOString());
+    }
+    const months = new AuditPartitions(opened.db, settings, silent);
+    await Promise.all([months.onApplicationBootstrap(), months.onApplicationBootstrap()]);
+    await months.enforceRetention();
+    await months.enforceRetention();
+    const suffix = (date: Date): string => date.toISOString().slice(0, 7).replace('-', '');
+    expect(await partitions()).toEqual([2, 0, -1, -2].map((n) => `audit_entries_p${suffix(monthsAgo(n))}`));
+    expect(await ids()).toEqual([2, 0].map((n) => monthsAgo(n).toISOString()));
+  });
+
+  it('guard their entries also when they are named themselves', async () => {
+    await new AuditPartitions(opened.db, loadSettings({}), silent).onApplicationBootstrap();
+    const names = await partitions();
+    expect(names).toHaveLength(3);
+    for (const name of [...names, 'audit_entries']) {
+      for (const change of [`UPDATE ${name} SET actor_id = 'x'`, `DELETE FROM ${name}`, `TRUNCATE ${name}`]) {
+        await expect(opened.beside.query(change)).rejects.toThrow('append-only');
+      }
+    }
+  });
+
+  it('take over the entries of a trail that was one table', async () => {
+    const migration = new PartitionAudit1763920000000();
+    const runner = {
+      query: async (sql: string) => (await opened.beside.query<Record<string, unknown>>(sql)).rows,
+    } as unknown as QueryRunner;
+    await migration.down(runner);
+    for (const months of [30, 1, 0]) await insert(monthsAgo(months).toISOString());
+    await migration.up(runner);
+    await insert(new Date().toISOString());
+    const { rows } = await opened.beside.query<{ id: string }>('SELECT id FROM audit_entries ORDER BY id');
+    expect(new Set(rows.map(({ id }) => id)).size).toBe(4);
+    expect((await ids()).slice(0, 3)).toEqual([30, 1, 0].map((n) => monthsAgo(n).toISOString()));
+    expect(await partitions()).toHaveLength(1);
+  });
 });

@@ -111,6 +111,29 @@ it('pages by cursor through every entry once, and filters by time and action', a
   expect(wrong.status).toBe(400);
 });
 
+it('pages through the months of its table as one list', async () => {
+  await app.db.query(
+    `INSERT INTO audit_entries (at, actor_id, action, status_code, request_id)
+     SELECT now() + n * interval '10 days', 'user_months', 'GET /', 404, 'm' || n FROM generate_series(0, 5) n`,
+  );
+  const walk = async (more: string): Promise<string[]> => {
+    const found: string[] = [];
+    let cursor: string | null = null;
+    do {
+      const list: AuditList = await audit(`user_id=user_months&limit=2${more}${cursor ? `&cursor=${cursor}` : ''}`);
+      found.push(...list.entries.map((e) => e.request_id));
+      cursor = list.pagination.next_cursor;
+    } while (cursor);
+    return found;
+  };
+  const tables = await app.db.query(`SELECT DISTINCT tableoid FROM audit_entries WHERE actor_id = 'user_months'`);
+  expect(tables.length).toBeGreaterThan(1);
+  expect(await walk('')).toEqual(['m5', 'm4', 'm3', 'm2', 'm1', 'm0']);
+  expect(await walk('&status_code=404')).toHaveLength(6);
+  const [from, to] = [15, 35].map((days) => new Date(Date.now() + days * 86_400_000).toISOString());
+  expect(await walk(`&from=${from}&to=${to}`)).toEqual(['m3', 'm2']);
+});
+
 it('is for security administrators only and cannot be changed', async () => {
   const operator = await actor(app, { role: 'operator' });
   expect((await app.call('GET', '/api/v1/security/audit', { key: operator.key })).status).toBe(403);

@@ -61,6 +61,7 @@ const rules: Rule[] = [
   ['NEXUS_MAX_CONCURRENT_REQUESTS', 'maxConcurrentRequests', 100, '1', 1, NOT_A_COUNT],
   ['NEXUS_COMMAND_OUTPUT_LIMIT', 'commandOutputLimit', 16 * 1024 * 1024, '1024', 1024, ['1023']],
   ['NEXUS_COMMAND_RETENTION_DAYS', 'commandRetentionDays', 30, '1', 1, [...NOT_A_COUNT, '3651']],
+  ['NEXUS_AUDIT_RETENTION_DAYS', 'auditRetentionDays', 365, '3650', 3650, [...NOT_A_COUNT, '3651']],
   ['NEXUS_EVENT_RETENTION_DAYS', 'eventRetentionDays', 30, '3650', 3650, [...NOT_A_COUNT, '3651']],
   ['NEXUS_TELEMETRY_RETENTION_DAYS', 'telemetryRetentionDays', 30, '7', 7, [...NOT_A_COUNT, '3651']],
   ['NEXUS_TELEMETRY_MAX_FUTURE_SECONDS', 'telemetryMaxFutureSeconds', 300, '0', 0, ['-1', '86401']],

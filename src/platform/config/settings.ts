@@ -222,6 +222,9 @@ export class Settings {
   /** Days that cleared alerts are kept. */
   @FromEnv('NEXUS_ALERT_RETENTION_DAYS') @Transform(toInt) @IsInt() @Min(1) @Max(3650) alertRetentionDays = 90;
 
+  /** Days that audit entries are kept, at least: whole months are dropped. */
+  @FromEnv('NEXUS_AUDIT_RETENTION_DAYS') @Transform(toInt) @IsInt() @Min(1) @Max(3650) auditRetentionDays = 365;
+
   /** Days that domain events (`task.created`) are kept once every subscriber has its job. */
   @FromEnv('NEXUS_EVENT_RETENTION_DAYS') @Transform(toInt) @IsInt() @Min(1) @Max(3650) eventRetentionDays = 30;
 

@@ -3,5 +3,6 @@ export { DatabaseModule } from './database.module.js';
 export { dataSourceOptions, type Schema } from './data-source-options.js';
 export { guardPool } from './guard-pool.js';
 export { prepared } from './prepared.js';
+export { RangePartitions } from './range-partitions.js';
 export { migrate } from './migrate.js';
 export { StartError, startEmbeddedPostgres, type EmbeddedPostgres } from './embedded-postgres.js';
