@@ -1,15 +1,24 @@
 import { readFileSync } from 'node:fs';
 import { type AddressInfo } from 'node:net';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseEnv } from 'node:util';
 import { printBanner } from './banner.js';
-import { ConfigError, loadSettings, VERSION } from './platform/config/index.js';
-import { type EmbeddedPostgres, StartError, startEmbeddedPostgres } from './platform/database/index.js';
+import { ConfigError, loadSettings, type Settings, VERSION } from './platform/config/index.js';
+import {
+  connectionsNeeded,
+  type EmbeddedPostgres,
+  isOutOfConnections,
+  StartError,
+  startEmbeddedPostgres,
+} from './platform/database/index.js';
 import { checkAddress, checkDatabase, checkRedis } from './preflight.js';
 import type { RunningServer } from './server.js';
 
 /** After this long a stop that hangs is ended the hard way (G4). */
 const STOP_LIMIT_MS = 20_000;
+/** Pause before a start that found no free connection to the database is tried again. */
+const RETRY_MS = 2000;
 
 /** Lines for the person at the console; everything else goes to the log. */
 function say(line: string): void {
@@ -55,12 +64,8 @@ async function main(): Promise<void> {
     }
     if (stopping) return;
     await checkAddress(settings);
-    const warnings = await checkDatabase(url, settings);
-    if (settings.redisUrl !== undefined) warnings.push(...(await checkRedis(settings.redisUrl)));
-    // Loaded only now, in the shadow of the database's start.
-    const { startServer } = await import('./server.js');
-    if (stopping) return;
-    server = await startServer(settings, url, warnings);
+    server = await startWithConnections(settings, url, () => stopping);
+    if (!server) return;
     // At once: nothing that comes after may keep the secrets of the first start from being shown.
     if (server.firstRun || !stopping) {
       printBanner(say, { settings, port: server.port, firstRun: server.firstRun, version: VERSION });
@@ -109,6 +114,33 @@ async function main(): Promise<void> {
     await stopAll().catch(() => undefined);
     refuse(error);
   });
+}
+
+/** Starts the server, again for as long as the database has no connection to spare. @returns nothing when the stop came first */
+async function startWithConnections(
+  settings: Settings,
+  url: string,
+  stopping: () => boolean,
+): Promise<RunningServer | undefined> {
+  for (let waiting = false; !stopping(); waiting = true) {
+    try {
+      const warnings = await checkDatabase(url, settings);
+      if (settings.redisUrl !== undefined) warnings.push(...(await checkRedis(settings.redisUrl)));
+      // Loaded only now, in the shadow of the database's start.
+      const { startServer } = await import('./server.js');
+      if (stopping()) return undefined;
+      return await startServer(settings, url, warnings);
+    } catch (error) {
+      if (!isOutOfConnections(error)) throw error;
+      if (!waiting) {
+        say(
+          `The database has no free connection (too many clients already); this process may open ${connectionsNeeded(settings)}. Waiting for some.`,
+        );
+      }
+      await delay(RETRY_MS);
+    }
+  }
+  return undefined;
 }
 
 /** What the environment itself says goes before the file. */

@@ -3,11 +3,21 @@ import { createServer } from 'node:net';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import type { Settings } from './platform/config/index.js';
-import { StartError } from './platform/database/index.js';
+import { connectionsNeeded, isOutOfConnections, StartError } from './platform/database/index.js';
 
 const OLDEST_MAJOR = 15;
 const MAX_CLOCK_SKEW_MS = 2000;
 const CONNECT_MS = 5000;
+/** Connections that this role may still open: as far as the server, the database and the role allow, this one left out. */
+const FREE_CONNECTIONS = `
+  SELECT least(
+    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+      - coalesce(current_setting('reserved_connections', true)::int, 0)
+      - (SELECT sum(numbackends) FROM pg_stat_database WHERE datid <> 0) + 1,
+    (SELECT datconnlimit - numbackends + 1 FROM pg_database JOIN pg_stat_database s ON s.datid = pg_database.oid
+     WHERE pg_database.datname = current_database() AND datconnlimit >= 0),
+    (SELECT rolconnlimit - (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user) + 1 FROM pg_roles
+     WHERE rolname = current_user AND rolconnlimit >= 0))::int`;
 
 /**
  * Checks that the database can be trusted with the data before anything is built on it.
@@ -21,17 +31,19 @@ export async function checkDatabase(url: string, settings: Settings): Promise<st
   try {
     await client.connect();
   } catch (error) {
+    // The caller waits for a free one.
+    if (isOutOfConnections(error)) throw error;
     throw new StartError(
       `The database at ${addressOf(url, 5432)} cannot be reached: ${reasonOf(error)}. Check DATABASE_URL.`,
     );
   }
   try {
     const sentAt = Date.now();
-    const { rows } = await client.query<{ version: number; now: Date; unsafe: string[] | null }>(`
-      SELECT current_setting('server_version_num')::int AS version, clock_timestamp() AS now,
+    const { rows } = await client.query<{ version: number; now: Date; unsafe: string[] | null; free: number }>(`
+      SELECT (${FREE_CONNECTIONS}) AS free, current_setting('server_version_num')::int AS version, clock_timestamp() AS now,
         (SELECT array_agg(name) FROM pg_settings
          WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off') AS unsafe`);
-    const { version, now, unsafe } = rows[0];
+    const { version, now, unsafe, free } = rows[0];
     const major = Math.floor(version / 10_000);
     if (major < OLDEST_MAJOR) {
       throw new StartError(`The database is PostgreSQL ${major}; Nexus needs ${OLDEST_MAJOR} or newer.`);
@@ -47,6 +59,13 @@ export async function checkDatabase(url: string, settings: Settings): Promise<st
     const warnings = (unsafe ?? []).map(
       (name) => `${name} is off on the database: accepted data can be lost in a power failure`,
     );
+    const needed = connectionsNeeded(settings);
+    if (free < needed) {
+      warnings.push(
+        `The database has ${free} free connections for this role and this process may open ${needed}: ` +
+          'raise max_connections or the limit of the role or the database, or lower NEXUS_DB_POOL',
+      );
+    }
     if (!settings.embedded && settings.redisUrl === undefined) {
       warnings.push('REDIS_URL is not set: queues and rate limits run on PostgreSQL and in memory');
     }

@@ -7,6 +7,8 @@ import { StartError } from '../../src/platform/database/index.js';
 import { checkDatabase, checkRedis } from '../../src/preflight.js';
 import { int16, int32, message, READY } from '../support/postgres-wire.js';
 import { freePort } from '../support/nexus-process.js';
+import { createTestDatabase } from '../support/test-database.js';
+import { execute } from './harness.js';
 import { redisInstalled, RedisServer } from '../support/redis.js';
 
 const servers: net.Server[] = [];
@@ -22,13 +24,15 @@ interface Said {
   version: number;
   now: Date;
   unsafe: string | null;
+  free: number;
 }
 
-function answer({ version, now, unsafe }: Said): Buffer {
+function answer({ version, now, unsafe, free }: Said): Buffer {
   const columns: [string, number, string | null][] = [
     ['version', 23, String(version)],
     ['now', 1184, now.toISOString().replace('T', ' ').replace('Z', '+00')],
     ['unsafe', 1009, unsafe],
+    ['free', 23, String(free)],
   ];
   const described = columns.map(([name, oid]) =>
     Buffer.concat([Buffer.from(`${name}\0`), int32(0), int16(0), int32(oid), int16(-1), int32(-1), int16(0)]),
@@ -69,7 +73,7 @@ async function fakeServer(say: (() => Said) | 'silent' | 'hang up'): Promise<str
 
 const settings = loadSettings({ DATABASE_URL: 'postgres://db/nexus', REDIS_URL: 'redis://cache' });
 const check = (url: string): Promise<string[]> => checkDatabase(url, settings);
-const good = (): Said => ({ version: 150_000, now: new Date(), unsafe: null });
+const good = (): Said => ({ version: 150_000, now: new Date(), unsafe: null, free: 100 });
 
 describe('The database', () => {
   it('is taken when it is real and in order, with a word on unsafe settings', async () => {
@@ -89,6 +93,27 @@ describe('The database', () => {
     expect(await checkDatabase(await fakeServer(good), alone)).toEqual([
       'REDIS_URL is not set: queues and rate limits run on PostgreSQL and in memory',
     ]);
+  });
+
+  it('is warned about when it has fewer free connections than the process may open', async () => {
+    const [warning, ...others] = await check(await fakeServer(() => ({ ...good(), free: 17 })));
+    expect(others).toEqual([]);
+    // With Redis: 12 for requests and 6 for bulk writes.
+    expect(warning).toContain('17 free connections for this role and this process may open 18');
+    expect(await check(await fakeServer(() => ({ ...good(), free: 18 })))).toEqual([]);
+    const alone = loadSettings({ DATABASE_URL: 'postgres://db/nexus', NEXUS_DB_POOL: '4' });
+    expect((await checkDatabase(await fakeServer(() => ({ ...good(), free: 40 })), alone))[0]).toContain('may open 41');
+  });
+
+  it('counts its free connections within the limits of the database and the role', async () => {
+    const database = await createTestDatabase();
+    const name = new URL(database.url).pathname.slice(1);
+    try {
+      await execute(database.url, `ALTER DATABASE ${name} CONNECTION LIMIT 5`);
+      expect((await check(database.url)).join()).toContain('The database has 5 free connections');
+    } finally {
+      await database.drop();
+    }
   });
 
   it('is refused when it is too old', async () => {

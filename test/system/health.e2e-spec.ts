@@ -1,5 +1,7 @@
 import { Client } from 'pg';
 import { afterAll, beforeAll, expect, inject, it } from 'vitest';
+import { WORKER_QUEUES } from '../../src/platform/database/index.js';
+import { JobRegistry } from '../../src/platform/jobs/index.js';
 import { eventually, startTestApp, type TestApp } from '../support/app.js';
 
 interface Detailed {
@@ -32,6 +34,10 @@ it('names every part of the server', async () => {
     streams: { websocket: 0, sse: 0 },
   });
   expect(components.event_handlers.status).toBe('healthy');
+});
+
+it('counts the connections of every queue with handlers in what a start asks for', () => {
+  expect(app.get(JobRegistry).queues()).toHaveLength(WORKER_QUEUES);
 });
 
 it(

@@ -2,6 +2,7 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import pg from 'pg';
 import { Settings } from '../config/index.js';
+import { BULK_POOL } from './connection-needs.js';
 import { dataSourceOptions, type Schema } from './data-source-options.js';
 import { Database } from './database.js';
 import { PreparingClient } from './prepared.js';
@@ -31,7 +32,7 @@ export class DatabaseModule {
             new pg.Pool({
               connectionString: url,
               Client: PreparingClient,
-              max: 6,
+              max: BULK_POOL,
               application_name: 'nexus-bulk',
               connectionTimeoutMillis: 5000,
               options: '-c statement_timeout=30000 -c lock_timeout=5000 -c TimeZone=UTC',

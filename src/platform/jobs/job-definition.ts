@@ -37,3 +37,8 @@ export function defineJob<Payload = Record<string, never>>(options: Options<Payl
 export function declaredJobs(): readonly JobDefinition<unknown>[] {
   return [...declared.values()];
 }
+
+/** Whether the scheduler starts it by itself. */
+export function isScheduled(definition: JobDefinition<unknown>): boolean {
+  return definition.everyMs !== undefined || definition.cron !== undefined;
+}

@@ -28,6 +28,8 @@ const KEEP_COMPLETED = { age: 60 };
 const KEEP_FAILED = { age: 14 * 24 * 3600 };
 /** Longest wait for the store; below the 10 s that a transaction may stand idle around it. */
 const ANSWER_MS = 5000;
+/** A queue whose first connection was refused is made anew after this time: the library keeps the refusal for good. */
+const RENEW_MS = 1000;
 /** Jobs whose adding is not answered yet; past it no more are taken. */
 const MAX_UNANSWERED = 20_000;
 
@@ -96,8 +98,14 @@ export class JobQueue implements OnApplicationShutdown {
         if (!this.closing) this.logger.warn({ queue: name, err: error.message }, 'Queue connection failed');
       });
       this.queues.set(name, queue);
+      queue.waitUntilReady().catch(() => setTimeout(() => this.drop(name, queue as Queue), RENEW_MS).unref());
     }
     return queue;
+  }
+
+  private drop(name: string, queue: Queue): void {
+    if (this.queues.get(name) === queue) this.queues.delete(name);
+    void queue.close().catch(() => undefined);
   }
 
   async onApplicationShutdown(): Promise<void> {

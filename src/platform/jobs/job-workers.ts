@@ -6,11 +6,12 @@ import { Settings } from '../config/index.js';
 import { runInContext, systemActor } from '../context/index.js';
 import { isAppError } from '../errors/index.js';
 import { Logger, Metrics } from '../observability/index.js';
-import type { JobDefinition } from './job-definition.js';
+import { isScheduled, type JobDefinition } from './job-definition.js';
 import { type JobData, JobQueue } from './job-queue.js';
 import { JobRegistry } from './job-registry.js';
 import { PostponeJob } from './postpone-job.js';
 import type { QueueBackend } from './queue-backend.js';
+import { restAfterErrors } from './rest-after-errors.js';
 
 const CONCURRENCY = 16;
 /** Longest wait for running jobs when the server stops. */
@@ -20,13 +21,18 @@ const GOODBYE_MS = 2000;
 /** A job whose kind only a newer version knows is left to it, in the middle of a deployment, for this long. */
 const UNKNOWN_KIND_MS = 3_600_000;
 const UNKNOWN_KIND_PAUSE_MS = 10_000;
+/** Longest that a start waits for the workers; they go on trying behind it. */
+const START_WAIT_MS = 5000;
+/** First pause before a worker is made anew, doubled up to the longest. */
+const RETRY_MS = 500;
+const MAX_RETRY_MS = 5000;
 /** A schedule with shorter steps than this repeats by itself sooner than a retry would. */
 const RETRIED_FROM_MS = 60_000;
 
 /** Runs the handlers: one BullMQ worker per queue that has any, in the roles `all` and `worker`. */
 @Injectable()
 export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShutdown {
-  private readonly workers: Worker[] = [];
+  private readonly workers = new Set<Worker>();
   private readonly stopping = new AbortController();
   private running = 0;
   private readonly duration;
@@ -46,13 +52,54 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
     this.registry.assertComplete();
     if (!this.settings.runsWorkers) return;
     const queues = this.registry.queues();
-    await Promise.all(queues.map((name) => this.dropUnknownSchedules(name)));
-    await Promise.all(this.registry.all().map(({ definition }) => this.schedule(definition)));
-    for (const name of queues) this.workers.push(this.startWorker(name));
+    const started = Promise.all([
+      ...queues.map((name) => this.untilDone(name, () => this.startWorker(name))),
+      ...queues.map((name) => this.untilDone(name, () => this.ensureSchedules(name))),
+    ]);
+    await Promise.race([started, delay(START_WAIT_MS, undefined, { ref: false })]);
   }
 
-  private startWorker(queue: string): Worker {
+  /** Repeats a step of the start until the store lets it through: a store that is short of connections now has some later. */
+  private async untilDone(queue: string, step: () => Promise<void>): Promise<void> {
+    const { signal } = this.stopping;
+    for (let pause = RETRY_MS; !signal.aborted; pause = Math.min(2 * pause, MAX_RETRY_MS)) {
+      try {
+        return await step();
+      } catch (error) {
+        if (signal.aborted) return;
+        this.logger.warn({ queue, err: String(error) }, 'The jobs of a queue cannot be run yet; trying again');
+        await delay(pause, undefined, { signal, ref: false }).catch(() => undefined);
+      }
+    }
+  }
+
+  private async ensureSchedules(queue: string): Promise<void> {
+    await this.dropUnknownSchedules(queue);
+    const definitions = this.registry.all().map(({ definition }) => definition);
+    await Promise.all(definitions.filter((d) => d.queue === queue).map((d) => this.schedule(d)));
+  }
+
+  /**
+   * The library keeps the outcome of its first connection for good and a worker asks again without a pause after such an error:
+   * a worker runs only once it is connected, and is made anew when it could not be.
+   */
+  private async startWorker(queue: string): Promise<void> {
+    const worker = this.makeWorker(queue);
+    this.workers.add(worker);
+    try {
+      await worker.waitUntilReady();
+    } catch (error) {
+      this.workers.delete(worker);
+      await worker.close();
+      throw error;
+    }
+    restAfterErrors(worker, this.stopping.signal);
+    worker.run().catch((error: unknown) => this.logger.error({ queue, err: String(error) }, 'A worker ended'));
+  }
+
+  private makeWorker(queue: string): Worker {
     const worker = this.backend.worker(queue, (job: Job<JobData>, token, signal) => this.run(job, token, signal), {
+      autorun: false,
       concurrency: CONCURRENCY,
       lockDuration: 15_000,
       stalledInterval: 10_000,
@@ -154,7 +201,7 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
    * another worker takes them. Before anything is closed that handlers need, the database first of all.
    */
   async beforeApplicationShutdown(): Promise<void> {
-    const closing = Promise.allSettled(this.workers.map((worker) => worker.close()));
+    const closing = Promise.allSettled([...this.workers].map((worker) => worker.close()));
     this.stopping.abort(new Error('The worker is stopping'));
     const end = performance.now() + GRACE_MS;
     while (this.running > 0 && performance.now() < end) await delay(STEP_MS);
@@ -162,10 +209,6 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
     // Without its store a worker would wait for good to say goodbye.
     await Promise.race([closing, delay(GOODBYE_MS, undefined, { ref: false })]);
   }
-}
-
-function isScheduled(definition: JobDefinition<unknown>): boolean {
-  return definition.everyMs !== undefined || definition.cron !== undefined;
 }
 
 /** Without what PostgreSQL cannot store: a failure that cannot be written down would leave the job to stall. */

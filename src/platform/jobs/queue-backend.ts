@@ -10,7 +10,7 @@ import {
   type WorkerOptions,
 } from 'bullmq';
 import pg from 'pg';
-import { guardPool } from '../database/index.js';
+import { guardPool, QUEUE_POOL, WORKER_POOL } from '../database/index.js';
 
 type Options<T> = Omit<T, 'connection'>;
 
@@ -41,8 +41,11 @@ const COMMITS = '-c synchronous_commit=off';
  */
 export async function postgresBackend(url: string): Promise<QueueBackend> {
   await makeTables(url);
-  const pools: pg.Pool[] = [];
+  const pools = new Map<string, pg.Pool>();
   const open = (name: string, max: number): pg.Pool => {
+    const kept = pools.get(name);
+    // A worker that is made anew.
+    if (kept) return kept;
     const pool = new pg.Pool({
       connectionString: url,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
@@ -53,19 +56,19 @@ export async function postgresBackend(url: string): Promise<QueueBackend> {
     });
     // Every queue listens on it.
     pool.setMaxListeners(0);
-    pools.push(guardPool(pool));
+    pools.set(name, guardPool(pool));
     return pool;
   };
-  const shared = open('nexus-queues', 6);
+  const shared = open('nexus-queues', QUEUE_POOL);
   return {
     queue: (name, options) => new Queue(name, { ...options, connection: shared }, createPostgresBackend as never),
     worker: (name, processor, options) => {
-      const connection = open(`nexus-worker-${name}`, 3);
+      const connection = open(`nexus-worker-${name}`, WORKER_POOL);
       return new Worker(name, processor, { ...options, connection }, createPostgresBackend as never);
     },
     close: async () => {
       // A worker that could not say goodbye still holds a connection.
-      const closed = Promise.allSettled(pools.map((pool) => pool.end()));
+      const closed = Promise.allSettled([...pools.values()].map((pool) => pool.end()));
       await Promise.race([closed, delay(CLOSE_LIMIT_MS, undefined, { ref: false })]);
     },
   };
