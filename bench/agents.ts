@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { LINK_PATH, LINK_SUBPROTOCOL, type AgentFrame } from 'nexus-agent/protocol';
+import { LINK_PATH, LINK_SUBPROTOCOL, PROTOCOL_VERSION, type AgentFrame } from 'nexus-agent/protocol';
 import WebSocket from 'ws';
 import { freePort, NexusProcess, temporaryHome } from '../test/support/nexus-process.js';
 import { percentile, printTable } from './report.js';
@@ -79,7 +79,7 @@ async function connect(url: string, key: string): Promise<WebSocket> {
   await once(socket, 'open');
   const hello: AgentFrame = {
     type: 'hello',
-    protocol: 1,
+    protocol: PROTOCOL_VERSION,
     agent_version: '1.0.0',
     boot_id: key.slice(-8),
     hostname: 'bench',

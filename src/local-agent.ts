@@ -123,11 +123,21 @@ class LocalAgent {
     const file = path.join(this.home, 'identity.json');
     const found = readIdentity(file);
     const agentId = found && parsePublicId('agent', found.agent_id);
-    const { agentId: id, key } = await this.app
+    const {
+      agentId: id,
+      key,
+      signingKey,
+    } = await this.app
       .get(AgentsService, { strict: false })
       .ensureHost({ name: NAME, version, labels: LABELS }, agentId ? { agentId, key: found.api_key } : null);
-    const identity: Identity = { agent_id: publicId('agent', id), agent_name: NAME, api_key: key, url: this.url };
-    if (found?.api_key === key && found.url === this.url) return;
+    const identity: Identity = {
+      agent_id: publicId('agent', id),
+      agent_name: NAME,
+      api_key: key,
+      url: this.url,
+      signing_key: signingKey,
+    };
+    if (found?.api_key === key && found.url === this.url && found.signing_key === signingKey) return;
     mkdirSync(this.home, { recursive: true, mode: 0o700 });
     const fresh = `${file}.new`;
     writeFileSync(fresh, `${JSON.stringify(identity, null, 2)}\n`, { mode: 0o600, flush: true });

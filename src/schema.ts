@@ -1,3 +1,4 @@
+import { CreateAgentSigningKeys1763950000000 } from './agents/agent-signing-keys.migration.js';
 import { CreateAgents1763700500000 } from './agents/agents.migration.js';
 import { CreateCommands1763700600000 } from './commands/commands.migration.js';
 import { CreateEventSubscriptions1763710200000 } from './events/event-subscriptions.migration.js';
@@ -55,5 +56,6 @@ export const schema: Schema = {
     NoteWebhookHolders1763800000000,
     JoinDeliveryIndexes1763800100000,
     PartitionAudit1763920000000,
+    CreateAgentSigningKeys1763950000000,
   ],
 };

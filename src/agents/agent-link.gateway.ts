@@ -36,7 +36,7 @@ const MOST_OFFENCES = 5;
 /** Mean pause before the agents of a stopping server come back; they spread it themselves. */
 const RETURN_AFTER_MS = 1000;
 
-/** The socket side of the agent link (row STR-13): greets, checks frames, hands them over, keeps presence true. */
+/** The socket side of the agent link: greets, checks frames, hands them over, keeps presence true. */
 @WebSocketGateway({
   path: LINK_PATH,
   subprotocol: LINK_SUBPROTOCOL,
@@ -120,7 +120,7 @@ export class AgentLinkGateway implements OnGatewayConnection<Socket>, OnApplicat
       link.send({
         type: 'error',
         code: 'UNSUPPORTED_PROTOCOL',
-        message: `This server speaks version ${PROTOCOL_VERSION}`,
+        message: `This server speaks version ${PROTOCOL_VERSION}: install the agent that belongs to it`,
       });
       link.socket.close(CLOSE_PROTOCOL_ERROR, 'Unsupported protocol version');
       return;
@@ -149,6 +149,7 @@ export class AgentLinkGateway implements OnGatewayConnection<Socket>, OnApplicat
         server_time: new Date().toISOString(),
         heartbeat_interval_ms: this.settings.heartbeatSeconds * 1000,
         resume,
+        signing_key: connected.signingKey,
       });
       this.links.workHere(link.agentId);
     } catch (error) {

@@ -6,6 +6,7 @@ import { Database, type Tx } from '../platform/database/index.js';
 import { EventBus } from '../platform/events/index.js';
 import { publicId } from '../platform/http/index.js';
 import type { AgentStatus } from './agent.js';
+import { AgentSigningKeys } from './agent-signing-keys.js';
 import { AgentOffline, AgentStatusChanged, type OfflineReason } from './agents.events.js';
 
 type Hello = Extract<AgentFrame, { type: 'hello' }>;
@@ -19,6 +20,13 @@ interface Changed {
   status: AgentStatus;
   previous: AgentStatus;
   last_seen_at: Date | null;
+}
+
+interface Connected {
+  name: string;
+  /** Id of the link that the new one replaces. */
+  replaced: string | null;
+  signingKey: string;
 }
 
 export interface Seen {
@@ -40,6 +48,7 @@ export class AgentPresence {
   constructor(
     private readonly db: Database,
     private readonly events: EventBus,
+    private readonly signingKeys: AgentSigningKeys,
     settings: Settings,
   ) {
     this.graceSeconds = settings.heartbeatSeconds * MISSED;
@@ -47,11 +56,11 @@ export class AgentPresence {
 
   /**
    * Makes `linkId` the one link of the agent and stores what the agent says of itself.
-   * @returns its name and the link it replaces; null when the agent is not registered (any more)
+   * @returns null when the agent is not registered (any more)
    */
-  connected(agentId: string, linkId: string, hello: Hello): Promise<{ name: string; replaced: string | null } | null> {
+  connected(agentId: string, linkId: string, hello: Hello): Promise<Connected | null> {
     return this.db.transaction(async (tx) => {
-      const [rows] = await tx.query<[(Changed & { replaced: string | null })[], number]>(
+      const [rows] = await tx.query<[(Changed & { replaced: string | null; signingKey: string | null })[], number]>(
         `WITH before AS (
            SELECT id, status, link_id FROM agents WHERE id = $1 AND status <> 'deregistered' FOR UPDATE
          )
@@ -60,7 +69,8 @@ export class AgentPresence {
            version = $4, hostname = $5, platform = $6, reported_labels = $7, command_types = $8,
            capabilities = CASE WHEN cardinality($9::text[]) > 0 THEN $9::text[] ELSE a.capabilities END
          FROM before b WHERE a.id = b.id
-         RETURNING a.id, a.name, a.status, b.status AS previous, a.last_seen_at, b.link_id AS replaced`,
+         RETURNING a.id, a.name, a.status, b.status AS previous, a.last_seen_at, b.link_id AS replaced,
+           (SELECT k.public_key FROM agent_signing_keys k WHERE k.agent_id = a.id) AS "signingKey"`,
         [
           agentId,
           linkId,
@@ -75,7 +85,8 @@ export class AgentPresence {
       );
       if (!rows[0]) return null;
       await this.tell(tx, rows);
-      return { name: rows[0].name, replaced: rows[0].replaced };
+      const [{ name, replaced, signingKey }] = rows;
+      return { name, replaced, signingKey: signingKey ?? (await this.signingKeys.publicKey(tx, agentId)) };
     });
   }
 

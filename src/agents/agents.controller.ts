@@ -42,10 +42,10 @@ export class AgentsController {
 
   @Post()
   @Allow('ai:write')
-  @ApiOperation({ operationId: 'registerAIAgent', summary: 'Register an agent and get its key, shown once' })
+  @ApiOperation({ operationId: 'registerAIAgent', summary: 'Register an agent and get its keys, shown once' })
   @ApiCreatedResponse({ type: RegisteredAgentDto })
   async register(@Body() body: RegisterAgentDto): Promise<RegisteredAgentDto> {
-    const { agent, key } = await this.agents.register({
+    const { agent, key, signingKey } = await this.agents.register({
       name: body.agent_name,
       agentType: body.agent_type,
       capabilities: body.capabilities ?? [],
@@ -61,6 +61,7 @@ export class AgentsController {
       status: agent.status,
       registered_at: agent.registeredAt.toISOString(),
       api_key: key,
+      signing_key: signingKey,
     };
   }
 
@@ -136,11 +137,11 @@ export class AgentsController {
   @Post(':id/rotate-key')
   @HttpCode(200)
   @Allow('ai:write')
-  @ApiOperation({ operationId: 'rotateAgentKey', summary: 'Give an agent a new key, shown once; the old one is void' })
+  @ApiOperation({ operationId: 'rotateAgentKey', summary: 'Give an agent new keys, shown once; the old ones are void' })
   @ApiOkResponse({ type: RotatedKeyDto })
   async rotateKey(@Param('id', AGENT) id: string): Promise<RotatedKeyDto> {
-    const { key } = await this.agents.rotateKey(id);
-    return { agent_id: publicId('agent', id), api_key: key };
+    const { key, signingKey } = await this.agents.rotateKey(id);
+    return { agent_id: publicId('agent', id), api_key: key, signing_key: signingKey };
   }
 }
 

@@ -25,6 +25,9 @@ export const AGENT_NAME = /^(?!(?:agent_|label:|group:)|nexus$)[^\p{C}\s](?:[^\p
 export const AGENT_NAME_RULE =
   'must be 1 to 100 printable characters, and neither nexus nor begin with agent_, label: or group:';
 export const AGENT_WORD = /^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$/;
+export const SIGNING_KEY_EXAMPLE = '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo';
+export const SIGNING_KEY_DESCRIPTION =
+  'Public Ed25519 key (base64url) that checks the commands for this agent; the private key never leaves the server.';
 const REPORTABLE = ['active', 'degraded', 'inactive', 'maintenance'] as const;
 const SETTABLE = ['active', 'inactive', 'maintenance'] as const;
 
@@ -147,6 +150,7 @@ export class RegisteredAgentDto {
   @ApiProperty({ enum: AGENT_STATUSES, example: 'active' }) status!: AgentStatus;
   @ApiProperty({ example: '2025-01-15T10:30:00.000Z' }) registered_at!: string;
   @ApiProperty({ example: 'nexus_agent_...', description: 'The key of the agent, shown this once.' }) api_key!: string;
+  @ApiProperty({ example: SIGNING_KEY_EXAMPLE, description: SIGNING_KEY_DESCRIPTION }) signing_key!: string;
 }
 
 class AgentCommandDto {
@@ -192,6 +196,7 @@ export class RotatedKeyDto {
   @ApiProperty({ example: 'agent_6f1c1f5e-2a8b-4c55-9d0a-0b8f6a3f9d11' }) agent_id!: string;
   @ApiProperty({ example: 'nexus_agent_...', description: 'The new key, shown this once; the old one is void.' })
   api_key!: string;
+  @ApiProperty({ example: SIGNING_KEY_EXAMPLE, description: SIGNING_KEY_DESCRIPTION }) signing_key!: string;
 }
 
 export class DeregisteredAgentDto {

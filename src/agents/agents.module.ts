@@ -4,6 +4,7 @@ import { AgentDirectory } from './agent-directory.js';
 import { AgentLinkGateway } from './agent-link.gateway.js';
 import { AgentLinks } from './agent-links.js';
 import { AgentPresence } from './agent-presence.js';
+import { AgentSigningKeys } from './agent-signing-keys.js';
 import { AgentsController } from './agents.controller.js';
 import { AgentsHealth } from './agents-health.js';
 import { AgentsService } from './agents.service.js';
@@ -22,9 +23,10 @@ import { JoinTokensService } from './join-tokens.service.js';
     AgentLinks,
     AgentLinkGateway,
     AgentDirectory,
+    AgentSigningKeys,
     AgentsWorker,
     AgentsHealth,
   ],
-  exports: [AgentLinks, AgentDirectory],
+  exports: [AgentLinks, AgentDirectory, AgentSigningKeys],
 })
 export class AgentsModule {}

@@ -10,6 +10,7 @@ import { EventBus } from '../platform/events/index.js';
 import { type Page, publicId } from '../platform/http/index.js';
 import { AgentCredentials } from '../security/index.js';
 import { type Agent, AGENT_COLUMNS, type AgentStatus } from './agent.js';
+import { AgentSigningKeys } from './agent-signing-keys.js';
 import { AgentPresence } from './agent-presence.js';
 import { AgentRegistered } from './agents.events.js';
 
@@ -24,6 +25,12 @@ export interface NewAgent {
   /** What the agent says of itself; `labels` overrule it. */
   reportedLabels?: Record<string, string>;
   status: AgentStatus;
+}
+
+/** What an agent is told once: the key it shows, and the public key that checks its commands. */
+export interface AgentKeys {
+  key: string;
+  signingKey: string;
 }
 
 export interface AgentChanges {
@@ -41,29 +48,30 @@ export interface AgentFilter {
   labels?: Record<string, string>;
 }
 
-/** The registry of agents: hosts, AI agents and services (rows AI-01..05). */
+/** The registry of agents: hosts, AI agents and services. */
 @Injectable()
 export class AgentsService {
   constructor(
     private readonly db: Database,
     private readonly events: EventBus,
     private readonly credentials: AgentCredentials,
+    private readonly signingKeys: AgentSigningKeys,
     private readonly presence: AgentPresence,
     private readonly settings: Settings,
     private readonly egress: EgressClient,
   ) {}
 
   /** @throws AppError `validation` when the endpoint may not be reached; else as {@link create} */
-  async register(agent: NewAgent): Promise<{ agent: Agent; key: string }> {
+  async register(agent: NewAgent): Promise<{ agent: Agent } & AgentKeys> {
     if (agent.endpoint) await this.egress.assertAllowed(agent.endpoint, 'endpoint');
     return this.db.transaction((tx) => this.create(tx, agent));
   }
 
   /**
-   * Adds an agent and issues its key.
+   * Adds an agent and issues its keys.
    * @throws AppError `conflict` when the name is taken
    */
-  async create(tx: Tx, given: NewAgent, id: string = randomUUID()): Promise<{ agent: Agent; key: string }> {
+  async create(tx: Tx, given: NewAgent, id: string = randomUUID()): Promise<{ agent: Agent } & AgentKeys> {
     const rows = await tx.query<Agent[]>(
       `INSERT INTO agents AS a (id, name, agent_type, capabilities, version, endpoint, authentication, labels, status,
          reported_labels)
@@ -99,7 +107,7 @@ export class AgentsService {
       agent_type: agent.agentType,
     });
     const { key } = await this.credentials.issue(tx, { agentId: agent.id, name: agent.name });
-    return { agent, key };
+    return { agent, key, signingKey: await this.signingKeys.publicKey(tx, agent.id) };
   }
 
   /** Newest first; without a status deregistered agents are left out. An agent sees itself alone (rule 22). */
@@ -194,6 +202,7 @@ export class AgentsService {
         [id],
       );
       await this.credentials.revokeAll(tx, id);
+      await this.signingKeys.remove(tx, id);
       await this.presence.tell(tx, [
         { id, name: current.name, status: 'deregistered', previous: current.status, last_seen_at: null },
       ]);
@@ -217,24 +226,23 @@ export class AgentsService {
   }
 
   /**
-   * The host of this name with a key that works: the key given when it still does, else a new one. For the machine that
-   * Nexus itself runs on.
+   * The host of this name with keys that work: the key given when it still does, else new ones. For the machine that Nexus
+   * itself runs on.
    */
   async ensureHost(
     host: { name: string; version: string; labels: Record<string, string> },
     known: { agentId: string; key: string } | null,
-  ): Promise<{ agentId: string; key: string }> {
-    if (known) {
-      const hash = hashKey(known.key);
-      if ((await this.credentials.keyHashes(known.agentId)).some((live) => safeEqual(live, hash))) return known;
-    }
+  ): Promise<{ agentId: string } & AgentKeys> {
+    const hash = known && hashKey(known.key);
+    const works = hash && (await this.credentials.keyHashes(known.agentId)).some((live) => safeEqual(live, hash));
     return this.db.transaction(async (tx) => {
+      if (works) return { ...known, signingKey: await this.signingKeys.publicKey(tx, known.agentId) };
       const [present] = await tx.query<({ id: string } | undefined)[]>(
         `SELECT id FROM agents WHERE lower(name) = lower($1) AND status <> 'deregistered' FOR UPDATE`,
         [host.name],
       );
-      if (present) return { agentId: present.id, ...(await this.credentials.rotate(tx, present.id)) };
-      const { agent, key } = await this.create(tx, {
+      if (present) return { agentId: present.id, ...(await this.rotate(tx, present.id)) };
+      const { agent, key, signingKey } = await this.create(tx, {
         ...host,
         agentType: 'host',
         capabilities: [],
@@ -242,17 +250,22 @@ export class AgentsService {
         authentication: null,
         status: 'offline',
       });
-      return { agentId: agent.id, key };
+      return { agentId: agent.id, key, signingKey };
     });
   }
 
-  /** Issues a new key and voids the old ones; the open link, made with an old one, is cut. */
-  rotateKey(id: string): Promise<{ key: string }> {
+  /** Issues new keys and voids the old ones; the open link, made with an old one, is cut. */
+  rotateKey(id: string): Promise<AgentKeys> {
     return this.db.transaction(async (tx) => {
       const agent = await lock(tx, id);
       if (agent.status === 'deregistered') throw AppError.conflict('A deregistered agent has no key');
-      return this.credentials.rotate(tx, id);
+      return this.rotate(tx, id);
     });
+  }
+
+  private async rotate(tx: Tx, id: string): Promise<AgentKeys> {
+    const { key } = await this.credentials.rotate(tx, id);
+    return { key, signingKey: await this.signingKeys.rotate(tx, id) };
   }
 }
 

@@ -81,8 +81,8 @@ export class JoinTokensController {
   @ApiOperation({ operationId: 'joinAgent', summary: 'Join as an agent with a one-time token' })
   @ApiCreatedResponse({ type: JoinedDto })
   async join(@Body() body: JoinDto): Promise<JoinedDto> {
-    const { agent, key } = await this.joinTokens.join(body);
-    return { agent_id: publicId('agent', agent.id), agent_name: agent.name, api_key: key };
+    const { agent, key, signingKey } = await this.joinTokens.join(body);
+    return { agent_id: publicId('agent', agent.id), agent_name: agent.name, api_key: key, signing_key: signingKey };
   }
 }
 

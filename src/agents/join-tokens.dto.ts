@@ -2,7 +2,7 @@ import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { ArrayMaxSize, IsArray, IsInt, IsOptional, IsString, Matches, Max, MaxLength, Min } from 'class-validator';
 import type { JoinRequest, JoinResponse } from 'nexus-agent/protocol';
 import { PaginationDto, publicId } from '../platform/http/index.js';
-import { AGENT_NAME, AGENT_NAME_RULE, AGENT_WORD } from './agents.dto.js';
+import { AGENT_NAME, AGENT_NAME_RULE, AGENT_WORD, SIGNING_KEY_DESCRIPTION, SIGNING_KEY_EXAMPLE } from './agents.dto.js';
 import type { JoinToken } from './join-tokens.service.js';
 import { IsLabels } from './labels.js';
 
@@ -84,6 +84,7 @@ export class JoinedDto implements JoinResponse {
   @ApiProperty({ example: 'agent_6f1c1f5e-2a8b-4c55-9d0a-0b8f6a3f9d11' }) agent_id!: string;
   @ApiProperty({ example: 'web-1' }) agent_name!: string;
   @ApiProperty({ example: 'nexus_agent_...', description: 'The key of the agent, shown this once.' }) api_key!: string;
+  @ApiProperty({ example: SIGNING_KEY_EXAMPLE, description: SIGNING_KEY_DESCRIPTION }) signing_key!: string;
 }
 
 export function toJoinTokenDto(token: JoinToken): JoinTokenDto {

@@ -7,7 +7,7 @@ import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { type Page, publicId } from '../platform/http/index.js';
 import type { Agent } from './agent.js';
-import { AgentsService } from './agents.service.js';
+import { type AgentKeys, AgentsService } from './agents.service.js';
 
 const PREFIX = 'nexus_join';
 
@@ -26,7 +26,7 @@ export interface JoinToken {
 const COLUMNS = `id, preview, labels, created_by AS "createdBy", created_at AS "createdAt", expires_at AS "expiresAt",
   used_at AS "usedAt", used_by_agent AS "usedByAgent", revoked_at AS "revokedAt"`;
 
-/** One-time tokens with which a machine enters the registry by itself (rule 22). Only their hashes are kept. */
+/** One-time tokens with which a machine enters the registry by itself. Only their hashes are kept. */
 @Injectable()
 export class JoinTokensService {
   constructor(
@@ -82,7 +82,7 @@ export class JoinTokensService {
    * Turns a token into an agent with a key. The token is spent if, and only if, the agent is created.
    * @throws AppError `unauthenticated`, the same for an unknown, used, revoked and expired token; `conflict` when the name is taken
    */
-  join(request: JoinRequest): Promise<{ agent: Agent; key: string }> {
+  join(request: JoinRequest): Promise<{ agent: Agent } & AgentKeys> {
     const agentId = randomUUID();
     return this.db.transaction(async (tx) => {
       const [rows] = parseOneTimeToken(request.token, PREFIX)

@@ -1,13 +1,12 @@
 import { Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
-import { type AgentLink, AgentLinks } from '../agents/index.js';
+import { type AgentLink, AgentLinks, AgentSigningKeys, type Sign } from '../agents/index.js';
 import { Database } from '../platform/database/index.js';
 import { OnEvents, type StoredEvent } from '../platform/events/index.js';
 import { parsePublicId } from '../platform/http/index.js';
 import { JobQueue } from '../platform/jobs/index.js';
 import { Logger } from '../platform/observability/index.js';
-import { AgentCredentials } from '../security/index.js';
 import type { Executor } from './command-draft.js';
-import { type Dispatchable, signEnvelope } from './command-envelope.js';
+import { type Dispatchable, envelopeOf } from './command-envelope.js';
 import { CommandCancelled, type CommandEventData, CommandQueued, CommandTimedOut } from './commands.events.js';
 import { type DueRun, runJob } from './commands.jobs.js';
 
@@ -21,7 +20,7 @@ const LOOK_AGAIN_MS = 3000;
 interface Lane {
   link: AgentLink;
   /** Undefined until it is asked for, and after it could not be read. */
-  key?: Promise<Buffer | undefined>;
+  sign?: Promise<Sign | undefined>;
   /** Ids sent over this link and not acknowledged, with the time of sending. */
   unacked: Map<string, number>;
   /** More may be waiting in the database than was sent. */
@@ -30,7 +29,7 @@ interface Lane {
   again: boolean;
 }
 
-/** Brings queued commands to the agents that hold a link on this process, the most urgent first (rows CMD-12, 14, 15). */
+/** Brings queued commands to the agents that hold a link on this process, the most urgent first. */
 @Injectable()
 export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
   private readonly lanes = new Map<string, Lane>();
@@ -39,7 +38,7 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
   constructor(
     private readonly db: Database,
     private readonly links: AgentLinks,
-    private readonly credentials: AgentCredentials,
+    private readonly signingKeys: AgentSigningKeys,
     private readonly jobs: JobQueue,
     private readonly logger: Logger,
   ) {}
@@ -141,8 +140,9 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
   private async send(lane: Lane, command: Dispatchable): Promise<void> {
     if (lane.unacked.has(command.id)) return;
     lane.unacked.set(command.id, Date.now());
-    const key = await this.keyOf(lane);
-    const sent = key !== undefined && lane.link.send({ type: 'command', ...signEnvelope(command, key) });
+    const sign = await this.signerOf(lane);
+    const envelope = envelopeOf(command);
+    const sent = sign !== undefined && lane.link.send({ type: 'command', envelope, signature: sign(envelope) });
     // Not sent: the row is still queued, the next link or the next look at the lane sends it.
     if (!sent) lane.unacked.delete(command.id);
   }
@@ -155,12 +155,13 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
     return lane;
   }
 
-  private keyOf(lane: Lane): Promise<Buffer | undefined> {
-    return (lane.key ??= this.credentials.keyHashes(lane.link.agentId).then(
-      ([first]) => first,
+  private signerOf(lane: Lane): Promise<Sign | undefined> {
+    return (lane.sign ??= this.signingKeys.signer(lane.link.agentId).then(
+      (sign) => sign ?? undefined,
       (error: unknown) => {
-        this.logger.warn({ agent: lane.link.agentId, err: String(error) }, 'The key of an agent could not be read');
-        return (lane.key = undefined);
+        const { agentId } = lane.link;
+        this.logger.warn({ agent: agentId, err: String(error) }, 'The signing key of an agent could not be read');
+        return (lane.sign = undefined);
       },
     ));
   }

@@ -1,4 +1,4 @@
-import { createHmac, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type { CommandEnvelope } from 'nexus-agent/protocol';
 import { publicId } from '../platform/http/index.js';
 
@@ -14,11 +14,10 @@ export interface Dispatchable {
 }
 
 /**
- * Signs a command for its agent (rule 21): the exact text and its hex HMAC-SHA256. `timeout_seconds` is what is left of the
- * command's time, so that an agent that gets it late does not outlive it.
- * @param key SHA-256 of the agent's API key, which both sides know
+ * The text of a command that is signed for its agent. `timeout_seconds` is what is left of the command's time, so that an
+ * agent that gets it late does not outlive it.
  */
-export function signEnvelope(command: Dispatchable, key: Buffer): { envelope: string; signature: string } {
+export function envelopeOf(command: Dispatchable): string {
   const expires = command.created_at.getTime() + command.timeout_seconds * 1000;
   const content: CommandEnvelope = {
     command_id: command.id,
@@ -32,6 +31,5 @@ export function signEnvelope(command: Dispatchable, key: Buffer): { envelope: st
     priority: command.priority,
     created_at: command.created_at.toISOString(),
   };
-  const envelope = JSON.stringify(content);
-  return { envelope, signature: createHmac('sha256', key).update(envelope).digest('hex') };
+  return JSON.stringify(content);
 }

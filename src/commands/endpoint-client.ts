@@ -1,10 +1,11 @@
+import { createHmac } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { AgentDirectory } from '../agents/index.js';
 import { EgressClient, EgressError } from '../platform/egress/index.js';
 import { isAppError } from '../platform/errors/index.js';
 import { parseJsonBody, publicId } from '../platform/http/index.js';
 import { AgentCredentials } from '../security/index.js';
-import { type Dispatchable, signEnvelope } from './command-envelope.js';
+import { type Dispatchable, envelopeOf } from './command-envelope.js';
 
 /**
  * How a run ended. `unsent`: the target provably did not get the command, it can be tried again. `unknown`: it may have run.
@@ -21,7 +22,7 @@ const ANSWER_LIMITS = { maxDepth: 64, maxKeys: 10_000, maxKeyLength: 256 };
 /** Failures of the outgoing client that come before the first byte of the request. */
 const BEFORE_SENDING = new Set(['DNS', 'CONNECT', 'TLS', 'CIRCUIT_OPEN', 'BUSY']);
 
-/** Hands commands to agents that have an HTTP endpoint instead of a link (row CMD-14). */
+/** Hands commands to agents that have an HTTP endpoint instead of a link. */
 @Injectable()
 export class EndpointClient {
   constructor(
@@ -31,7 +32,7 @@ export class EndpointClient {
   ) {}
 
   /**
-   * POSTs the signed envelope once. The endpoint answers 2xx with `{success, message, output, data}`, all optional.
+   * POSTs the envelope once, signed with the SHA-256 of the agent's API key, which is never sent to an endpoint. The endpoint answers 2xx with `{success, message, output, data}`, all optional.
    * @param leftMs milliseconds until the command's deadline
    */
   async run(
@@ -51,7 +52,8 @@ export class EndpointClient {
     if (endpoint === null) return refused('AGENT_GONE', 'The agent has no endpoint any more');
     const [key] = await this.credentials.keyHashes(agentId);
     if (!key) return refused('AGENT_GONE', 'The agent has no valid key');
-    const { envelope, signature } = signEnvelope({ ...command, agent_id: agentId }, key);
+    const envelope = envelopeOf({ ...command, agent_id: agentId });
+    const signature = createHmac('sha256', key).update(envelope).digest('hex');
     try {
       const { status, body, truncated } = await this.egress.request({
         method: 'POST',

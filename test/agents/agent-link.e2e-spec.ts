@@ -30,6 +30,11 @@ async function register(name: string = randomUUID()): Promise<{ id: string; uuid
   return { id: body.agent_id, uuid: body.agent_id.slice('agent_'.length), key: body.api_key, name };
 }
 
+/** What the database has for the agent, public and private. */
+async function signingKeys(uuid: string): Promise<{ public_key: string; private_key: string }[]> {
+  return app.db.query(`SELECT public_key, private_key FROM agent_signing_keys WHERE agent_id = $1`, [uuid]);
+}
+
 async function welcomed(key: string, hello: Partial<typeof HELLO> = {}, url = app.url): Promise<LinkClient> {
   const client = await LinkClient.welcomed(url, key, hello);
   clients.push(client);
@@ -222,6 +227,41 @@ describe('the link', () => {
     expect(await eventually(() => second.closeCode, 2000)).toBe(1008);
     const { status } = await refusedUpgrade(app.url, { headers: { authorization: `Bearer ${body.api_key}` } });
     expect(status).toBe(401);
+  });
+});
+
+describe('the signing key', () => {
+  it('is shown at the registration and in each welcome, and changes with the API key', async () => {
+    const name = randomUUID();
+    const { body: agent } = await app.call<Record<string, string>>('POST', '/api/v1/ai/agents', {
+      key: admin,
+      body: { agent_name: name, agent_type: 'host', version: '1.0.0' },
+    });
+    const shownTo = async (key: string) => (await (await welcomed(key)).received('welcome')).signing_key;
+    expect(agent.signing_key).toMatch(/^[A-Za-z0-9_-]{43}$/);
+    expect(await shownTo(agent.api_key)).toBe(agent.signing_key);
+    const { body: rotated } = await app.call<Record<string, string>>(
+      'POST',
+      `/api/v1/ai/agents/${agent.agent_id}/rotate-key`,
+      { key: admin },
+    );
+    expect(rotated.signing_key).not.toBe(agent.signing_key);
+    expect(await shownTo(rotated.api_key)).toBe(rotated.signing_key);
+  });
+
+  it('has a private half that is stored encrypted and goes with the agent', async () => {
+    const agent = await register();
+    const [{ private_key: box }] = await signingKeys(agent.uuid);
+    expect(box).toMatch(/^v1\.\w+\./);
+    await app.call('DELETE', `/api/v1/ai/agents/${agent.id}`, { key: admin });
+    expect(await signingKeys(agent.uuid)).toEqual([]);
+  });
+
+  it('is made with the next link of an agent that was registered before there were any', async () => {
+    const agent = await register();
+    await app.db.query(`DELETE FROM agent_signing_keys WHERE agent_id = $1`, [agent.uuid]);
+    const welcome = await (await welcomed(agent.key)).received('welcome');
+    expect(welcome.signing_key).toBe((await signingKeys(agent.uuid))[0].public_key);
   });
 });
 

@@ -38,7 +38,7 @@ describe('joining', () => {
     expect(made.join_command).toBe(`npx nexus-agent --url ${app.url} --join ${made.token}`);
     const { status, body } = await join(made.token);
     expect(status).toBe(201);
-    expect(Object.keys(body).sort()).toEqual(['agent_id', 'agent_name', 'api_key']);
+    expect(Object.keys(body).sort()).toEqual(['agent_id', 'agent_name', 'api_key', 'signing_key']);
     const shown = await app.call('GET', `/api/v1/ai/agents/${body.agent_id}`, { key: body.api_key });
     expect(shown.body).toMatchObject({ status: 'offline', labels: { env: 'production', rack: '7' } });
   });

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
-import { LINK_PATH, LINK_SUBPROTOCOL, type AgentFrame, type ServerFrame } from 'nexus-agent/protocol';
+import { LINK_PATH, LINK_SUBPROTOCOL, PROTOCOL_VERSION, type AgentFrame, type ServerFrame } from 'nexus-agent/protocol';
 import WebSocket from 'ws';
 import { eventually } from '../support/eventually.js';
 
@@ -55,7 +55,7 @@ type Hello = Extract<AgentFrame, { type: 'hello' }>;
 
 export const HELLO: Hello = {
   type: 'hello',
-  protocol: 1,
+  protocol: PROTOCOL_VERSION,
   agent_version: '1.2.3',
   boot_id: 'boot-1',
   hostname: 'web-1.example.com',

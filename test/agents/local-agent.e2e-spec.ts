@@ -38,8 +38,8 @@ async function connected(on: TestApp, key: string): Promise<Record<string, unkno
   }, 20_000);
 }
 
-const identity = (): { agent_id: string; api_key: string } =>
-  JSON.parse(readFileSync(path.join(folder, 'identity.json'), 'utf8')) as { agent_id: string; api_key: string };
+const identity = (): Record<'agent_id' | 'api_key' | 'signing_key', string> =>
+  JSON.parse(readFileSync(path.join(folder, 'identity.json'), 'utf8')) as ReturnType<typeof identity>;
 
 describe('the local agent', () => {
   it('joins by itself, and comes back after its process was killed', async () => {
@@ -86,12 +86,21 @@ describe('the local agent', () => {
   it('gets a new key when its own was voided', async () => {
     const first = await start(app);
     const { agent_id: id } = await connected(app, admin);
-    const voided = identity().api_key;
+    const { api_key: voided, signing_key: signedBefore } = identity();
     await first.stop();
     await app.call('POST', `/api/v1/ai/agents/${String(id)}/rotate-key`, { key: admin });
     const second = await start(app);
     expect((await connected(app, admin)).agent_id).toBe(id);
     expect(identity().api_key).not.toBe(voided);
+    expect(identity().signing_key).not.toBe(signedBefore);
+    const pong = await app.call('POST', '/api/v1/commands', {
+      key: admin,
+      body: { command_type: 'system.ping', target: 'local' },
+    });
+    await eventually(async () => {
+      const { body } = await app.call('GET', `/api/v1/commands/${String(pong.body.command_id)}`, { key: admin });
+      return body.status === 'completed';
+    });
     await second.stop();
   });
 });

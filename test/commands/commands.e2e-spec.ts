@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { AgentLinks } from '../../src/agents/index.js';
-import { AgentCredentials } from '../../src/security/index.js';
+import { AgentLinks, AgentSigningKeys } from '../../src/agents/index.js';
 import { actor } from '../support/actors.js';
 import { eventually } from '../support/eventually.js';
 import { bare } from '../support/fake-agent.js';
@@ -114,14 +113,14 @@ describe('an agent that is away', () => {
     await nexus.until(id, 'completed');
   });
 
-  it('gets it too when its key could not be read at first', async () => {
+  it('gets it too when its signing key could not be read at first', async () => {
     const agent = await nexus.register();
     const wake = vi.spyOn(nexus.app.get(AgentLinks), 'wake');
     const id = await nexus.send(agent.name);
     // Woken at its commit and by its job: from here on nothing but the agent's own link reminds of it.
     await eventually(() => wake.mock.calls.filter((agents) => agents.includes(agent.uuid)).length === 2);
     wake.mockRestore();
-    const keys = vi.spyOn(nexus.app.get(AgentCredentials), 'keyHashes');
+    const keys = vi.spyOn(nexus.app.get(AgentSigningKeys), 'signer');
     keys.mockRejectedValueOnce(new Error('the database is away'));
     try {
       const fake = await nexus.connect(agent);

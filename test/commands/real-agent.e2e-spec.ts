@@ -31,8 +31,9 @@ const config = readConfig({
   },
 });
 
-async function start(agent: RegisteredAgent): Promise<Agent> {
+async function start(agent: RegisteredAgent, options: { signingKey?: string } = {}): Promise<Agent> {
   const runtime = new Agent({
+    ...options,
     url: nexus.app.url,
     key: agent.key,
     home: path.join(home, agent.uuid),
@@ -72,6 +73,20 @@ describe('the real agent', () => {
       return timeline.some((entry) => entry.status === 'late_cancelled');
     });
     expect((await nexus.until(slow, 'timed_out')).result?.error?.code).toBe('TIMEOUT');
+  });
+
+  it('refuses what its signing key did not sign', async () => {
+    const [agent, other] = [await nexus.register(), await nexus.register()];
+    const keyOf = async ({ uuid }: RegisteredAgent): Promise<string> => {
+      const sql = `SELECT public_key FROM agent_signing_keys WHERE agent_id = $1`;
+      return (await nexus.app.db.query<{ public_key: string }>(sql, [uuid]))[0].public_key;
+    };
+    const wrong = await start(agent, { signingKey: await keyOf(other) });
+    const refused = await nexus.until(await nexus.send(agent.name), 'failed');
+    expect(refused.result?.error?.code).toBe('BAD_SIGNATURE');
+    await wrong.stop();
+    await start(agent, { signingKey: await keyOf(agent) });
+    await nexus.until(await nexus.send(agent.name), 'completed');
   });
 
   it('gets what waited while it was away, once', async () => {

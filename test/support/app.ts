@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -6,6 +7,9 @@ import { Database } from '../../src/platform/database/index.js';
 import { startServer } from '../../src/server.js';
 import { checkPublishedEvents } from './published-events.js';
 import { createTestDatabase } from './test-database.js';
+
+/** All servers of one database read what the others have encrypted. */
+const MASTER_KEYS = `test:${randomBytes(32).toString('base64')}`;
 
 /** A JSON answer of the server under test. */
 export interface Answer<Body = Record<string, unknown>> {
@@ -50,6 +54,7 @@ export async function startTestApp(env: Record<string, string> = {}): Promise<Te
     NEXUS_LOG_LEVEL: 'error',
     NEXUS_RATE_LIMITS: 'off',
     NEXUS_LOCAL_AGENT: 'false',
+    NEXUS_MASTER_KEYS: MASTER_KEYS,
     ...env,
     DATABASE_URL: database.url,
   });

@@ -1,10 +1,11 @@
-import { createHash, createHmac, randomUUID } from 'node:crypto';
+import { createPublicKey, randomUUID, verify } from 'node:crypto';
 import { once } from 'node:events';
 import {
   type AgentFrame,
   type CommandEnvelope,
   LINK_PATH,
   LINK_SUBPROTOCOL,
+  PROTOCOL_VERSION,
   type ServerFrame,
 } from 'nexus-agent/protocol';
 import WebSocket from 'ws';
@@ -73,7 +74,7 @@ export class FakeAgent {
     await once(ws, 'open');
     fake.send({
       type: 'hello',
-      protocol: 1,
+      protocol: PROTOCOL_VERSION,
       agent_version: '1.0.0',
       boot_id: randomUUID(),
       hostname: 'test',
@@ -159,9 +160,11 @@ export class FakeAgent {
   private receive(frame: ServerFrame): void {
     this.frames.push(frame);
     if (frame.type !== 'command') return;
-    const key = createHash('sha256').update(this.agent.key).digest();
-    const signature = createHmac('sha256', key).update(frame.envelope).digest('hex');
-    if (signature !== frame.signature) throw new Error('a command came with a wrong signature');
+    const [welcome] = this.frames.filter((f) => f.type === 'welcome');
+    const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: welcome.signing_key }, format: 'jwk' });
+    if (!verify(null, Buffer.from(frame.envelope), key, Buffer.from(frame.signature, 'hex'))) {
+      throw new Error('a command came with a wrong signature');
+    }
     const command = JSON.parse(frame.envelope) as CommandEnvelope;
     if (command.agent_id !== this.agent.id) throw new Error('a command came for another agent');
     this.commands.push(command);

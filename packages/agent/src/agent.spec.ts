@@ -4,12 +4,12 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { FakeNexus } from '../test/fake-nexus.js';
+import { FakeNexus, newSigningKey } from '../test/fake-nexus.js';
 import { Agent, type AgentOptions } from './agent.js';
 import { AgentError } from './agent-error.js';
 import { readConfig } from './agent-config.js';
 import { type LogFields, silentLog } from './log.js';
-import { CLOSE_REPLACED, type TelemetryEventFrame } from './protocol.js';
+import { CLOSE_REPLACED, PROTOCOL_VERSION, type TelemetryEventFrame } from './protocol.js';
 
 let nexus: FakeNexus;
 let home: string;
@@ -75,6 +75,7 @@ describe('joining', () => {
       agent_name: 'test-agent',
       api_key: nexus.apiKey,
       url: nexus.url,
+      signing_key: nexus.signing.publicKey,
     });
     expect(first.id).toBe(nexus.agentId);
     await first.stop();
@@ -101,6 +102,62 @@ describe('joining', () => {
   });
 });
 
+describe('the signing key', () => {
+  const joined = { key: undefined, join: 'once' };
+  const identity = (): Record<string, string> =>
+    JSON.parse(readFileSync(path.join(home, 'identity.json'), 'utf8')) as Record<string, string>;
+  const ping = () => nexus.command('system.ping');
+  const badSignature = { code: 'BAD_SIGNATURE' };
+
+  beforeEach(() => void nexus.tokens.add('once'));
+
+  it('of the join holds, whatever a later welcome shows and whoever knows the API key', async () => {
+    const agent = await connected(joined);
+    expect(await nexus.result(ping())).toMatchObject({ status: 'completed' });
+    await agent.stop();
+    const trusted = nexus.signing;
+    nexus.signing = newSigningKey();
+    const again = await connected(joined);
+    expect(await nexus.refusal(ping())).toMatchObject(badSignature);
+    expect(identity().signing_key).toBe(trusted.publicKey);
+    await again.stop();
+    nexus.signing = trusted;
+    await connected(joined);
+    expect(await nexus.result(ping())).toMatchObject({ status: 'completed' });
+  });
+
+  it('of the first welcome is kept by an agent that joined before there were any', async () => {
+    await (await connected(joined)).stop();
+    const { signing_key: _, ...old } = identity();
+    writeFileSync(path.join(home, 'identity.json'), JSON.stringify(old));
+    const agent = await connected(joined);
+    expect(await nexus.result(ping())).toMatchObject({ status: 'completed' });
+    expect(identity()).toEqual({ ...old, signing_key: nexus.signing.publicKey });
+    await agent.stop();
+    nexus.signing = newSigningKey();
+    await connected(joined);
+    expect(await nexus.refusal(ping())).toMatchObject(badSignature);
+  });
+
+  it('goes with an issued key; without one the first welcome decides for this run', async () => {
+    const warn = vi.fn();
+    const trusting = await connected({ log: { ...silentLog, warn } });
+    expect(await nexus.result(ping())).toMatchObject({ status: 'completed' });
+    expect(warn).toHaveBeenCalledWith(expect.stringContaining('No signing key was given'));
+    nexus.signing = newSigningKey();
+    nexus.cutLinks();
+    await nexus.until(() => nexus.hellos.length === 2 && trusting.connected, 'another link');
+    expect(await nexus.refusal(ping())).toMatchObject(badSignature);
+    await trusting.stop();
+    await connected({ signingKey: nexus.signing.publicKey });
+    expect(await nexus.result(ping())).toMatchObject({ status: 'completed' });
+  });
+
+  it('must be one', async () => {
+    await expect(agentWith({ signingKey: 'nexus_agent_key' }).start()).rejects.toThrow('not an Ed25519 public key');
+  });
+});
+
 describe('the home', () => {
   it('has one agent at a time', async () => {
     await connected();
@@ -122,7 +179,7 @@ describe('the home', () => {
 describe('the link', () => {
   it('advertises what the agent does and beats', async () => {
     await connected({ config: readConfig({ commands: { 'app.restart': { executable: '/bin/true' } } }) });
-    expect(nexus.hellos[0]).toMatchObject({ protocol: 1, hostname: os.hostname(), unfinished: [] });
+    expect(nexus.hellos[0]).toMatchObject({ protocol: PROTOCOL_VERSION, hostname: os.hostname(), unfinished: [] });
     expect(nexus.hellos[0].commands.map(({ type }) => type)).toEqual([
       'system.ping',
       'system.info',

@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { type AgentConfig, defaultConfig } from './agent-config.js';
 import { AgentError, reasonOf } from './agent-error.js';
-import { signingKey } from './command-check.js';
+import { parseSigningKey } from './command-check.js';
 import { CommandDesk } from './command-desk.js';
 import { Home } from './home.js';
 import { type Identity, joinNexus, readIdentity, writeIdentity } from './identity.js';
@@ -13,6 +13,7 @@ import { Link } from './link.js';
 import { type AgentLog, silentLog } from './log.js';
 import { SystemMetrics } from './metrics.js';
 import { type AgentFrame, PROTOCOL_VERSION, type ServerFrame, type TelemetryEventFrame } from './protocol.js';
+import { baseUrl } from './server-url.js';
 import { Spool } from './spool.js';
 import { Telemetry } from './telemetry.js';
 
@@ -29,6 +30,8 @@ export interface AgentOptions {
   join?: string;
   /** An issued key, instead of the one in the home; it is not written down. */
   key?: string;
+  /** Public key that checks commands: goes with `key`, and overrules the one in the home. */
+  signingKey?: string;
   /** Name asked for at the join; the server may choose another. The host's name unless given. */
   name?: string;
   labels?: Record<string, string>;
@@ -50,6 +53,7 @@ export const VERSION = (
 ).version;
 
 const DEFAULT_INTERVAL_MS = 10_000;
+const IDENTITY_FILE = 'identity.json';
 const FAREWELL_MS = 2000;
 /** So many ids say as much as all of them: Nexus draws no conclusion from what a long list leaves out. */
 const MOST_UNFINISHED = 1500;
@@ -100,7 +104,7 @@ export class Agent extends EventEmitter<AgentEvents> {
     if (!home && !ephemeral) throw new AgentError('An agent needs a home');
     this.home = new Home(home ?? mkdtempSync(path.join(os.tmpdir(), 'nexus-agent-')));
     try {
-      this.identity = await this.identify(this.home.file('identity.json'));
+      this.identity = await this.identify(this.home.file(IDENTITY_FILE));
       await this.open(this.home.folder, this.identity);
     } catch (error) {
       this.leaveHome();
@@ -133,16 +137,17 @@ export class Agent extends EventEmitter<AgentEvents> {
   }
 
   private async identify(file: string): Promise<Identity> {
+    const { key, signingKey } = this.options;
     const known = readIdentity(file);
     const url = baseUrl(this.options.url ?? known?.url, this.options.insecureHttp);
-    if (this.options.key) return { agent_id: '', agent_name: this.name, api_key: this.options.key, url };
+    if (key) return { agent_id: '', agent_name: this.name, api_key: key, signing_key: signingKey, url };
     if (known) {
       if (this.options.join && known.url !== url) {
         throw new AgentError(
           `This home already belongs to agent ${known.agent_name} of ${known.url}: choose another --home, or leave out --join`,
         );
       }
-      return { ...known, url };
+      return { ...known, url, signing_key: signingKey ?? known.signing_key };
     }
     if (!this.options.join) {
       throw new AgentError('This agent has no key yet: give it a join token with --join');
@@ -161,7 +166,7 @@ export class Agent extends EventEmitter<AgentEvents> {
     return identity;
   }
 
-  private async open(folder: string, { url, api_key }: Identity): Promise<void> {
+  private async open(folder: string, { url, api_key, signing_key }: Identity): Promise<void> {
     const sync = !this.options.ephemeral;
     const { log, config } = this;
     const link = new Link(
@@ -183,7 +188,8 @@ export class Agent extends EventEmitter<AgentEvents> {
     this.link = link;
     this.spool = new Spool(path.join(folder, 'spool'), config.spoolLimitBytes, sync, log);
     this.telemetry = new Telemetry(this.spool, (frame) => link.send(frame), log);
-    this.desk = new CommandDesk({ folder, key: signingKey(api_key), sync, log, ...config }, link);
+    this.desk = new CommandDesk({ folder, sync, log, ...config }, link);
+    if (signing_key) this.desk.trust(parseSigningKey(signing_key));
     await this.desk.recover();
     if (this.stopSignal.signal.aborted) return;
     link.start();
@@ -207,13 +213,30 @@ export class Agent extends EventEmitter<AgentEvents> {
 
   private welcomed(frame: Extract<ServerFrame, { type: 'welcome' }>): void {
     const { identity } = this;
-    if (identity) this.identity = { ...identity, agent_id: frame.agent_id, agent_name: frame.name };
+    if (identity) {
+      this.identity = { ...identity, agent_id: frame.agent_id, agent_name: frame.name };
+      this.checkSigningKey(this.identity, frame.signing_key);
+    }
     this.log.info('Connected to Nexus', { agent: frame.agent_id, name: frame.name });
     clearInterval(this.heartbeat);
     this.heartbeat = setInterval(() => this.beat(), Math.max(1000, frame.heartbeat_interval_ms));
     this.desk?.welcomed(frame);
     this.telemetry?.resume();
     this.emit('connected');
+  }
+
+  /** Keeps the key of the first welcome where none was given before; no later welcome replaces it. */
+  private checkSigningKey(identity: Identity, shown: string): void {
+    if (identity.signing_key === shown) return;
+    if (identity.signing_key) {
+      this.log.error('Nexus shows another signing key than the one this agent trusts: its commands are refused');
+      return;
+    }
+    this.desk?.trust(parseSigningKey(shown));
+    this.identity = { ...identity, signing_key: shown };
+    if (this.options.key) {
+      this.log.warn('No signing key was given with the key: the one that Nexus shows is trusted until this agent ends');
+    } else if (this.home) writeIdentity(this.home.file(IDENTITY_FILE), this.identity);
   }
 
   private lost(): void {
@@ -268,29 +291,4 @@ export class Agent extends EventEmitter<AgentEvents> {
   private capabilities(): string[] {
     return this.interval > 0 ? ['commands', 'system.metrics'] : ['commands'];
   }
-}
-
-/** @throws AgentError */
-function baseUrl(url: string | undefined, insecureHttp = false): string {
-  if (!url) throw new AgentError('The agent does not know where Nexus is: give --url');
-  let parsed: URL;
-  try {
-    parsed = new URL(url);
-  } catch {
-    throw new AgentError(`${url} is not a URL`);
-  }
-  if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') {
-    throw new AgentError('The URL must begin with http:// or https://');
-  }
-  if (parsed.protocol === 'http:' && !insecureHttp && !isLoopback(parsed.hostname)) {
-    throw new AgentError(
-      `${parsed.origin} is another machine, and http:// would show it to everybody on the way: use https://, or allow it with --insecure-http`,
-    );
-  }
-  return `${parsed.origin}${parsed.pathname.replace(/\/+$/, '')}`;
-}
-
-/** @param hostname as `URL` writes it: IPv4 addresses in four numbers, IPv6 ones in brackets */
-function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname);
 }

@@ -22,7 +22,8 @@ Usage: nexus-agent --url URL [--join TOKEN] [options]
   --version           print the version
   --help              print this
 
-NEXUS_AGENT_KEY holds an issued key to use instead of the one in the home.
+NEXUS_AGENT_KEY holds an issued key to use instead of the one in the home, NEXUS_AGENT_SIGNING_KEY the signing key that was
+shown with it.
 `;
 
 const EXIT_FAILED = 1;
@@ -80,6 +81,7 @@ function readArguments(): { help: boolean; version: boolean; logLevel: LogLevel;
       insecureHttp: values['insecure-http'] ?? readSwitch('NEXUS_AGENT_INSECURE_HTTP'),
       join: values.join ?? (env.NEXUS_AGENT_JOIN || undefined),
       key: env.NEXUS_AGENT_KEY || undefined,
+      signingKey: env.NEXUS_AGENT_SIGNING_KEY || undefined,
       name: values.name ?? (env.NEXUS_AGENT_NAME || undefined),
       home: values.home ?? (env.NEXUS_AGENT_HOME || path.join(os.homedir(), '.nexus-agent')),
       labels: readLabels(values.label ?? []),

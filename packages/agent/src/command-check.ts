@@ -1,4 +1,5 @@
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { createPublicKey, type KeyObject, verify } from 'node:crypto';
+import { AgentError } from './agent-error.js';
 import type { CommandEnvelope, ServerFrame } from './protocol.js';
 
 type CommandFrame = Extract<ServerFrame, { type: 'command' }>;
@@ -22,29 +23,36 @@ export class Refusal extends Error {
 
 const ID = /^[A-Za-z0-9_-]{1,100}$/;
 
-/** The key of signatures: SHA-256 of the agent's API key, which Nexus keeps in the place of the key itself. */
-export function signingKey(apiKey: string): Buffer {
-  return createHash('sha256').update(apiKey).digest();
+/**
+ * The public key that checks commands.
+ * @param text 32 bytes in base64url
+ * @throws AgentError when the text is no such key
+ */
+export function parseSigningKey(text: string): KeyObject {
+  try {
+    return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: text }, format: 'jwk' });
+  } catch {
+    throw new AgentError('The signing key of Nexus is not an Ed25519 public key in base64url');
+  }
 }
 
 /**
- * The content of a command, if it was signed for this agent with its key.
+ * The content of a command, if Nexus signed it for this agent.
+ * @param key undefined while no key of Nexus is known: then nothing is taken for signed
  * @throws Refusal
  */
-export function openEnvelope(frame: CommandFrame, key: Buffer, agentId: string): CommandEnvelope {
+export function openEnvelope(frame: CommandFrame, key: KeyObject | undefined, agentId: string): CommandEnvelope {
   const envelope = parseEnvelope(frame.envelope);
   if (!envelope || !isSigned(frame, key) || !isComplete(envelope)) {
-    throw new Refusal('BAD_SIGNATURE', 'The command is not signed with the key of this agent');
+    throw new Refusal('BAD_SIGNATURE', 'The command is not signed with the key that this agent trusts');
   }
   if (envelope.agent_id !== agentId) throw new Refusal('WRONG_AGENT', 'The command is for another agent');
   return envelope;
 }
 
-/** True when exactly this text was signed by who knows the key; takes the same time wherever a difference is. */
-function isSigned({ envelope, signature }: CommandFrame, key: Buffer): boolean {
-  const expected = createHmac('sha256', key).update(envelope).digest();
-  const given = Buffer.from(signature, 'hex');
-  return given.length === expected.length && timingSafeEqual(given, expected);
+/** True when exactly this text was signed by the owner of the private key. */
+function isSigned({ envelope, signature }: CommandFrame, key: KeyObject | undefined): boolean {
+  return key !== undefined && verify(null, Buffer.from(envelope), key, Buffer.from(signature, 'hex'));
 }
 
 /** The envelope if it is one; null when not even its command id can be told. */

@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import path from 'node:path';
 import { reasonOf } from './agent-error.js';
 import { Catalogue, notRun } from './command-catalogue.js';
@@ -14,8 +15,6 @@ import { urgencyOf } from './urgency.js';
 
 export interface DeskOptions {
   folder: string;
-  /** SHA-256 of the API key. */
-  key: Buffer;
   commands: CommandType[];
   maxConcurrent: number;
   /** False for an agent whose home is not meant to survive it. */
@@ -40,7 +39,7 @@ const MOST_BUILTINS = 1000;
 const STOP_MS = 7000;
 const RECOVERED_START_MS = 200;
 
-/** Takes commands on, runs each at most once, and reports on it (rule 21, rows CMD-03, CMD-11, CMD-15). */
+/** Takes commands on, runs each at most once, and reports on it. */
 export class CommandDesk {
   private readonly catalogue: Catalogue;
   private readonly ledger: Ledger;
@@ -55,6 +54,7 @@ export class CommandDesk {
   private graceEnd = 0;
   private starting: NodeJS.Timeout | undefined;
   private agentId = '';
+  private signingKey: KeyObject | undefined;
   /** Milliseconds to add to this host's clock to get the server's. */
   private clockOffsetMs = 0;
 
@@ -94,6 +94,11 @@ export class CommandDesk {
     if (cutOff.length > 0) {
       this.options.log.warn('Commands were cut off by an end of the agent', { commands: cutOff.length });
     }
+  }
+
+  /** From here on commands count that are signed with the private key to this one. */
+  trust(signingKey: KeyObject): void {
+    this.signingKey = signingKey;
   }
 
   /** Programs and built-ins under way. */
@@ -168,7 +173,7 @@ export class CommandDesk {
   private take(frame: CommandFrame): void {
     if (this.stopping) return;
     try {
-      this.accept(frame, openEnvelope(frame, this.options.key, this.agentId));
+      this.accept(frame, openEnvelope(frame, this.signingKey, this.agentId));
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       const { code, message } = error;

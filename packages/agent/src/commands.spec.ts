@@ -4,7 +4,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { FakeNexus } from '../test/fake-nexus.js';
+import { FakeNexus, newSigningKey } from '../test/fake-nexus.js';
 import { Agent, type AgentOptions } from './agent.js';
 import { readConfig } from './agent-config.js';
 import type { CommandEnvelope } from './protocol.js';
@@ -316,7 +316,7 @@ describe('what is not taken on', () => {
   });
 
   it('what another key signed', async () => {
-    const id = nexus.command('system.ping', {}, {}, 'nexus_agent_of_somebody_else');
+    const id = nexus.command('system.ping', {}, {}, newSigningKey().privateKey);
     expect(await nexus.refusal(id)).toMatchObject({ code: 'BAD_SIGNATURE' });
     expect(nexus.known(id).acks).toBe(0);
   });

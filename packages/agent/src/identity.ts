@@ -6,9 +6,11 @@ import { Backoff } from './backoff.js';
 import { writeDurably } from './home.js';
 import type { JoinRequest, JoinResponse } from './protocol.js';
 
-/** Who this agent is to one Nexus. Its key is the only secret an agent has. */
-export interface Identity extends JoinResponse {
+/** Who this agent is to one Nexus. Its API key is the only secret an agent has. */
+export interface Identity extends Omit<JoinResponse, 'signing_key'> {
   url: string;
+  /** Missing until the first welcome where no join said it. */
+  signing_key?: string;
 }
 
 const JOIN_PATH = '/api/v1/ai/agents/join';
@@ -24,7 +26,8 @@ export function readIdentity(file: string): Identity | null {
     throw new AgentError(`${file} cannot be read (${reasonOf(error)})`);
   }
   const identity = parse(text) as Partial<Identity> | null;
-  if (!isText(identity?.agent_id) || !isText(identity?.agent_name) || !isText(identity?.api_key)) {
+  const { agent_id, agent_name, api_key, signing_key = 'none yet' } = identity ?? {};
+  if (![agent_id, agent_name, api_key, signing_key].every(isText)) {
     throw new AgentError(`${file} is damaged: restore it, or remove it and join again with a new token`);
   }
   return { ...(identity as Identity), url: identity?.url ?? '' };
@@ -88,11 +91,11 @@ async function post(url: string, request: JoinRequest, signal: AbortSignal): Pro
   const words = typeof message === 'string' ? message : `status ${status}`;
   if (status >= 500 || status === 429 || status === 408) return { kind: 'later', message: words };
   if (status >= 300) return { kind: 'refused', message: words };
-  const { agent_id, agent_name, api_key } = (body ?? {}) as Partial<JoinResponse>;
-  if (!isText(agent_id) || !isText(agent_name) || !isText(api_key)) {
+  const { agent_id, agent_name, api_key, signing_key } = (body ?? {}) as Partial<JoinResponse>;
+  if (!isText(agent_id) || !isText(agent_name) || !isText(api_key) || !isText(signing_key)) {
     return { kind: 'refused', message: 'its answer is not one of Nexus (is the URL right?)' };
   }
-  return { kind: 'joined', response: { agent_id, agent_name, api_key } };
+  return { kind: 'joined', response: { agent_id, agent_name, api_key, signing_key } };
 }
 
 function parse(text: string): unknown {

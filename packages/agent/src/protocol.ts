@@ -1,5 +1,5 @@
 /**
- * The agent link: what an agent and Nexus say to each other over one outbound WebSocket (row STR-13).
+ * The agent link: what an agent and Nexus say to each other over one outbound WebSocket.
  *
  * - URL `/api/v1/agents/link`, subprotocol `nexus.agent.v1`, header `Authorization: Bearer nexus_agent_...`.
  * - Every frame is one JSON text message with a `type`, at most {@link MAX_FRAME_BYTES} bytes of UTF-8.
@@ -10,7 +10,7 @@
  */
 export const LINK_PATH = '/api/v1/agents/link';
 export const LINK_SUBPROTOCOL = 'nexus.agent.v1';
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 export const MAX_FRAME_BYTES = 256 * 1024;
 
 /** Close codes beside those of RFC 6455. 1008 = not authenticated or revoked: do not retry with the same key soon. */
@@ -116,8 +116,10 @@ export type ServerFrame =
       heartbeat_interval_ms: number;
       /** For each id of `unfinished`: the next output byte wanted; -1 when the server knows the end and wants nothing more. */
       resume: { command_id: string; next_offset: number }[];
+      /** Public key of this agent's commands, as in {@link JoinResponse}: an agent that trusts another one refuses them. */
+      signing_key: string;
     }
-  /** `signature` = hex HMAC-SHA256 over the exact UTF-8 bytes of `envelope`; the key is the 32-byte SHA-256 of the agent's API key. */
+  /** `signature` = hex Ed25519 signature of the exact UTF-8 bytes of `envelope`, by the private key to the agent's `signing_key`. */
   | { type: 'command'; envelope: string; signature: string }
   | { type: 'cancel'; command_id: string; reason: string }
   /** Sent after the commit. `rejected` items will never be accepted: drop them. */
@@ -151,4 +153,6 @@ export interface JoinResponse {
   agent_id: string;
   agent_name: string;
   api_key: string;
+  /** Public Ed25519 key (32 bytes, base64url) that checks the commands for this agent; the private one never leaves Nexus. */
+  signing_key: string;
 }

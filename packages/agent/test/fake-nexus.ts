@@ -1,4 +1,4 @@
-import { createHash, createHmac, randomUUID } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject, randomUUID, sign } from 'node:crypto';
 import { once } from 'node:events';
 import http from 'node:http';
 import type net from 'node:net';
@@ -25,6 +25,12 @@ export interface KnownCommand {
   refused?: FrameOf<'command_refused'>;
 }
 
+/** A key pair of Ed25519; the public key as frames hold it. */
+export function newSigningKey(): { publicKey: string; privateKey: KeyObject } {
+  const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+  return { publicKey: String(publicKey.export({ format: 'jwk' }).x), privateKey };
+}
+
 /** The server's side of the agent link, in memory: acknowledges and remembers, and misbehaves on demand. */
 export class FakeNexus {
   readonly joins: JoinRequest[] = [];
@@ -44,6 +50,8 @@ export class FakeNexus {
   afterWelcome: ServerFrame[] = [];
   readonly agentId = 'agent_0b7e9c1e-8f1d-4a53-9d0a-3f6f0c1d2e4b';
   readonly apiKey = 'nexus_agent_test_0123456789abcdef';
+  /** Signs commands; a test may replace it. */
+  signing = newSigningKey();
   private readonly server = http.createServer((request, response) => void this.http(request, response));
   private readonly sockets = new WebSocketServer({ noServer: true, handleProtocols: () => LINK_SUBPROTOCOL });
   private readonly watchers = new Set<() => void>();
@@ -110,7 +118,7 @@ export class FakeNexus {
     type: string,
     parameters: Record<string, unknown> = {},
     change: Partial<CommandEnvelope> = {},
-    signWith = this.apiKey,
+    signWith = this.signing.privateKey,
   ): string {
     const envelope: CommandEnvelope = {
       command_id: randomUUID(),
@@ -124,8 +132,7 @@ export class FakeNexus {
       ...change,
     };
     const text = JSON.stringify(envelope);
-    const key = createHash('sha256').update(signWith).digest();
-    const signature = createHmac('sha256', key).update(text).digest('hex');
+    const signature = sign(null, Buffer.from(text), signWith).toString('hex');
     const frame = { type: 'command' as const, envelope: text, signature };
     this.commands.set(envelope.command_id, { frame, acks: 0, output: Buffer.alloc(0), streams: [] });
     this.send(frame);
@@ -184,6 +191,7 @@ export class FakeNexus {
         server_time: new Date().toISOString(),
         heartbeat_interval_ms: 1000,
         resume,
+        signing_key: this.signing.publicKey,
       });
       for (const next of this.afterWelcome) reply(next);
     } else if (frame.type === 'heartbeat') this.heartbeats.push(frame);
@@ -244,7 +252,12 @@ export class FakeNexus {
     response.end(
       JSON.stringify(
         good
-          ? { agent_id: this.agentId, agent_name: 'test-agent', api_key: this.apiKey }
+          ? {
+              agent_id: this.agentId,
+              agent_name: 'test-agent',
+              api_key: this.apiKey,
+              signing_key: this.signing.publicKey,
+            }
           : { success: false, error: { code: 'INVALID_TOKEN', message: 'This join token is not valid' } },
       ),
     );
