@@ -22,6 +22,7 @@ import { CreateSecurity1763700200000 } from './security/security.migration.js';
 import { CreateStreamTickets1763702000000 } from './streaming/streaming.migration.js';
 import { CreateTelemetry1763700400000 } from './telemetry/telemetry.migration.js';
 import { JoinDeliveryIndexes1763800100000 } from './webhooks/delivery-indexes.migration.js';
+import { NoteDeliveryInfo1763980000000 } from './webhooks/delivery-info.migration.js';
 import { ExtendWebhooks1763710100000 } from './webhooks/managed-webhooks.migration.js';
 import { NoteWebhookHolders1763800000000 } from './webhooks/webhook-holders.migration.js';
 import { MarkReplayedDeliveries1763720200000 } from './webhooks/webhook-replays.migration.js';
@@ -57,5 +58,6 @@ export const schema: Schema = {
     JoinDeliveryIndexes1763800100000,
     PartitionAudit1763920000000,
     CreateAgentSigningKeys1763950000000,
+    NoteDeliveryInfo1763980000000,
   ],
 };

@@ -25,7 +25,7 @@ export class DeliveriesController {
   @Post('deliveries/:id/redeliver')
   @HttpCode(202)
   @Allow('webhook:write')
-  @ApiOperation({ summary: 'Send a delivery again, with the same id and body', operationId: 'redeliver' })
+  @ApiOperation({ summary: 'Send a delivery again, with the same id and event', operationId: 'redeliver' })
   @ApiAcceptedResponse({ type: DeliveryDto })
   redeliver(@Param('id', new PublicId('dlv')) id: string): Promise<DeliveryDto> {
     return this.deliveries.redeliver(id);

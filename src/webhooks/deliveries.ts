@@ -49,6 +49,8 @@ export interface AttemptOutcome {
   errorCode: string | null;
   error: string | null;
   snippet: string | null;
+  /** What the body said of the attempt, as it was sent; null when nothing was. */
+  deliveryInfo: string | null;
 }
 
 export interface EventBody {
@@ -170,15 +172,17 @@ export class Deliveries {
     await this.db.query(
       `WITH o AS (
          SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::float8[], $5::timestamptz[], $6::int[], $7::int[],
-           $8::text[], $9::text[], $10::text[])
-           AS o (id, n, result, pause_ms, at, status_code, latency_ms, error_code, error, snippet)
+           $8::text[], $9::text[], $10::text[], $11::json[])
+           AS o (id, n, result, pause_ms, at, status_code, latency_ms, error_code, error, snippet, delivery_info)
        ), logged AS (
-         INSERT INTO webhook_attempts AS a (delivery_id, n, at, status_code, latency_ms, error_code, error, response_snippet)
-         SELECT o.id, n, at, status_code, latency_ms, error_code, error, snippet
+         INSERT INTO webhook_attempts AS a (delivery_id, n, at, status_code, latency_ms, error_code, error, response_snippet,
+           delivery_info)
+         SELECT o.id, n, at, status_code, latency_ms, error_code, error, snippet, o.delivery_info
          FROM o JOIN webhook_deliveries USING (id) WHERE result <> 'unsent'
          -- Taken for cut off, and yet it ended.
          ON CONFLICT (delivery_id, n) DO UPDATE SET status_code = excluded.status_code, latency_ms = excluded.latency_ms,
-           error_code = excluded.error_code, error = excluded.error, response_snippet = excluded.response_snippet
+           error_code = excluded.error_code, error = excluded.error, response_snippet = excluded.response_snippet,
+           delivery_info = excluded.delivery_info
        )
        UPDATE webhook_deliveries d SET
          status = CASE WHEN o.result IN ('delivered', 'failed') THEN o.result ELSE 'pending' END,
@@ -200,6 +204,7 @@ export class Deliveries {
         column('errorCode'),
         column('error'),
         column('snippet'),
+        column('deliveryInfo'),
       ],
     );
   }

@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { EgressClient, EgressError, type EgressResponse } from '../platform/egress/index.js';
 import { publicId } from '../platform/http/index.js';
 import { type AttemptOutcome, type ClaimedDelivery, EVENT_EXPIRED } from './deliveries.js';
+import { type DeliveryInfo, deliveryInfoOf, withDeliveryInfo } from './delivery-info.js';
 import { messageId } from './event-body.js';
 import { pauseMs, retryAfterSeconds } from './retry-policy.js';
 import { signatureHeaders } from './signature.js';
@@ -23,9 +24,10 @@ const EXPIRED = {
   statusCode: null,
   latencyMs: null,
   snippet: null,
+  deliveryInfo: null,
 } as const;
 
-/** One request to a receiver and what it means (rows WHK-03..06). */
+/** One request to a receiver and what it means. */
 @Injectable()
 export class DeliveryAttempt {
   constructor(
@@ -38,40 +40,43 @@ export class DeliveryAttempt {
     const startedAt = new Date();
     const base = { id: delivery.id, webhookId: delivery.webhook_id, n: delivery.attempts, startedAt };
     if (delivery.expires_at && delivery.expires_at <= startedAt) return { ...base, ...EXPIRED };
+    const info = deliveryInfoOf(delivery, startedAt);
+    const body = withDeliveryInfo(delivery.body, info);
+    const sent = { ...base, deliveryInfo: JSON.stringify(info) };
     try {
       const response = await this.egress.request({
         method: 'POST',
         url: delivery.url,
-        headers: this.headers(delivery, startedAt),
-        body: delivery.body,
+        headers: this.headers(delivery, startedAt, body, info),
+        body,
         timeoutMs: TIMEOUT_MS,
       });
       const told = { statusCode: response.status, latencyMs: response.durationMs, snippet: snippetOf(response.body) };
-      return { ...base, ...told, ...judge(delivery, response) };
+      return { ...sent, ...told, ...judge(delivery, response) };
     } catch (cause) {
       const { code, message } = describe(cause);
       const error = { statusCode: null, snippet: null, errorCode: code, error: message };
       if (code === 'BUSY' || code === 'CIRCUIT_OPEN') {
         const pause = (code === 'BUSY' ? BUSY_MS : LEFT_ALONE_MS) * (1 + Math.random());
-        return { ...base, ...error, result: 'unsent', pauseMs: pause, latencyMs: null };
+        return { ...sent, ...error, result: 'unsent', pauseMs: pause, latencyMs: null };
       }
-      return { ...base, ...error, ...again(delivery), latencyMs: Date.now() - startedAt.getTime() };
+      return { ...sent, ...error, ...again(delivery), latencyMs: Date.now() - startedAt.getTime() };
     }
   }
 
-  private headers(delivery: ClaimedDelivery, now: Date): Record<string, string> {
+  private headers(delivery: ClaimedDelivery, now: Date, body: Buffer, info: DeliveryInfo): Record<string, string> {
     const message = {
       id: messageId(delivery.event_type, delivery.event_id),
       timestamp: Math.floor(now.getTime() / 1000),
-      body: delivery.body,
+      body,
     };
     return {
       'content-type': 'application/json',
       'user-agent': 'Nexus-Webhooks/1',
       'x-nexus-event': delivery.event_type,
       'x-nexus-delivery': `${publicId('dlv', delivery.id)}.${delivery.attempts}`,
-      'x-nexus-attempt': String(delivery.attempts),
-      'x-nexus-max-attempts': String(delivery.retry_config.max_retries + 1),
+      'x-nexus-attempt': String(info.attempt),
+      'x-nexus-max-attempts': String(info.max_attempts),
       ...(delivery.replay_id ? { 'x-nexus-replay': publicId('replay', delivery.replay_id) } : {}),
       ...signatureHeaders(message, this.secrets.open(delivery.webhook_id, delivery)),
     };

@@ -6,8 +6,8 @@ export type TellableEvent = Pick<StoredEvent, 'id' | 'type' | 'data' | 'occurred
   Partial<Pick<StoredEvent, 'source' | 'priority' | 'correlationId' | 'metadata' | 'expiresAt'>>;
 
 /**
- * The bytes that every attempt of every webhook sends for an event (row WHK-04, contract C-31). What changes from attempt to attempt
- * is in headers alone, so that a receiver can tell a repeated delivery by its body too.
+ * The bytes that are stored of an event and begin the body of every attempt of every webhook. Behind them comes what changes from attempt to
+ * attempt ({@link DeliveryInfo}), which the log of attempts keeps: both together are the exact bytes that were sent and signed.
  */
 export function bodyOf(event: TellableEvent): EventBody {
   const { source, priority, correlationId, metadata, expiresAt = null } = event;

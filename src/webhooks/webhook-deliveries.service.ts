@@ -28,10 +28,10 @@ interface DeliveryRow {
 const COLUMNS = `d.id, d.webhook_id, d.event_id, d.event_type, d.status, d.replay_id, d.next_attempt_at, d.created_at, d.finished_at,
   (SELECT coalesce(json_agg(json_build_object('attempt', a.n, 'at', a.at, 'status_code', a.status_code,
      'latency_ms', a.latency_ms, 'error_code', a.error_code, 'error', a.error,
-     'response_snippet', a.response_snippet) ORDER BY a.n), '[]')
+     'response_snippet', a.response_snippet, 'delivery_info', a.delivery_info) ORDER BY a.n), '[]')
    FROM webhook_attempts a WHERE a.delivery_id = d.id) AS log`;
 
-/** What was sent, and sending it again (row WHK-08). */
+/** What was sent, and sending it again. */
 @Injectable()
 export class WebhookDeliveries {
   constructor(
@@ -66,7 +66,7 @@ export class WebhookDeliveries {
   }
 
   /**
-   * Sends a delivery again within a second or so, with the same id and body and all its retries.
+   * Sends a delivery again within a second or so, with the same id and event and all its retries.
    * @throws AppError `conflict` when the webhook is not active, or may not be told of the event any more
    */
   async redeliver(id: string): Promise<DeliveryDto> {

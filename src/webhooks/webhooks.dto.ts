@@ -270,6 +270,12 @@ export class DeliveryQueryDto extends PageQueryDto {
   event_type?: string;
 }
 
+export class AttemptInfoDto {
+  @ApiProperty({ type: 'integer', example: 1 }) attempt!: number;
+  @ApiProperty({ type: 'integer', example: 4 }) max_attempts!: number;
+  @ApiProperty({ type: String, nullable: true, example: '2025-01-15T10:31:00.000Z' }) next_retry!: string | null;
+}
+
 export class DeliveryAttemptDto {
   @ApiProperty({ example: 1 }) attempt!: number;
   @ApiProperty({ example: '2025-01-15T10:30:00.000Z' }) at!: string;
@@ -279,6 +285,12 @@ export class DeliveryAttemptDto {
   @ApiProperty({ type: String, nullable: true, example: 'The receiver answered 503' }) error!: string | null;
   @ApiProperty({ type: String, nullable: true, example: 'upstream is down', description: 'The first kilobyte.' })
   response_snippet!: string | null;
+  @ApiProperty({
+    type: AttemptInfoDto,
+    nullable: true,
+    description: 'What the body said of the attempt. Null when nothing was sent or the server ended before the answer.',
+  })
+  delivery_info!: AttemptInfoDto | null;
 }
 
 export class DeliveryDto {

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { eventually } from '../support/app.js';
 import { freePort } from '../support/nexus-process.js';
 import { WebhookBench } from './harness.js';
-import { type Answer, payloadOf, Receiver, status } from './receiver.js';
+import { type Answer, eventBytes, payloadOf, Receiver, status } from './receiver.js';
 
 const TIMEOUT_MS = 15_000;
 const ONCE = { retry_config: { max_retries: 0 } };
@@ -139,7 +139,7 @@ describe('a receiver that', () => {
 });
 
 describe('retries', () => {
-  it('come with growing pauses and the same body, and end', async () => {
+  it('come with growing pauses and the same event, and end', async () => {
     const { id, path: at } = await bench.register({ retry_config: { max_retries: 2, retry_delay_seconds: 1 } });
     bench.receiver.answer = status(503, {}, 'upstream is down');
     await bench.publish();
@@ -151,7 +151,15 @@ describe('retries', () => {
     const [first, second, third] = bench.receiver.at(at);
     expect(second.at - first.at).toBeGreaterThanOrEqual(950);
     expect(third.at - second.at).toBeGreaterThanOrEqual(1950);
-    expect(new Set([first, second, third].map((r) => r.body.toString())).size).toBe(1);
+    expect(new Set([first, second, third].map(eventBytes)).size).toBe(1);
+    const told = [first, second, third].map((r) => payloadOf(r).delivery_info);
+    expect(told.map(({ attempt, max_attempts }) => [attempt, max_attempts])).toEqual([1, 2, 3].map((n) => [n, 3]));
+    expect(told[2].next_retry).toBeNull();
+    // The log keeps what each attempt said: with the stored event it makes up the exact bytes.
+    expect(delivery.attempts.map((a) => a.delivery_info)).toEqual(told);
+    for (const [n, next] of [second, third].entries()) {
+      expect(next.at).toBeGreaterThanOrEqual(Date.parse(String(told[n].next_retry)));
+    }
     expect(new Set([first, second, third].map((r) => r.headers['webhook-id'])).size).toBe(1);
     expect(new Set([first, second, third].map((r) => r.headers['x-nexus-delivery'])).size).toBe(3);
     await bench.remove(id);

@@ -20,6 +20,7 @@ export interface Delivery {
     latency_ms: number | null;
     error_code: string | null;
     response_snippet: string | null;
+    delivery_info: object | null;
   }[];
 }
 

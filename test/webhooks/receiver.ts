@@ -58,12 +58,18 @@ export function status(code: number, headers: Record<string, string> = {}, body 
   return (response) => void response.writeHead(code, headers).end(body);
 }
 
+/** The bytes of the event, which are the same in every attempt. */
+export function eventBytes({ body }: Received): string {
+  return body.toString('utf8').split(',"delivery_info":')[0];
+}
+
 export interface Payload {
   id: string;
   type: string;
   event_type: string;
   timestamp: string;
   data: Record<string, unknown>;
+  delivery_info: { attempt: number; max_attempts: number; next_retry: string | null };
 }
 
 export function payloadOf(received: Received): Payload {

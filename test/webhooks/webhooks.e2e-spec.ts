@@ -7,7 +7,7 @@ import { UserLoggedOut } from '../../src/security/security.events.js';
 import { actor } from '../support/actors.js';
 import { eventually, type TestApp } from '../support/app.js';
 import { type Delivery, type Registered, WebhookBench } from './harness.js';
-import { type Payload, payloadOf, type Receiver, type Received, status } from './receiver.js';
+import { eventBytes, type Payload, payloadOf, type Receiver, type Received, status } from './receiver.js';
 
 const hasPython = spawnSync('python3', ['--version']).status === 0;
 
@@ -156,7 +156,8 @@ describe('a delivery', () => {
       'SELECT occurred_at FROM events WHERE id = $1',
       [payload.id.slice('evt_'.length)],
     );
-    expect(Object.keys(payload)).toEqual(['id', 'type', 'event_type', 'timestamp', 'source', 'data']);
+    expect(Object.keys(payload)).toEqual(['id', 'type', 'event_type', 'timestamp', 'source', 'data', 'delivery_info']);
+    expect(payload.delivery_info).toMatchObject({ attempt: 1, max_attempts: 4 });
     expect(payload).toMatchObject({ source: 'nexus' });
     expect(payload).toMatchObject({ type: 'ai.agent_registered', event_type: 'ai.agent_registered' });
     expect(payload.timestamp).toBe(occurred_at.toISOString());
@@ -302,14 +303,15 @@ describe('what a webhook hears', () => {
 });
 
 describe('sending again', () => {
-  it('repeats id and body, under a new delivery id', async () => {
+  it('repeats id and event, under a new delivery id', async () => {
     const { id, path } = await bench.register();
     await bench.publish();
     const { delivery_id } = await bench.finished(id);
     const answer = await app.call<Delivery>('POST', `/api/v1/webhooks/deliveries/${delivery_id}/redeliver`, { key });
     expect([answer.status, answer.body.status]).toEqual([202, 'pending']);
     const [first, second] = await eventually(() => receiver.at(path).length === 2 && receiver.at(path));
-    expect(second.body.equals(first.body)).toBe(true);
+    expect(eventBytes(second)).toBe(eventBytes(first));
+    expect(payloadOf(second).delivery_info).toMatchObject({ attempt: 2, max_attempts: 5 });
     expect(second.headers['webhook-id']).toBe(first.headers['webhook-id']);
     expect(second.headers['x-nexus-delivery']).toBe(`${delivery_id}.2`);
     const { attempts } = await bench.finished(id);
