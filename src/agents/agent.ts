@@ -16,6 +16,8 @@ export interface Agent {
   authentication: { type: string; key_reference: string } | null;
   /** What the agent says of itself, overruled by what was set here. */
   labels: Record<string, string>;
+  /** Those of them that were set here. */
+  setLabels: Record<string, string>;
   status: AgentStatus;
   loadPercent: number | null;
   lastSeenAt: Date | null;
@@ -31,8 +33,17 @@ export interface Agent {
   rowVersion: number;
 }
 
+/** What is changed of an agent through the API; what is left out stays. */
+export interface AgentChanges {
+  capabilities?: string[];
+  labels?: Record<string, string>;
+  version?: string;
+  endpoint?: string | null;
+  status?: 'active' | 'inactive' | 'maintenance';
+}
+
 /** Select list that yields {@link Agent} rows from the table alias `a`. */
 export const AGENT_COLUMNS = `a.id, a.name, a.agent_type AS "agentType", a.capabilities, a.version, a.endpoint,
-  a.authentication, a.all_labels AS labels, a.status, a.load_percent AS "loadPercent", a.last_seen_at AS "lastSeenAt",
+  a.authentication, a.all_labels AS labels, a.labels AS "setLabels", a.status, a.load_percent AS "loadPercent", a.last_seen_at AS "lastSeenAt",
   a.connected_at AS "connectedAt", a.hostname, a.platform, a.command_types AS "commandTypes",
   a.registered_at AS "registeredAt", a.updated_at AS "updatedAt", a.row_version AS "rowVersion"`;

@@ -44,8 +44,8 @@ export class AgentsController {
   @Allow('ai:write')
   @ApiOperation({ operationId: 'registerAIAgent', summary: 'Register an agent and get its keys, shown once' })
   @ApiCreatedResponse({ type: RegisteredAgentDto })
-  async register(@Body() body: RegisterAgentDto): Promise<RegisteredAgentDto> {
-    const { agent, key, signingKey } = await this.agents.register({
+  async register(@CurrentActor() actor: Actor, @Body() body: RegisterAgentDto): Promise<RegisteredAgentDto> {
+    const { agent, key, signingKey } = await this.agents.register(actor, {
       name: body.agent_name,
       agentType: body.agent_type,
       capabilities: body.capabilities ?? [],
@@ -93,25 +93,30 @@ export class AgentsController {
   }
 
   @Patch(':id')
-  @Allow('ai:write')
-  @ApiOperation({ operationId: 'updateAgent', summary: 'Change labels, capabilities, version, endpoint or status' })
+  @Allow('ai:write', 'agent:admin')
+  @ApiOperation({
+    operationId: 'updateAgent',
+    summary: 'Change labels, capabilities, version, endpoint or status',
+    description: 'Labels and endpoint need the scope `agent:admin`, the others `ai:write`.',
+  })
   @ApiHeader({ name: 'If-Match', required: false, description: 'ETag of the agent as it was read.' })
   @ApiOkResponse({ type: AgentDto })
   async update(
+    @CurrentActor() actor: Actor,
     @Param('id', AGENT) id: string,
     @Body() body: UpdateAgentDto,
     @IfMatch() expected: number | undefined,
     @Res({ passthrough: true }) response: Response,
   ): Promise<AgentDto> {
-    return tagged(response, await this.agents.update(id, body, expected));
+    return tagged(response, await this.agents.update(actor, id, body, expected));
   }
 
   @Delete(':id')
-  @Allow('ai:write')
+  @Allow('agent:admin')
   @ApiOperation({ operationId: 'deregisterAgent', summary: 'Deregister an agent: its keys are void, its link is cut' })
   @ApiOkResponse({ type: DeregisteredAgentDto })
-  async deregister(@Param('id', AGENT) id: string): Promise<DeregisteredAgentDto> {
-    const agent = await this.agents.deregister(id);
+  async deregister(@CurrentActor() actor: Actor, @Param('id', AGENT) id: string): Promise<DeregisteredAgentDto> {
+    const agent = await this.agents.deregister(actor, id);
     return {
       agent_id: publicId('agent', agent.id),
       status: agent.status,
@@ -136,11 +141,11 @@ export class AgentsController {
 
   @Post(':id/rotate-key')
   @HttpCode(200)
-  @Allow('ai:write')
+  @Allow('agent:admin')
   @ApiOperation({ operationId: 'rotateAgentKey', summary: 'Give an agent new keys, shown once; the old ones are void' })
   @ApiOkResponse({ type: RotatedKeyDto })
-  async rotateKey(@Param('id', AGENT) id: string): Promise<RotatedKeyDto> {
-    const { key, signingKey } = await this.agents.rotateKey(id);
+  async rotateKey(@CurrentActor() actor: Actor, @Param('id', AGENT) id: string): Promise<RotatedKeyDto> {
+    const { key, signingKey } = await this.agents.rotateKey(actor, id);
     return { agent_id: publicId('agent', id), api_key: key, signing_key: signingKey };
   }
 }

@@ -9,7 +9,8 @@ import { AppError } from '../platform/errors/index.js';
 import { EventBus } from '../platform/events/index.js';
 import { type Page, publicId } from '../platform/http/index.js';
 import { AgentCredentials } from '../security/index.js';
-import { type Agent, AGENT_COLUMNS, type AgentStatus } from './agent.js';
+import { type Agent, AGENT_COLUMNS, type AgentChanges, type AgentStatus } from './agent.js';
+import { assertMayChange, assertWithin, labelsWithin, trustedLabels } from './agent-limits.js';
 import { AgentSigningKeys } from './agent-signing-keys.js';
 import { AgentPresence } from './agent-presence.js';
 import { AgentRegistered } from './agents.events.js';
@@ -33,14 +34,6 @@ export interface AgentKeys {
   signingKey: string;
 }
 
-export interface AgentChanges {
-  capabilities?: string[];
-  labels?: Record<string, string>;
-  version?: string;
-  endpoint?: string | null;
-  status?: 'active' | 'inactive' | 'maintenance';
-}
-
 export interface AgentFilter {
   status?: AgentStatus;
   capability?: string;
@@ -61,8 +54,12 @@ export class AgentsService {
     private readonly egress: EgressClient,
   ) {}
 
-  /** @throws AppError `validation` when the endpoint may not be reached; else as {@link create} */
-  async register(agent: NewAgent): Promise<{ agent: Agent } & AgentKeys> {
+  /**
+   * An agent that is registered by an actor who is limited by labels gets these labels.
+   * @throws AppError `validation` when the endpoint may not be reached; `forbidden` for other labels; else as {@link create}
+   */
+  async register(actor: Actor, given: NewAgent): Promise<{ agent: Agent } & AgentKeys> {
+    const agent = { ...given, labels: labelsWithin(actor, given.labels) };
     if (agent.endpoint) await this.egress.assertAllowed(agent.endpoint, 'endpoint');
     return this.db.transaction((tx) => this.create(tx, agent));
   }
@@ -148,12 +145,15 @@ export class AgentsService {
   /**
    * Changes what is given. `maintenance` and `inactive` hold until `active` is set again: neither heartbeats nor
    * reconnects overrule them.
-   * @throws AppError `precondition` when `expected` is not the current version; `validation` on a forbidden endpoint
+   * @throws AppError `precondition` when `expected` is not the current version; `validation` on a forbidden endpoint;
+   *   `forbidden` without the scope for a change, and outside of the labels the actor is limited to
    */
-  async update(id: string, changes: AgentChanges, expected?: number): Promise<Agent> {
+  async update(actor: Actor, id: string, changes: AgentChanges, expected?: number): Promise<Agent> {
+    assertMayChange(actor, changes);
+    if (changes.labels) assertWithin(actor, changes.labels);
     if (changes.endpoint) await this.egress.assertAllowed(changes.endpoint, 'endpoint');
     return this.db.transaction(async (tx) => {
-      const current = await lock(tx, id);
+      const current = await this.lock(tx, actor, id);
       if (current.status === 'deregistered') throw AppError.conflict('A deregistered agent cannot be changed');
       if (expected !== undefined && expected !== current.rowVersion) {
         throw new AppError('precondition', 'The agent has changed since it was read');
@@ -189,10 +189,10 @@ export class AgentsService {
     });
   }
 
-  /** Takes the agent out of the registry; its keys are void and its link is cut. Twice is the same as once (GEN-13). */
-  deregister(id: string): Promise<Agent> {
+  /** Takes the agent out of the registry; its keys are void and its link is cut. Twice is the same as once. */
+  deregister(actor: Actor, id: string): Promise<Agent> {
     return this.db.transaction(async (tx) => {
-      const current = await lock(tx, id);
+      const current = await this.lock(tx, actor, id);
       if (current.status === 'deregistered') return current;
       const [rows] = await tx.query<[Agent[], number]>(
         `UPDATE agents a SET status = 'deregistered', link_id = NULL, link_node = NULL, connected_at = NULL,
@@ -255,9 +255,9 @@ export class AgentsService {
   }
 
   /** Issues new keys and voids the old ones; the open link, made with an old one, is cut. */
-  rotateKey(id: string): Promise<AgentKeys> {
+  rotateKey(actor: Actor, id: string): Promise<AgentKeys> {
     return this.db.transaction(async (tx) => {
-      const agent = await lock(tx, id);
+      const agent = await this.lock(tx, actor, id);
       if (agent.status === 'deregistered') throw AppError.conflict('A deregistered agent has no key');
       return this.rotate(tx, id);
     });
@@ -267,10 +267,12 @@ export class AgentsService {
     const { key } = await this.credentials.rotate(tx, id);
     return { key, signingKey: await this.signingKeys.rotate(tx, id) };
   }
-}
 
-async function lock(tx: Tx, id: string): Promise<Agent> {
-  const rows = await tx.query<Agent[]>(`SELECT ${AGENT_COLUMNS} FROM agents a WHERE a.id = $1 FOR UPDATE`, [id]);
-  if (!rows[0]) throw AppError.notFound('agent', publicId('agent', id));
-  return rows[0];
+  /** @throws AppError `not_found`; `forbidden` for an agent outside of the labels the actor is limited to */
+  private async lock(tx: Tx, actor: Actor, id: string): Promise<Agent> {
+    const rows = await tx.query<Agent[]>(`SELECT ${AGENT_COLUMNS} FROM agents a WHERE a.id = $1 FOR UPDATE`, [id]);
+    if (!rows[0]) throw AppError.notFound('agent', publicId('agent', id));
+    assertWithin(actor, trustedLabels(rows[0], this.settings.agentSelfReportedLabels));
+    return rows[0];
+  }
 }

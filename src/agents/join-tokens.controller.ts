@@ -34,7 +34,7 @@ export class JoinTokensController {
   constructor(private readonly joinTokens: JoinTokensService) {}
 
   @Post('join-tokens')
-  @Allow('ai:write')
+  @Allow('agent:admin')
   @ApiOperation({ operationId: 'createJoinToken', summary: 'Make a token with which one machine may join as an agent' })
   @ApiCreatedResponse({ type: NewJoinTokenDto })
   async create(
@@ -56,12 +56,12 @@ export class JoinTokensController {
   }
 
   @Get('join-tokens')
-  @Allow('ai:write')
+  @Allow('agent:admin')
   @ApiOperation({ operationId: 'listJoinTokens', summary: 'List join tokens, newest first, without their secrets' })
   @ApiOkResponse({ type: JoinTokenListDto })
-  async list(@Query() query: PageQueryDto): Promise<JoinTokenListDto> {
+  async list(@CurrentActor() actor: Actor, @Query() query: PageQueryDto): Promise<JoinTokenListDto> {
     const page = withoutCursor(resolvePage(query, { default: 20, max: 100 }));
-    const { tokens, total } = await this.joinTokens.list(page);
+    const { tokens, total } = await this.joinTokens.list(actor, page);
     return {
       join_tokens: tokens.map(toJoinTokenDto),
       pagination: paginationOf(page, { total, hasMore: page.offset + tokens.length < total }),
@@ -69,11 +69,11 @@ export class JoinTokensController {
   }
 
   @Delete('join-tokens/:id')
-  @Allow('ai:write')
+  @Allow('agent:admin')
   @ApiOperation({ operationId: 'revokeJoinToken', summary: 'Void a join token that was not used yet' })
   @ApiOkResponse({ type: JoinTokenDto })
-  async revoke(@Param('id', new PublicId('join')) id: string): Promise<JoinTokenDto> {
-    return toJoinTokenDto(await this.joinTokens.revoke(id));
+  async revoke(@CurrentActor() actor: Actor, @Param('id', new PublicId('join')) id: string): Promise<JoinTokenDto> {
+    return toJoinTokenDto(await this.joinTokens.revoke(actor, id));
   }
 
   @Post('join')

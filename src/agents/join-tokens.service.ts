@@ -7,6 +7,7 @@ import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { type Page, publicId } from '../platform/http/index.js';
 import type { Agent } from './agent.js';
+import { assertWithin, labelsWithin } from './agent-limits.js';
 import { type AgentKeys, AgentsService } from './agents.service.js';
 
 const PREFIX = 'nexus_join';
@@ -34,11 +35,16 @@ export class JoinTokensService {
     private readonly agents: AgentsService,
   ) {}
 
-  create(
+  /**
+   * What joins with the token of an actor who is limited by labels gets these labels.
+   * @throws AppError `forbidden` for other labels
+   */
+  async create(
     actor: Actor,
-    labels: Record<string, string>,
+    given: Record<string, string>,
     expiresInSeconds: number,
   ): Promise<{ token: string; row: JoinToken }> {
+    const labels = labelsWithin(actor, given);
     const { token, hash, preview } = generateOneTimeToken(PREFIX);
     return this.db.transaction(async (tx) => {
       const [row] = await tx.query<JoinToken[]>(
@@ -52,20 +58,27 @@ export class JoinTokensService {
     });
   }
 
-  /** Newest first. */
-  async list(page: Page): Promise<{ tokens: JoinToken[]; total: number }> {
+  /** Newest first; an actor who is limited by labels sees only tokens with these. */
+  async list(actor: Actor, page: Page): Promise<{ tokens: JoinToken[]; total: number }> {
+    const within = JSON.stringify(actor.agentLabels ?? {});
     const [tokens, [{ total }]] = await Promise.all([
       this.db.query<JoinToken>(
-        `SELECT ${COLUMNS} FROM agent_join_tokens ORDER BY created_at DESC, id LIMIT $1 OFFSET $2`,
-        [page.limit, page.offset],
+        `SELECT ${COLUMNS} FROM agent_join_tokens WHERE labels @> $3::jsonb ORDER BY created_at DESC, id LIMIT $1 OFFSET $2`,
+        [page.limit, page.offset, within],
       ),
-      this.db.query<{ total: number }>(`SELECT count(*)::int AS total FROM agent_join_tokens`),
+      this.db.query<{ total: number }>(
+        `SELECT count(*)::int AS total FROM agent_join_tokens WHERE labels @> $1::jsonb`,
+        [within],
+      ),
     ]);
     return { tokens, total };
   }
 
-  /** Voids a token that was not used; a used one stays as it is. Twice is the same as once (GEN-13). */
-  revoke(id: string): Promise<JoinToken> {
+  /**
+   * Voids a token that was not used; a used one stays as it is. Twice is the same as once.
+   * @throws AppError `not_found`; `forbidden` for one outside of the labels the actor is limited to
+   */
+  revoke(actor: Actor, id: string): Promise<JoinToken> {
     return this.db.transaction(async (tx) => {
       const [rows] = await tx.query<[JoinToken[], number]>(
         `UPDATE agent_join_tokens
@@ -74,6 +87,7 @@ export class JoinTokensService {
         [id],
       );
       if (!rows[0]) throw AppError.notFound('join token', publicId('join', id));
+      assertWithin(actor, rows[0].labels);
       return rows[0];
     });
   }

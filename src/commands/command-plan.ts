@@ -54,7 +54,7 @@ export class CommandPlanner {
       throw AppError.validation({ field: 'parameters', issue: `must not be larger than ${MAX_PARAMETER_BYTES} bytes` });
     }
     const [agents, type] = await Promise.all([this.agentsOf(dto.target), this.types.rule(dto.command_type)]);
-    assertMayCommand(actor, agents);
+    this.assertMayCommand(actor, agents);
     if (type && !type.enabled) throw AppError.unprocessable(`The command type ${dto.command_type} is disabled`);
     this.assertKnown(dto.command_type, type, agents);
     if (type) checkParameters(type.parameters, parameters);
@@ -76,8 +76,21 @@ export class CommandPlanner {
     if (!actor.targetLabels) return;
     for (const id of agentIds) {
       const agents = id === null ? null : await this.directory.find(publicId('agent', id));
-      assertMayCommand(actor, agents);
+      this.assertMayCommand(actor, agents);
     }
+  }
+
+  /** A right to command that is limited by labels does not reach the server itself, which has none. */
+  private assertMayCommand(actor: Actor, agents: Agent[] | null): void {
+    const wanted = Object.entries(actor.targetLabels ?? {});
+    if (wanted.length === 0) return;
+    const allowed = agents?.every((agent) => {
+      const labels = this.directory.trustedLabels(agent);
+      return wanted.every(([key, value]) => labels[key] === value);
+    });
+    if (allowed) return;
+    const words = wanted.map(([key, value]) => `${key}=${value}`).join(', ');
+    throw AppError.forbidden(`You may command only targets labelled ${words}`, { required_labels: actor.targetLabels });
   }
 
   /** Agents that a target names; null for the server itself. */
@@ -113,16 +126,6 @@ export class CommandPlanner {
 function isWilling(agent: Agent, name: string, type: CommandRule | null): boolean {
   if (agent.commandTypes.length === 0) return type !== null;
   return agent.commandTypes.some((advert) => advert.type === name);
-}
-
-/** Developers' right to command is bound to labels of the target (contract 3.2); the server itself bears none. */
-function assertMayCommand(actor: Actor, agents: Agent[] | null): void {
-  const wanted = Object.entries(actor.targetLabels ?? {});
-  if (wanted.length === 0) return;
-  const allowed = agents?.every((agent) => wanted.every(([key, value]) => agent.labels[key] === value)) ?? false;
-  if (allowed) return;
-  const words = wanted.map(([key, value]) => `${key}=${value}`).join(', ');
-  throw AppError.forbidden(`You may command only targets labelled ${words}`, { required_labels: actor.targetLabels });
 }
 
 function toTarget(agent: Agent): PlannedTarget {

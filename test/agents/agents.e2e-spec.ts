@@ -9,7 +9,11 @@ let app: TestApp;
 let admin: string;
 
 beforeAll(async () => {
-  app = await startTestApp({ NEXUS_HEARTBEAT_SECONDS: '1', NEXUS_EGRESS_ALLOW: '127.0.0.1' });
+  app = await startTestApp({
+    NEXUS_HEARTBEAT_SECONDS: '1',
+    NEXUS_EGRESS_ALLOW: '127.0.0.1',
+    NEXUS_AGENT_SELF_REPORTED_LABELS: 'rack',
+  });
   admin = (await actor(app)).key;
 });
 afterAll(() => app.stop());
@@ -203,6 +207,83 @@ describe('changing an agent', () => {
   });
 });
 
+describe('who may change which agent', () => {
+  const path = (id: string, more = ''): string => `/api/v1/ai/agents/${id}${more}`;
+  const patch = async (id: string, key: string, body: object): Promise<number> =>
+    (await app.call('PATCH', path(id), { key, body })).status;
+  const labelsOf = async (id: string): Promise<unknown> =>
+    (await app.call<{ labels: object }>('GET', path(id), { key: admin })).body.labels;
+
+  it('needs agent:admin for labels, endpoint, key and end of an agent, and ai:write for the rest', async () => {
+    const writer = (await actor(app, { scopes: ['ai:write', 'ai:read'] })).key;
+    const keeper = (await actor(app, { scopes: ['agent:admin'] })).key;
+    const { body } = await register({ ...NEW, agent_name: randomUUID(), endpoint: 'http://127.0.0.1:9/x' }, writer);
+    const id = body.agent_id;
+    for (const change of [
+      { labels: { env: 'development' } },
+      { endpoint: 'http://127.0.0.1:9/y' },
+      { endpoint: null },
+    ]) {
+      const refused = await app.call('PATCH', path(id), { key: writer, body: { ...change, version: '9' } });
+      expect(refused).toMatchObject({
+        status: 403,
+        body: { error: { details: { required_scopes: ['agent:admin'] } } },
+      });
+      expect(await patch(id, keeper, change)).toBe(200);
+    }
+    expect(await patch(id, writer, { version: '2', status: 'maintenance', capabilities: ['x'] })).toBe(200);
+    expect(await patch(id, keeper, { version: '3' })).toBe(403);
+    for (const [method, route] of [
+      ['POST', path(id, '/rotate-key')],
+      ['DELETE', path(id)],
+    ]) {
+      expect((await app.call(method, route, { key: writer })).status).toBe(403);
+      expect((await app.call(method, route, { key: keeper })).status).toBe(200);
+    }
+  });
+
+  it('keeps whoever is limited by labels to agents with these labels, and the agents where they are', async () => {
+    const developer = (await actor(app, { role: 'developer' })).key;
+    const limited = (await actor(app, { scopes: ['ai:write@env=development', 'agent:admin'] })).key;
+    const inside = (await registered({ labels: { env: 'development' } })).id;
+    const outside = (await registered({ labels: { env: 'production' } })).id;
+    for (const key of [developer, limited]) {
+      expect(await patch(outside, key, { labels: { env: 'development' } })).toBe(403);
+      expect(await patch(outside, key, { status: 'maintenance' })).toBe(403);
+      expect(await patch(inside, key, { labels: { env: 'production' } })).toBe(403);
+      expect(await patch(inside, key, { labels: {} })).toBe(403);
+      expect(await patch(inside, key, { labels: { env: 'development', group: 'web' } })).toBe(200);
+      expect((await app.call('POST', path(outside, '/rotate-key'), { key })).status).toBe(403);
+      expect((await app.call('DELETE', path(outside), { key })).status).toBe(403);
+      expect((await app.call('POST', path(inside, '/rotate-key'), { key })).status).toBe(200);
+    }
+    expect(await labelsOf(outside)).toEqual({ env: 'production' });
+    expect((await app.call('DELETE', path(inside), { key: developer })).status).toBe(200);
+  });
+
+  it('gives what a limited actor registers its labels', async () => {
+    const developer = (await actor(app, { role: 'developer' })).key;
+    const made = await register({ ...NEW, agent_name: randomUUID(), labels: { group: 'web' } }, developer);
+    expect(made.status).toBe(201);
+    expect(await labelsOf(made.body.agent_id)).toEqual({ env: 'development', group: 'web' });
+    const other = await register({ ...NEW, agent_name: randomUUID(), labels: { env: 'production' } }, developer);
+    expect(other.status).toBe(403);
+  });
+
+  it('is not decided by what an agent says of itself', async () => {
+    const developer = (await actor(app, { role: 'developer' })).key;
+    const { id } = await registered();
+    await app.db.query(`UPDATE agents SET reported_labels = '{"env": "development"}' WHERE id = $1`, [id.slice(6)]);
+    expect(await labelsOf(id)).toEqual({ env: 'development' });
+    expect(await patch(id, developer, { status: 'maintenance' })).toBe(403);
+    const command = await app.call('POST', '/api/v1/commands', {
+      key: developer,
+      body: { command_type: 'system.ping', target: id },
+    });
+    expect(command.status).toBe(403);
+  });
+});
+
 describe('heartbeats over HTTP', () => {
   it('keep an agent active; without them it goes offline', async () => {
     const { id, key } = await registered();
@@ -246,6 +327,18 @@ describe('the directory', () => {
     expect(await find(`label:group=g-${mark},env=${mark}`)).toEqual([web.id]);
     expect(await find(gone.id)).toEqual([]);
     expect(() => app.get(AgentDirectory).find('label:env')).toThrow('Invalid request');
+  });
+
+  it('selects by labels that an agent reports only where a setting lists their names', async () => {
+    const mark = randomUUID().slice(0, 8);
+    const { id } = await registered({ labels: { group: `g-${mark}` } });
+    const reported = { rack: mark, env: mark };
+    await app.db.query(`UPDATE agents SET reported_labels = $2 WHERE id = $1`, [id.slice(6), reported]);
+    const find = async (target: string) => (await app.get(AgentDirectory).find(target)).map((a) => `agent_${a.id}`);
+    expect(await find(`label:rack=${mark}`)).toEqual([id]);
+    expect(await find(`label:rack=${mark},group=g-${mark}`)).toEqual([id]);
+    expect(await find(`label:env=${mark}`)).toEqual([]);
+    expect(await find(`label:rack=${mark},env=${mark}`)).toEqual([]);
   });
 
   it('takes a value with an equals sign whole, and no label twice', async () => {

@@ -118,9 +118,40 @@ describe('join tokens', () => {
     expect(longer.status).toBe(400);
   });
 
-  it('are made by whoever may write agents, and by nobody else', async () => {
-    const { key } = await actor(app, { role: 'viewer' });
-    expect((await app.call('POST', '/api/v1/ai/agents/join-tokens', { key, body: {} })).status).toBe(403);
+  it('are for whoever administers agents, and for nobody else', async () => {
+    const made = await token();
+    for (const options of [{ role: 'viewer' }, { scopes: ['ai:*'] }]) {
+      const { key } = await actor(app, options);
+      const call = async (method: string, id = '', body?: object): Promise<number> =>
+        (await app.call(method, `/api/v1/ai/agents/join-tokens${id}`, { key, body })).status;
+      expect(await call('POST', '', {})).toBe(403);
+      expect(await call('GET')).toBe(403);
+      expect(await call('DELETE', `/${made.join_token_id}`)).toBe(403);
+    }
     expect((await app.call('POST', '/api/v1/ai/agents/join-tokens', { body: {} })).status).toBe(401);
+  });
+
+  it('of whoever is limited by labels make agents with these labels, and are all they see', async () => {
+    const { key } = await actor(app, { role: 'developer' });
+    const path = '/api/v1/ai/agents/join-tokens';
+    const foreign = await token({ labels: { env: 'production' } });
+    const refused = await app.call('POST', path, { key, body: { labels: { env: 'production' } } });
+    expect(refused.status).toBe(403);
+    const own = await app.call<Record<string, string>>('POST', path, { key, body: { labels: { rack: '1' } } });
+    expect(own.status).toBe(201);
+    const list = await app.call<{ join_tokens: { join_token_id: string }[]; pagination: { total: number } }>(
+      'GET',
+      path,
+      {
+        key,
+      },
+    );
+    expect(list.body.join_tokens.map((one) => one.join_token_id)).toEqual([own.body.join_token_id]);
+    expect(list.body.pagination.total).toBe(1);
+    expect((await app.call('DELETE', `${path}/${foreign.join_token_id}`, { key })).status).toBe(403);
+    expect((await join(foreign.token)).status).toBe(201);
+    const { body } = await join(own.body.token, { labels: { env: 'production' } });
+    const shown = await app.call('GET', `/api/v1/ai/agents/${body.agent_id}`, { key: admin });
+    expect(shown.body).toMatchObject({ labels: { env: 'development', rack: '1' } });
   });
 });

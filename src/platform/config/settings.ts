@@ -188,6 +188,12 @@ export class Settings {
   /** Seconds between two heartbeats of an agent; one that misses three is shown offline. */
   @FromEnv('NEXUS_HEARTBEAT_SECONDS') @Transform(toInt) @IsInt() @Min(1) @Max(300) heartbeatSeconds = 15;
 
+  /** Names of labels that select agents for commands although the agents report them of themselves, comma-separated. */
+  @FromEnv('NEXUS_AGENT_SELF_REPORTED_LABELS')
+  @Transform(toList)
+  @Matches(/^[A-Za-z0-9._/-]{1,63}$/, { each: true, message: 'must be names of labels' })
+  agentSelfReportedLabels: string[] = [];
+
   /** Path before every API route. */
   @FromEnv('NEXUS_API_PREFIX') @Matches(/^[a-z0-9]+(\/[a-z0-9]+)*$/) apiPrefix = 'api/v1';
 

@@ -13,8 +13,10 @@ export interface Actor {
   readonly roles: readonly string[];
   /** Canonical scopes after intersecting roles with the credential; may hold the wildcards `*`, `x:*`, `*:x`. */
   readonly scopes: ReadonlySet<string>;
-  /** Labels every target of the actor's commands must carry (contract 3.2); not set: any target. */
+  /** Labels every target of the actor's commands must carry ; not set: any target. */
   readonly targetLabels?: Readonly<Record<string, string>>;
+  /** Labels every agent must carry that the actor changes; not set: any agent. No agent carries a label with null. */
+  readonly agentLabels?: Readonly<Record<string, string | null>>;
   /** UUID of the agent when `type` is `agent`. */
   readonly agentId?: string;
   /** UUID of the user when a user stands behind the credential. */

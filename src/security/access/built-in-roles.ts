@@ -15,13 +15,13 @@ export interface BuiltInRole {
   readonly scopes: readonly string[];
 }
 
-/** The roles every installation has (contract 3.2). They are code, not rows: an upgrade changes them for everyone. */
+/** The roles every installation has. They are code, not rows: an upgrade changes them for everyone. */
 export const BUILT_IN_ROLES: readonly BuiltInRole[] = [
   { name: 'admin', description: 'Everything', scopes: ['*'] },
   {
     name: 'developer',
-    description: 'Builds and reads; runs commands only on targets labelled env=development',
-    scopes: [...READS, ...BUILDS, 'command:write@env=development'],
+    description: 'Builds and reads; commands and changes only agents labelled env=development',
+    scopes: [...READS, ...BUILDS, 'command:write@env=development', 'agent:admin@env=development'],
   },
   {
     name: 'operator',

@@ -6,7 +6,7 @@ import { Database } from '../../platform/database/index.js';
 import { type Holder, parsePublicId, publicId } from '../../platform/http/index.js';
 import { builtInScopes } from './built-in-roles.js';
 import { Revocations } from './revocations.js';
-import { grantsOf, intersectGrants, rightsOf } from './scopes.js';
+import { credentialRights, grantsOf, rightsOf } from './scopes.js';
 
 /** A credential and who stands behind it, as the database has them. */
 export interface Principal {
@@ -94,7 +94,7 @@ export class LivePrincipals implements OnModuleInit {
     );
     if (!row) return { scopes: new Set() };
     const held = grantsOf([...builtInScopes(row.roles), ...row.role_scopes]);
-    return rightsOf(row.scopes ? intersectGrants(held, grantsOf(row.scopes)) : held);
+    return row.scopes ? credentialRights(held, grantsOf(row.scopes)) : rightsOf(held);
   }
 
   private find(name: string, load: () => Promise<Principal | null>): Principal | Promise<Principal | null> {
@@ -141,7 +141,7 @@ export class LivePrincipals implements OnModuleInit {
           }),
       credentialId: publicId(row.kind === 'tok' ? 'token' : 'key', row.id),
       roles,
-      ...rightsOf(intersectGrants(held, grantsOf(row.scopes))),
+      ...credentialRights(held, grantsOf(row.scopes)),
     };
     return { actor, expiresAt: row.expires_at?.getTime() ?? null, notBefore: 0 };
   }

@@ -6,6 +6,7 @@ import {
   ALL_SCOPES,
   canonicalScope,
   covers,
+  credentialRights,
   formatGrant,
   grantable,
   grantsOf,
@@ -88,12 +89,22 @@ describe('intersection', () => {
 });
 
 describe('label limits', () => {
-  it('exist for commands only, where targets are looked at', () => {
+  it('exist only for scopes whose routes look at the labels of agents', () => {
     expect(parseGrant('write:commands@env=development')).toEqual({
       scope: 'command:write',
       labels: { env: 'development' },
     });
-    for (const text of ['task:write@env=x', '*@env=x', 'command:write@', 'command:write@env', 'command:write@=x']) {
+    for (const scope of ['ai:write', 'agent:admin']) {
+      expect(parseGrant(`${scope}@env=x`)).toEqual({ scope, labels: { env: 'x' } });
+    }
+    for (const text of [
+      'task:write@env=x',
+      'ai:read@env=x',
+      '*@env=x',
+      'command:write@',
+      'command:write@env',
+      'command:write@=x',
+    ]) {
       expect([text, parseGrant(text)]).toEqual([text, null]);
     }
   });
@@ -106,6 +117,31 @@ describe('label limits', () => {
     expect(rightsOf(grantsOf(['command:write@env=test', 'command:write@env=development'])).targetLabels).toEqual({
       env: 'development',
     });
+  });
+});
+
+describe('label limits on agents', () => {
+  const agentLabels = (...texts: string[]) => rightsOf(grantsOf(texts)).agentLabels;
+
+  it('come from any limited scope, unless it is free of them by another right', () => {
+    for (const scope of ['command:write', 'ai:write', 'agent:admin']) {
+      expect(agentLabels(`${scope}@env=test`, 'telemetry:read')).toEqual({ env: 'test' });
+      expect(agentLabels(`${scope}@env=test`, scope)).toBeUndefined();
+      expect(agentLabels(`${scope}@env=test`, '*')).toBeUndefined();
+    }
+    expect(agentLabels('ai:write', 'command:write@env=test')).toEqual({ env: 'test' });
+    expect(agentLabels('ai:write@site=a', 'command:write@env=test')).toEqual({ env: 'test', site: 'a' });
+  });
+
+  it('that contradict each other leave no agent', () => {
+    expect(agentLabels('ai:write@env=test', 'agent:admin@env=live')).toEqual({ env: null });
+  });
+
+  it('of an owner limit every key, whichever scopes it was given', () => {
+    const held = grantsOf(['ai:*', 'command:write@env=test']);
+    expect(credentialRights(held, grantsOf(['ai:write'])).agentLabels).toEqual({ env: 'test' });
+    expect(credentialRights(held, grantsOf(['ai:write@env=live'])).agentLabels).toEqual({ env: null });
+    expect(credentialRights(grantsOf(['*']), grantsOf(['ai:write'])).agentLabels).toBeUndefined();
   });
 });
 
@@ -135,6 +171,14 @@ describe('grantable', () => {
     });
     expect(grantable(developer, { scope: 'command:write', labels: { env: 'production' } })).toBeNull();
     expect(grantable(developer, { scope: '*', labels: null })).toBeNull();
+    for (const scope of ['ai:write', 'agent:admin']) {
+      expect(grantable(developer, { scope, labels: null })).toEqual({ scope, labels: { env: 'development' } });
+      expect(grantable(developer, { scope, labels: { env: 'production' } })).toBeNull();
+    }
+    const keeper = rightsOf(grantsOf(['*:admin', 'admin:*', 'command:write@env=test']));
+    for (const scope of ['*:admin', 'admin:*']) expect(grantable(keeper, { scope, labels: null })).toBeNull();
+    const nowhere = rightsOf(grantsOf(['ai:write@env=test', 'agent:admin@env=live']));
+    expect(grantable(nowhere, { scope: 'ai:write', labels: null })).toBeNull();
   });
 });
 
@@ -156,6 +200,8 @@ describe('built-in roles', () => {
     expect(allowed('viewer').filter((scope) => !/:(read|subscribe)$/.test(scope))).toEqual([]);
     for (const role of ['developer', 'operator', 'viewer', 'agent']) {
       for (const scope of ALL_SCOPES.filter((s) => /admin|^user|^security|^config/.test(s))) {
+        // Developers administer the agents of development.
+        if (role === 'developer' && scope === 'agent:admin') continue;
         expect([role, scope, allowed(role).includes(scope)]).toEqual([role, scope, false]);
       }
     }
@@ -163,6 +209,7 @@ describe('built-in roles', () => {
     expect(allowed('operator')).not.toContain('task:write');
     expect(allowed('developer')).toEqual(expect.arrayContaining(['task:write', 'plugin:write', 'command:write']));
     expect(allowed('developer')).not.toContain('job:write');
+    expect(builtInScopes(['developer'])).toContain('agent:admin@env=development');
     expect(allowed('agent')).toEqual(['ai:agent', 'command:read', 'event:emit', 'telemetry:read', 'telemetry:write']);
   });
 

@@ -1,6 +1,9 @@
+import type { Actor } from '../../platform/context/index.js';
+
 /** Every canonical scope (contract 3.1). */
 export const ALL_SCOPES: readonly string[] = [
   ...['telemetry', 'command', 'plugin', 'user'].flatMap((d) => [`${d}:read`, `${d}:write`, `${d}:admin`]),
+  'agent:admin',
   ...['task', 'ai', 'metrics', 'cache', 'webhook', 'session', 'job'].flatMap((d) => [`${d}:read`, `${d}:write`]),
   ...['workflow:read', 'workflow:execute', 'workflow:write'],
   ...['ai:agent', 'event:read', 'event:write', 'event:emit', 'event:subscribe'],
@@ -42,8 +45,9 @@ export interface Grant {
   readonly labels: Readonly<Record<string, string>> | null;
 }
 
-/** The only scope whose routes look at the labels of what they act on; a limit on any other would limit nothing. */
-const LABELLED = 'command:write';
+const COMMANDS = 'command:write';
+/** The scopes whose routes look at the labels of the agents they act on; a limit on any other would limit nothing. */
+const LABELLED: readonly string[] = [COMMANDS, 'ai:write', 'agent:admin'];
 const LABEL = /^[a-z0-9][a-z0-9_.-]{0,62}=[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
 
 /** Reads a scope, or `command:write@env=development` (labels joined by `,`); null when it is neither. */
@@ -53,7 +57,7 @@ export function parseGrant(text: string): Grant | null {
   if (scope === null) return null;
   if (at < 0) return { scope, labels: null };
   const pairs = text.slice(at + 1).split(',');
-  if (scope !== LABELLED || pairs.some((pair) => !LABEL.test(pair))) return null;
+  if (!LABELLED.includes(scope) || pairs.some((pair) => !LABEL.test(pair))) return null;
   return { scope, labels: Object.fromEntries(pairs.map((pair) => pair.split('=') as [string, string]).sort()) };
 }
 
@@ -107,22 +111,42 @@ function mergeLabels(a: Grant['labels'], b: Grant['labels']): Grant['labels'] | 
   return Object.fromEntries(Object.entries({ ...a, ...b }).sort());
 }
 
-/** Rights as an actor carries them: the scopes, and the labels every target of its commands must have. */
-export interface Rights {
-  readonly scopes: ReadonlySet<string>;
-  readonly targetLabels?: Readonly<Record<string, string>>;
+/** Rights as an actor carries them: the scopes, and the labels of the agents they are limited to. */
+export type Rights = Pick<Actor, 'scopes' | 'targetLabels' | 'agentLabels'>;
+type AgentLabels = Rights['agentLabels'];
+
+/** Whoever is limited to some agents by one scope changes only those with any other scope. */
+export function rightsOf(grants: readonly Grant[]): Rights {
+  const scopes = new Set(grants.map((grant) => grant.scope));
+  const targetLabels = limitOf(grants, COMMANDS);
+  const agentLabels = LABELLED.map((scope) => limitOf(grants, scope)).reduce<AgentLabels>(bothLimits, undefined);
+  return { scopes, ...(targetLabels ? { targetLabels } : {}), ...(agentLabels ? { agentLabels } : {}) };
+}
+
+/** Rights of a credential with `given` scopes. Labels that limit its owner limit it, whichever scopes it was given. */
+export function credentialRights(held: readonly Grant[], given: readonly Grant[]): Rights {
+  const rights = rightsOf(intersectGrants(held, given));
+  const agentLabels = bothLimits(rightsOf(held).agentLabels, rights.agentLabels);
+  return agentLabels ? { ...rights, agentLabels } : rights;
 }
 
 /**
- * Of several label limits on the same scope the first one counts (in the order of their spelling): an actor has one set
- * of labels, and the narrower reading is the safe one.
+ * Labels that limit a scope; undefined when nothing does. Of several limits on the same scope the first one counts (in the
+ * order of their spelling): the narrower reading is the safe one.
  */
-export function rightsOf(grants: readonly Grant[]): Rights {
-  const scopes = new Set(grants.map((grant) => grant.scope));
-  const covering = grants.filter((grant) => covers(grant.scope, LABELLED));
-  if (covering.length === 0 || covering.some((grant) => grant.labels === null)) return { scopes };
+function limitOf(grants: readonly Grant[], scope: string): Readonly<Record<string, string>> | undefined {
+  const covering = grants.filter((grant) => covers(grant.scope, scope));
+  if (covering.length === 0 || covering.some((grant) => grant.labels === null)) return undefined;
   const [first] = covering.map(formatGrant).sort();
-  return { scopes, targetLabels: parseGrant(first)?.labels ?? {} };
+  return parseGrant(first)?.labels ?? {};
+}
+
+/** Null stands for a label that the limits want with different values: no agent is within both. */
+function bothLimits(a: AgentLabels, b: AgentLabels): AgentLabels {
+  if (!a || !b) return a ?? b;
+  return Object.fromEntries(
+    Object.entries({ ...a, ...b }).map(([key, value]) => [key, (a[key] ?? value) === value ? value : null]),
+  );
 }
 
 /** Whether a scope or wildcard includes all of another one. */
@@ -140,7 +164,18 @@ export function grantable(held: Rights, wanted: Grant): Grant | null {
   if (!enough || (wanted.scope === 'admin:*' && ![...held.scopes].some((scope) => covers(scope, '*:admin')))) {
     return null;
   }
-  if (!held.targetLabels || !covers(wanted.scope, LABELLED)) return wanted;
-  const labels = mergeLabels(held.targetLabels, wanted.labels);
-  return labels === undefined || wanted.scope !== LABELLED ? null : { scope: wanted.scope, labels };
+  const wide = wanted.scope === 'admin:*' ? '*:admin' : wanted.scope;
+  let { labels } = wanted;
+  for (const scope of LABELLED.filter((one) => covers(wide, one))) {
+    const limit = scope === COMMANDS ? held.targetLabels : held.agentLabels;
+    if (!limit) continue;
+    const merged = scope === wanted.scope && isPossible(limit) ? mergeLabels(limit, labels) : undefined;
+    if (merged === undefined) return null;
+    labels = merged;
+  }
+  return { scope: wanted.scope, labels };
+}
+
+function isPossible(limit: NonNullable<AgentLabels>): limit is Readonly<Record<string, string>> {
+  return !Object.values(limit).includes(null);
 }

@@ -78,10 +78,17 @@ export class AccountService {
   }
 }
 
-/** As they are written in roles and keys: with the labels that limit commands. */
-function scopesOf({ scopes, targetLabels }: Actor): string[] {
-  const labels = Object.entries(targetLabels ?? {}).map(([key, value]) => `${key}=${value}`);
+/** As they are written in roles and keys: with the labels that limit them. */
+function scopesOf({ scopes, targetLabels, agentLabels }: Actor): string[] {
+  const limits = new Map([
+    ['command:write', targetLabels],
+    ['ai:write', agentLabels],
+    ['agent:admin', agentLabels],
+  ]);
   return [...scopes]
-    .map((scope) => (labels.length > 0 && scope === 'command:write' ? `${scope}@${labels.join(',')}` : scope))
+    .map((scope) => {
+      const labels = Object.entries(limits.get(scope) ?? {}).map(([key, value]) => `${key}=${value ?? ''}`);
+      return labels.length > 0 ? `${scope}@${labels.join(',')}` : scope;
+    })
     .sort();
 }

@@ -18,7 +18,8 @@ export class CreateRoleDto {
   @ApiProperty({
     type: [String],
     example: ['telemetry:read', 'command:write@env=staging'],
-    description: '`command:write@label=value` limits commands to targets that carry the label.',
+    description:
+      '`command:write@label=value` limits commands to agents that carry the label, `ai:write` and `agent:admin` likewise changes.',
   })
   @IsArray()
   @ArrayMaxSize(100)
