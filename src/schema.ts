@@ -18,6 +18,7 @@ import { CreateSecurityAlerts1763740000000 } from './security/alerts/alerts.migr
 import { IndexAuditFailures1763701900000 } from './security/audit-failures.migration.js';
 import { PartitionAudit1763920000000 } from './security/audit-partitions.migration.js';
 import { CreateAudit1763700100000 } from './security/audit.migration.js';
+import { NoteCredentialParents1763960000000 } from './security/keys/credential-parents.migration.js';
 import { CreateSecurity1763700200000 } from './security/security.migration.js';
 import { CreateStreamTickets1763702000000 } from './streaming/streaming.migration.js';
 import { CreateTelemetry1763700400000 } from './telemetry/telemetry.migration.js';
@@ -59,5 +60,6 @@ export const schema: Schema = {
     PartitionAudit1763920000000,
     CreateAgentSigningKeys1763950000000,
     NoteDeliveryInfo1763980000000,
+    NoteCredentialParents1763960000000,
   ],
 };

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Actor, actorHas } from '../../src/platform/context/index.js';
-import { generateKey } from '../../src/platform/crypto/index.js';
+import { generateKey, PasswordHasher } from '../../src/platform/crypto/index.js';
 import { Gatekeeper } from '../../src/platform/http/index.js';
 import { Metrics } from '../../src/platform/observability/index.js';
 import { LastUsed } from '../../src/security/access/last-used.js';
@@ -13,6 +13,7 @@ import { type Answer, startTestApp, type TestApp } from '../support/app.js';
 const KEYS = '/api/v1/auth/api-keys';
 const TOKENS = '/api/v1/security/tokens';
 const ME = '/api/v1/auth/me';
+const PASSWORD = 'three quiet otters paddle';
 
 interface Failure {
   error: { code: string; type?: string; message: string; details: unknown };
@@ -203,6 +204,65 @@ describe('API keys', () => {
         expect(Date.parse(body.data?.api_key.expires_at ?? body.expires_at)).toBeLessThanOrEqual(inTwoDays);
       }
     }
+  });
+
+  it('end with the key that made them, and all that was made with them', async () => {
+    const owner = await actor(app);
+    const child = (await createKey(owner.key, { name: 'child', permissions: ['*'] })).body.data.api_key;
+    const grandchild = (await createToken(child.key, { name: 'grandchild', scopes: ['telemetry:read'] })).body;
+    const admin = await actor(app);
+    const shown = await app.call('GET', `${TOKENS}/${grandchild.token_id}`, { key: admin.key });
+    expect(shown.body).toMatchObject({ parent_id: child.id });
+    const heard: unknown[] = [];
+    const stop = app.get(Gatekeeper).onRevoked((revoked) => void heard.push(revoked));
+    expect((await app.call('DELETE', `${KEYS}/key_${owner.keyId}`, { key: admin.key })).status).toBe(200);
+    stop();
+    for (const key of [owner.key, child.key, grandchild.token]) expect((await me(key)).status).toBe(401);
+    const ended = [`key_${owner.keyId}`, child.id, grandchild.token_id];
+    expect(heard).toEqual(ended.map((credentialId) => ({ credentialId })));
+    const events = await app.db.query<{ subject: string }>(
+      `SELECT subject FROM events WHERE type = 'token.revoked' AND subject = ANY ($1)`,
+      [ended],
+    );
+    expect(events.map(({ subject }) => subject).sort()).toEqual(ended.sort());
+  });
+
+  it('cannot be made with a key while that is revoked', async () => {
+    const owner = await actor(app);
+    const admin = await actor(app);
+    const making = Array.from({ length: 8 }, () =>
+      createKey(owner.key, { name: 'late', permissions: ['system:read'] }),
+    );
+    const revoked = app.call('DELETE', `${KEYS}/key_${owner.keyId}`, { key: admin.key });
+    const made = await Promise.all(making);
+    expect((await revoked).status).toBe(200);
+    for (const { status, body } of made) {
+      if (status !== 201) expect(status).toBe(401);
+      else expect((await me(body.data.api_key.key)).status).toBe(401);
+    }
+  });
+
+  it('are kept when a login asks for it, not when a key does', async () => {
+    const owner = await actor(app);
+    const child = (await createKey(owner.key, { name: 'child', permissions: ['*'] })).body.data.api_key;
+    const path = `${KEYS}/key_${owner.keyId}`;
+    for (const key of [owner.key, child.key]) {
+      expect((await app.call('DELETE', `${path}?keep_children=true`, { key })).status).toBe(403);
+    }
+    expect((await app.call('DELETE', `${path}?keep_children=perhaps`, { key: owner.key })).status).toBe(400);
+    await app.db.query(`UPDATE users SET password_hash = $2 WHERE id = $1`, [
+      owner.userId,
+      await app.get(PasswordHasher).hash(PASSWORD),
+    ]);
+    const login = await app.call<{ data: { tokens: { access_token: string } } }>('POST', '/api/v1/auth/login', {
+      body: { username: owner.username, password: PASSWORD },
+    });
+    const { access_token } = login.body.data.tokens;
+    expect((await app.call('DELETE', `${path}?keep_children=true`, { key: access_token })).status).toBe(200);
+    expect((await me(owner.key)).status).toBe(401);
+    expect((await me(child.key)).status).toBe(200);
+    const { body } = await app.call<{ data: { api_keys: object[] } }>('GET', KEYS, { key: child.key });
+    expect(body.data.api_keys[0]).toMatchObject({ id: child.id, parent_id: null, is_active: true });
   });
 
   it('of a developer carry the limit of the developer', async () => {

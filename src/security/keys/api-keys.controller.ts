@@ -3,8 +3,8 @@ import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiParam, ApiTags } fr
 import type { Actor } from '../../platform/context/index.js';
 import { Allow, CurrentActor, PageQueryDto, PublicId, Wire } from '../../platform/http/index.js';
 import { MessageDto } from '../accounts/auth.dto.js';
-import { type Credential, credentialId } from './credentials.js';
-import { ApiKeyCreatedDto, type ApiKeyDto, ApiKeyListDto, CreateApiKeyDto } from './keys.dto.js';
+import { type Credential, credentialId, parentId } from './credentials.js';
+import { ApiKeyCreatedDto, type ApiKeyDto, ApiKeyListDto, CreateApiKeyDto, RevokeKeyQueryDto } from './keys.dto.js';
 import { KeysService } from './keys.service.js';
 
 @ApiTags('auth')
@@ -38,11 +38,15 @@ export class ApiKeysController {
   }
 
   @Delete(':id')
-  @ApiOperation({ summary: 'Revoke an API key', operationId: 'authApiKeyRevoke' })
+  @ApiOperation({ summary: 'Revoke an API key and those made with it', operationId: 'authApiKeyRevoke' })
   @ApiParam({ name: 'id', example: 'key_550e8400-e29b-41d4-a716-446655440000' })
   @ApiOkResponse({ type: MessageDto })
-  async revoke(@CurrentActor() actor: Actor, @Param('id', new PublicId('key')) id: string): Promise<MessageDto> {
-    await this.keys.revoke(actor, 'api', id);
+  async revoke(
+    @CurrentActor() actor: Actor,
+    @Param('id', new PublicId('key')) id: string,
+    @Query() query: RevokeKeyQueryDto,
+  ): Promise<MessageDto> {
+    await this.keys.revoke(actor, 'api', id, query.keep_children);
     return { message: 'The API key was revoked' };
   }
 }
@@ -54,6 +58,7 @@ function toDto(row: Credential): ApiKeyDto {
     description: row.description,
     key_preview: row.preview,
     permissions: row.scopes,
+    parent_id: parentId(row),
     last_used: row.last_used_at?.toISOString() ?? null,
     created_at: row.created_at.toISOString(),
     expires_at: row.expires_at?.toISOString() ?? null,

@@ -5,6 +5,7 @@ import { generateKey, type KeyKind } from '../../platform/crypto/index.js';
 import { Database, type Tx } from '../../platform/database/index.js';
 import { EventBus } from '../../platform/events/index.js';
 import { parsePublicId, publicId } from '../../platform/http/index.js';
+import { invalidToken } from '../access/presented-credential.js';
 import { Revocations } from '../access/revocations.js';
 import { TokenCreated, TokenRevoked } from '../security.events.js';
 
@@ -17,6 +18,9 @@ export interface Credential {
   owner_user_id: string | null;
   agent_id: string | null;
   scopes: string[];
+  /** The key it was made with, with which it ends. */
+  parent_id: string | null;
+  parent_kind: KeyKind | null;
   created_at: Date;
   expires_at: Date | null;
   last_used_at: Date | null;
@@ -29,11 +33,16 @@ export type NewCredential = {
   scopes: readonly string[];
   /** Null: until it is revoked. */
   expiresInDays: number | null;
-  /** It ends then at the latest. */
-  notAfter?: Date | null;
+  /** The key it is made with: it ends with that, and then at the latest. */
+  parent?: UsedKey | null;
 } & ({ kind: 'api' | 'tok'; ownerUserId: string } | { kind: 'agent'; agentId: string });
 
-const COLUMNS = `id, kind, preview, name, description, owner_user_id, agent_id, scopes, created_at, expires_at, last_used_at, revoked_at`;
+/** A key that a request was made with. */
+export type UsedKey = Pick<Credential, 'id' | 'expires_at'>;
+
+const COLUMNS = `id, kind, preview, name, description, owner_user_id, agent_id, scopes, parent_id,
+  (SELECT p.kind FROM credentials p WHERE p.id = credentials.parent_id) AS parent_kind,
+  created_at, expires_at, last_used_at, revoked_at`;
 
 /** Keys of every kind: only their hash is stored, and the row is what gives them rights. */
 @Injectable()
@@ -48,8 +57,8 @@ export class Credentials {
   async create(tx: Tx, wanted: NewCredential): Promise<{ credential: Credential; key: string }> {
     const { key, keyId, hash, preview } = generateKey(wanted.kind);
     const [credential] = await tx.query<Credential[]>(
-      `INSERT INTO credentials (id, kind, key_id, hash, preview, name, description, owner_user_id, agent_id, scopes, expires_at)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, least(now() + $11 * interval '1 day', $12::timestamptz)) RETURNING ${COLUMNS}`,
+      `INSERT INTO credentials (id, kind, key_id, hash, preview, name, description, owner_user_id, agent_id, scopes, expires_at, parent_id)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, least(now() + $11 * interval '1 day', $12::timestamptz), $13) RETURNING ${COLUMNS}`,
       [
         randomUUID(),
         wanted.kind,
@@ -62,7 +71,8 @@ export class Credentials {
         'agentId' in wanted ? wanted.agentId : null,
         wanted.scopes,
         wanted.expiresInDays,
-        wanted.notAfter ?? null,
+        wanted.parent?.expires_at ?? null,
+        wanted.parent?.id ?? null,
       ],
     );
     const id = credentialId(credential);
@@ -75,13 +85,18 @@ export class Credentials {
     return { credential, key };
   }
 
-  /** Ends live credentials; those that are revoked already stay as they are. Effective at once (G10). */
+  /**
+   * Ends live credentials and all that was made with them; those that are revoked already stay as they are. Effective at once.
+   * @returns those that it ended, the given ones first
+   */
   async revoke(tx: Tx, ids: readonly string[]): Promise<Credential[]> {
-    // The driver gives an UPDATE as [rows, count].
-    const [revoked] = await tx.query<[Credential[], number]>(
-      `UPDATE credentials SET revoked_at = now() WHERE id = ANY ($1::uuid[]) AND revoked_at IS NULL RETURNING ${COLUMNS}`,
-      [ids],
-    );
+    const revoked: Credential[] = [];
+    // A statement for each generation: once a key is revoked nothing more is made with it (`lockUsed`).
+    for (let generation = await end(tx, 'id', ids); generation.length > 0;) {
+      revoked.push(...generation);
+      const parents = generation.map(({ id }) => id);
+      generation = await end(tx, 'parent_id', parents);
+    }
     if (revoked.length === 0) return revoked;
     await this.events.publishMany(
       tx,
@@ -123,21 +138,46 @@ export class Credentials {
     return row ?? null;
   }
 
-  /** When the key that the actor uses ends; null for a login, and for a key without an end. */
-  async endOf(tx: Tx, { credentialId: used }: Actor): Promise<Date | null> {
-    const id = parsePublicId('key', used ?? '') ?? parsePublicId('token', used ?? '');
-    if (id === null) return null;
-    const [row] = await tx.query<({ expires_at: Date | null } | undefined)[]>(
-      'SELECT expires_at FROM credentials WHERE id = $1',
-      [id],
-    );
-    return row?.expires_at ?? null;
+  /** What was made with this key does not end with it any more. */
+  async releaseChildren(tx: Tx, id: string): Promise<void> {
+    // Waits for children that are being made.
+    await tx.query('SELECT 1 FROM credentials WHERE id = $1 FOR UPDATE', [id]);
+    await tx.query('UPDATE credentials SET parent_id = NULL WHERE parent_id = $1', [id]);
   }
 
-  /** Deletes keys that ended a month ago; until then lists show them, and revoking them again is answered (AUTH-28). */
+  /**
+   * The key that the actor uses; null for a login. It cannot be revoked until `tx` ends.
+   * @throws AppError `unauthenticated` when it was revoked meanwhile
+   */
+  async lockUsed(tx: Tx, { credentialId: used }: Actor): Promise<UsedKey | null> {
+    const id = parsePublicId('key', used ?? '') ?? parsePublicId('token', used ?? '');
+    if (id === null) return null;
+    const [row] = await tx.query<(UsedKey | undefined)[]>(
+      'SELECT id, expires_at FROM credentials WHERE id = $1 AND revoked_at IS NULL FOR SHARE',
+      [id],
+    );
+    if (!row) throw invalidToken();
+    return row;
+  }
+
+  /** Deletes keys that ended a month ago; until then lists show them, and revoking them again is answered. */
   async purge(): Promise<void> {
     await this.db.query(`DELETE FROM credentials WHERE least(expires_at, revoked_at) < now() - interval '30 days'`);
   }
+}
+
+async function end(tx: Tx, column: 'id' | 'parent_id', ids: readonly string[]): Promise<Credential[]> {
+  // The driver gives an UPDATE as [rows, count].
+  const [ended] = await tx.query<[Credential[], number]>(
+    `UPDATE credentials SET revoked_at = now() WHERE ${column} = ANY ($1::uuid[]) AND revoked_at IS NULL RETURNING ${COLUMNS}`,
+    [ids],
+  );
+  return ended;
+}
+
+/** Public id of the key that a key was made with. */
+export function parentId({ parent_id, parent_kind }: Credential): string | null {
+  return parent_id && parent_kind && credentialId({ id: parent_id, kind: parent_kind });
 }
 
 export function credentialId({ kind, id }: Pick<Credential, 'kind' | 'id'>): string {

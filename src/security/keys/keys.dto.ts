@@ -1,8 +1,10 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
+import { Transform } from 'class-transformer';
 import {
   ArrayMaxSize,
   ArrayMinSize,
   IsArray,
+  IsBoolean,
   IsInt,
   IsOptional,
   IsString,
@@ -31,6 +33,18 @@ class NewKeyDto {
   @Min(1)
   @Max(LONGEST_DAYS)
   expires_in_days?: number | null;
+}
+
+export class RevokeKeyQueryDto {
+  @ApiPropertyOptional({
+    type: Boolean,
+    example: true,
+    description: 'Keeps the keys that were made with this one, which end with it otherwise. Needs a login.',
+  })
+  @Transform(({ value }: { value: unknown }) => (value === 'true' ? true : value === 'false' ? false : value))
+  @IsOptional()
+  @IsBoolean()
+  keep_children?: boolean;
 }
 
 export class CreateApiKeyDto extends NewKeyDto {
@@ -78,6 +92,8 @@ export class ApiKeyDto {
   @ApiProperty({ format: 'date-time', example: '2025-11-03T01:54:00.000Z' }) created_at!: string;
   @ApiProperty({ type: String, nullable: true, format: 'date-time', example: '2026-02-01T01:54:00.000Z' })
   expires_at!: string | null;
+  @ApiProperty({ type: String, nullable: true, example: null, description: 'Key it was made with and ends with.' })
+  parent_id!: string | null;
   @ApiProperty({ example: true, description: 'Neither revoked nor expired.' }) is_active!: boolean;
 }
 
@@ -101,6 +117,8 @@ export class TokenDto {
   @ApiProperty({ example: 'nexus_tok_9fK2mQ7x_...' }) token_preview!: string;
   @ApiProperty({ example: 'user_7a1e3c52-6c0b-4b0e-9d0a-3f8f2a5d9a10' }) owner_id!: string;
   @ApiProperty({ type: [String], example: ['telemetry:read'] }) scopes!: string[];
+  @ApiProperty({ type: String, nullable: true, example: null, description: 'Key it was made with and ends with.' })
+  parent_id!: string | null;
   @ApiProperty({ enum: ['active', 'expired', 'revoked'], example: 'active' }) status!: 'active' | 'expired' | 'revoked';
   @ApiProperty({ format: 'date-time', example: '2025-11-03T01:54:00.000Z' }) created_at!: string;
   @ApiProperty({ type: String, nullable: true, format: 'date-time', example: '2026-02-01T01:54:00.000Z' })

@@ -40,7 +40,7 @@ export class KeysService {
 
   /**
    * The key belongs to the caller's user and never does more than that user may at the time of use.
-   * One that is made with a key does not outlive that.
+   * One that is made with a key ends with that.
    * @throws AppError `validation` for an unknown scope, `forbidden` for one the caller does not hold, and for a life beyond that of the
    *   key that is used
    */
@@ -51,11 +51,12 @@ export class KeysService {
     // A null in the request means the default too, never a key without an end.
     const expiresInDays = request.expiresInDays ?? DEFAULT_DAYS;
     return this.db.transaction(async (tx) => {
-      const notAfter = await this.credentials.endOf(tx, actor);
+      const parent = await this.credentials.lockUsed(tx, actor);
+      const notAfter = parent?.expires_at;
       if (notAfter && request.expiresInDays && Date.now() + request.expiresInDays * DAY_MS > notAfter.getTime()) {
         throw AppError.forbidden('A key cannot make one that outlives it', { expires_at: notAfter.toISOString() });
       }
-      const wanted = { kind, name, description, ownerUserId, scopes, expiresInDays, notAfter };
+      const wanted = { kind, name, description, ownerUserId, scopes, expiresInDays, parent };
       const made = await this.credentials.create(tx, wanted);
       const what = 'A key with far-reaching scopes was made';
       await this.alerts.rightsGranted(tx, credentialId(made.credential), what, scopes);
@@ -86,14 +87,17 @@ export class KeysService {
   }
 
   /**
-   * Revoking again gives the same answer (GEN-13).
-   * @throws AppError `not_found`; `forbidden` when a key is used to revoke one that may do more
+   * Ends a key and, unless they are to be kept, those that were made with it. Revoking again gives the same answer.
+   * @throws AppError `not_found`; `forbidden` when a key is used to revoke one that may do more, or to keep any
    */
-  revoke(actor: Actor, kind: Kind, id: string): Promise<Credential> {
+  revoke(actor: Actor, kind: Kind, id: string, keepChildren = false): Promise<Credential> {
+    // Else a key could outlive the one it was made with.
+    if (keepChildren && actor.type !== 'user') throw AppError.forbidden('Keeping the children of a key needs a login');
     return this.db.transaction(async (tx) => {
       const found = await this.credentials.find(tx, kind, id, this.ownerSeenBy(actor));
       if (!found) throw AppError.notFound(kind === 'tok' ? 'Token' : 'API key', credentialId({ kind, id }));
       if (actor.type !== 'user' && !actorHas(actor, 'security:admin')) grantedTo(actor, found.scopes, 'scopes');
+      if (keepChildren) await this.credentials.releaseChildren(tx, id);
       const [revoked] = await this.credentials.revoke(tx, [id]);
       // None when another request was faster.
       return revoked ?? (await this.credentials.find(tx, kind, id, null)) ?? found;

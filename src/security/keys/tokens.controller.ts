@@ -2,8 +2,15 @@ import { Body, Controller, Delete, Get, Param, Post, Query } from '@nestjs/commo
 import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../../platform/context/index.js';
 import { Allow, CurrentActor, PageQueryDto, PublicId, publicId, Wire } from '../../platform/http/index.js';
-import { type Credential, credentialId } from './credentials.js';
-import { CreateTokenDto, TokenCreatedDto, TokenDto, TokenListDto, TokenRevokedDto } from './keys.dto.js';
+import { type Credential, credentialId, parentId } from './credentials.js';
+import {
+  CreateTokenDto,
+  RevokeKeyQueryDto,
+  TokenCreatedDto,
+  TokenDto,
+  TokenListDto,
+  TokenRevokedDto,
+} from './keys.dto.js';
 import { KeysService } from './keys.service.js';
 
 const EXAMPLE_ID = 'token_550e8400-e29b-41d4-a716-446655440000';
@@ -55,14 +62,18 @@ export class TokensController {
 
   @Delete(':id')
   @ApiOperation({
-    summary: 'Revoke an access token',
+    summary: 'Revoke an access token and the keys made with it',
     description: 'Effective at once on every instance.',
     operationId: 'tokenRevoke',
   })
   @ApiParam({ name: 'id', example: EXAMPLE_ID })
   @ApiOkResponse({ type: TokenRevokedDto })
-  async revoke(@CurrentActor() actor: Actor, @Param('id', new PublicId('token')) id: string): Promise<TokenRevokedDto> {
-    const revoked = await this.keys.revoke(actor, 'tok', id);
+  async revoke(
+    @CurrentActor() actor: Actor,
+    @Param('id', new PublicId('token')) id: string,
+    @Query() query: RevokeKeyQueryDto,
+  ): Promise<TokenRevokedDto> {
+    const revoked = await this.keys.revoke(actor, 'tok', id, query.keep_children);
     return {
       token_id: credentialId(revoked),
       status: 'revoked',
@@ -79,6 +90,7 @@ function toDto(row: Credential): TokenDto {
     token_preview: row.preview,
     owner_id: publicId('user', row.owner_user_id as string),
     scopes: row.scopes,
+    parent_id: parentId(row),
     status: row.revoked_at ? 'revoked' : expired ? 'expired' : 'active',
     created_at: row.created_at.toISOString(),
     expires_at: row.expires_at?.toISOString() ?? null,
