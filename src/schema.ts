@@ -59,7 +59,7 @@ export const schema: Schema = {
     JoinDeliveryIndexes1763800100000,
     PartitionAudit1763920000000,
     CreateAgentSigningKeys1763950000000,
-    NoteDeliveryInfo1763980000000,
     NoteCredentialParents1763960000000,
+    NoteDeliveryInfo1763980000000,
   ],
 };

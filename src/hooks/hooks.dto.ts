@@ -105,7 +105,8 @@ export class RotateHookSecretDto extends PickType(CreateHookDto, ['secret']) {
     example: 86_400,
     minimum: 0,
     maximum: 604_800,
-    description: 'Seconds for which the old secret stays good; default a day.',
+    description:
+      'Seconds for which the old secret stays valid; default a day. During such a time only 0 is taken: both older secrets end at once.',
   })
   @IsOptional()
   @IsInt()

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { isReserved } from '../events/index.js';
 import { type Actor, currentContext } from '../platform/context/index.js';
-import { newSigningSecret } from '../platform/crypto/index.js';
+import { assertRotatable, newSigningSecret } from '../platform/crypto/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import {
@@ -109,12 +109,17 @@ export class HooksService {
     });
   }
 
-  /** Both secrets are good until the overlap is over (rule 23). @returns the secret too when the caller gave none */
+  /**
+   * Both secrets are valid until the overlap is over.
+   * @returns the secret too when the caller gave none
+   * @throws AppError `conflict` while an earlier rotation overlaps, unless `overlap_seconds` is 0
+   */
   async rotateSecret(id: string, dto: RotateHookSecretDto): Promise<{ until: Date; secret?: string }> {
     const secret = dto.secret ?? newSigningSecret();
-    const until = new Date(Date.now() + 1000 * (dto.overlap_seconds ?? DEFAULT_OVERLAP_SECONDS));
+    const overlap = dto.overlap_seconds ?? DEFAULT_OVERLAP_SECONDS;
+    const until = new Date(Date.now() + 1000 * overlap);
     await this.db.transaction(async (tx) => {
-      await lock(tx, id);
+      assertRotatable((await lock(tx, id)).previous_secret_until, overlap);
       await tx.query(
         `UPDATE hooks SET previous_secret_box = secret_box, previous_secret_until = $2, secret_box = $3,
            updated_at = now(), version = version + 1 WHERE id = $1`,

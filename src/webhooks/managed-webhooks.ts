@@ -76,6 +76,7 @@ export class ManagedWebhooks {
       `UPDATE webhooks SET url = $3, events = $4, private_events = $5, reader_scopes = $6, filters = $7, batch_size = $8,
          batch_wait_ms = $9, active = $10, retry_config = $11, description = $12, holder_id = $13, holder_credential = $14,
          secret_box = coalesce($2, secret_box),
+         previous_secret_until = CASE WHEN $2 IS NULL THEN previous_secret_until END,
          disabled_at = CASE WHEN $10 THEN NULL ELSE disabled_at END,
          disabled_reason = CASE WHEN $10 THEN NULL ELSE disabled_reason END,
          failing_since = CASE WHEN $10 AND NOT active THEN NULL ELSE failing_since END,

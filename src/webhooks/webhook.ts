@@ -23,16 +23,27 @@ export interface Webhook {
   failing_since: Date | null;
   consecutive_failures: number;
   last_success_at: Date | null;
+  previous_secret_until: Date | null;
   version: number;
   created_at: Date;
   updated_at: Date;
 }
 
 export const WEBHOOK_COLUMNS = `id, url, events, private_events, reader_scopes, managed_by, filters, batch_size, batch_wait_ms, active, disabled_at, disabled_reason, retry_config,
-  description, created_by, failing_since, consecutive_failures, last_success_at, version, created_at, updated_at`;
+  description, created_by, failing_since, consecutive_failures, last_success_at,
+  CASE WHEN previous_secret_until > now() THEN previous_secret_until END AS previous_secret_until, version, created_at, updated_at`;
 
 export function toWebhookDto(webhook: Webhook): WebhookDto {
-  const { id, private_events: _p, reader_scopes: _r, managed_by, batch_size, batch_wait_ms, ...rest } = webhook;
+  const {
+    id,
+    private_events: _p,
+    reader_scopes: _r,
+    managed_by,
+    batch_size,
+    batch_wait_ms,
+    previous_secret_until: _u,
+    ...rest
+  } = webhook;
   return {
     webhook_id: publicId('webhook', id),
     ...rest,

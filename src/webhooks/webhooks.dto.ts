@@ -223,7 +223,8 @@ export class RotateSecretDto {
     example: 86_400,
     minimum: 0,
     maximum: 604_800,
-    description: 'For how long the old secret signs too, in seconds; default one day.',
+    description:
+      'For how long the old secret signs too, in seconds; default one day. During such a time only 0 is taken: both older secrets end at once.',
   })
   @IsOptional()
   @IsInt()

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { type Actor, actorHas } from '../platform/context/index.js';
-import { newSigningSecret } from '../platform/crypto/index.js';
+import { assertRotatable, newSigningSecret } from '../platform/crypto/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { EgressClient } from '../platform/egress/index.js';
 import { AppError } from '../platform/errors/index.js';
@@ -157,12 +157,17 @@ export class WebhooksService {
     });
   }
 
-  /** Both secrets sign until the overlap is over (rule 23). @returns the secret too when the caller gave none */
+  /**
+   * Both secrets sign until the overlap is over.
+   * @returns the secret too when the caller gave none
+   * @throws AppError `conflict` while an earlier rotation overlaps, unless `overlap_seconds` is 0
+   */
   async rotateSecret(id: string, dto: RotateSecretDto): Promise<{ until: Date; secret?: string }> {
     const secret = dto.secret ?? newSigningSecret();
-    const until = new Date(Date.now() + 1000 * (dto.overlap_seconds ?? DEFAULT_OVERLAP_SECONDS));
+    const overlap = dto.overlap_seconds ?? DEFAULT_OVERLAP_SECONDS;
+    const until = new Date(Date.now() + 1000 * overlap);
     await this.db.transaction(async (tx) => {
-      await lock(tx, id);
+      assertRotatable((await lock(tx, id)).previous_secret_until, overlap);
       await tx.query(
         `UPDATE webhooks SET previous_secret_box = secret_box, previous_secret_until = $2, secret_box = $3,
            updated_at = now(), version = version + 1 WHERE id = $1`,

@@ -470,6 +470,17 @@ describe('subscriptions', () => {
     await bench.call('DELETE', path);
   });
 
+  it('end the older secret too when a new one replaces it at once', async () => {
+    const made = await bench.subscribe({ name: 'A test', ...toWebhook() });
+    const webhook = `/api/v1/webhooks/${made.webhook_config?.webhook_id}`;
+    const rotate = async (): Promise<number> =>
+      (await app.call('POST', `${webhook}/rotate-secret`, { key: bench.key })).status;
+    expect([await rotate(), await rotate()]).toEqual([201, 409]);
+    await update(made.subscription_id, { webhook_config: { secret: 'another_secret_key' } });
+    // No overlap is under way any more.
+    expect(await rotate()).toBe(201);
+  });
+
   it('keep their way of delivery', async () => {
     const { subscription_id: id } = await bench.subscribe(toStream());
     expect((await update(id, { delivery_method: 'stream' })).status).toBe(200);

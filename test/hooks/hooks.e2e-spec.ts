@@ -212,6 +212,8 @@ describe('secrets', () => {
       expect((await send(hook.name, '{}', standard(secret, '{}'))).status).toBe(202);
     }
     expect((await show(hook)).previous_secret_until).toBe(rotated.body.previous_secret_until);
+    const early = await app.call('POST', `${HOOKS}/${hook.hook_id}/rotate-secret`, { key: admin, body: {} });
+    expect(early.status).toBe(409);
     const again = await app.call<Hook>('POST', `${HOOKS}/${hook.hook_id}/rotate-secret`, {
       key: admin,
       body: { overlap_seconds: 0 },

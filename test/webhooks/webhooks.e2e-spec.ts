@@ -6,8 +6,15 @@ import { JobQueue } from '../../src/platform/jobs/index.js';
 import { UserLoggedOut } from '../../src/security/security.events.js';
 import { actor } from '../support/actors.js';
 import { eventually, type TestApp } from '../support/app.js';
+import { askNodeReceiver, askPythonChecks } from './printed-receivers.js';
 import { type Delivery, type Registered, WebhookBench } from './harness.js';
 import { eventBytes, type Payload, payloadOf, type Receiver, type Received, status } from './receiver.js';
+
+interface Rotated {
+  secret: string;
+  previous_secret_until: string;
+  error: { details: object };
+}
 
 const hasPython = spawnSync('python3', ['--version']).status === 0;
 
@@ -374,10 +381,26 @@ describe('sending again', () => {
 });
 
 describe('a new secret', () => {
+  it('costs the printed receiver no delivery, whichever of the two secrets it has', async () => {
+    const { id, path, secret: old } = await bench.register();
+    const rotated = await app.call<Rotated>('POST', `/api/v1/webhooks/${id}/rotate-secret`, { key });
+    await bench.publish();
+    const delivery = await eventually(() => receiver.at(path)[0]);
+    const secrets = [old, rotated.body.secret, 'neither of the two'];
+    const answers: number[] = [];
+    for (const secret of secrets) answers.push(await askNodeReceiver(secret, delivery));
+    expect(answers).toEqual([204, 204, 401]);
+    if (hasPython) {
+      const checks = secrets.map((secret) => askPythonChecks(secret, delivery));
+      expect(checks).toEqual(['True True', 'True True', 'False False']);
+    }
+    await bench.remove(id);
+  });
+
   it('signs beside the old one until the overlap is over', async () => {
     const { id, path, secret: old } = await bench.register();
     const rotate = (overlap_seconds: number) =>
-      app.call<{ secret: string }>('POST', `/api/v1/webhooks/${id}/rotate-secret`, { key, body: { overlap_seconds } });
+      app.call<Rotated>('POST', `/api/v1/webhooks/${id}/rotate-secret`, { key, body: { overlap_seconds } });
     const { status: code, body } = await rotate(3600);
     expect(code).toBe(201);
     await bench.publish();
@@ -386,7 +409,12 @@ describe('a new secret', () => {
     expect(both.headers['x-nexus-signature']).toBe(nexus(body.secret));
     expect(both.headers['x-nexus-signature-previous']).toBe(nexus(old));
     expect(String(both.headers['webhook-signature']).split(' ')).toHaveLength(2);
-    await rotate(0);
+    const refused = await rotate(3600);
+    expect([refused.status, refused.body.error.details]).toEqual([
+      409,
+      { previous_secret_until: body.previous_secret_until },
+    ]);
+    expect((await rotate(0)).status).toBe(201);
     await bench.publish();
     const alone = await eventually(() => receiver.at(path)[1]);
     expect(alone.headers['x-nexus-signature-previous']).toBeUndefined();

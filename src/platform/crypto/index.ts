@@ -15,4 +15,4 @@ export { MasterKeys, type MasterKey } from './master-key.js';
 export { checkPasswordStrength, type PasswordContext } from './password-strength.js';
 export { PasswordHasher } from './password.js';
 export { SecretBox } from './secret-box.js';
-export { IsSigningSecret, newSigningSecret, standardSignatures } from './signing-secret.js';
+export { assertRotatable, IsSigningSecret, newSigningSecret, standardSignatures } from './signing-secret.js';

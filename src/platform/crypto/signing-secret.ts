@@ -1,5 +1,6 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { ValidateBy } from 'class-validator';
+import { AppError } from '../errors/index.js';
 
 const PREFIX = 'whsec_';
 const MIN_KEY_BYTES = 24;
@@ -42,6 +43,20 @@ export function standardSignatures({ id, timestamp, body }: StandardMessage, sec
 
 export function isSigningSecret(value: unknown): boolean {
   return typeof value === 'string' && OTHER_SECRET.test(value) && keyOf(value) !== null;
+}
+
+/**
+ * Receivers know two secrets at most: the current one and the one before.
+ * @param previousUntil when the overlap of an earlier rotation ends; null when none is under way
+ * @throws AppError `conflict` during such an overlap, unless the new one has none: then both older secrets end at once
+ */
+export function assertRotatable(previousUntil: Date | null, overlapSeconds: number): void {
+  if (previousUntil === null || overlapSeconds === 0) return;
+  const previous_secret_until = previousUntil.toISOString();
+  throw AppError.conflict(
+    `The secret before is valid until ${previous_secret_until}; rotate after that, or with overlap_seconds 0 to end both older secrets at once`,
+    { previous_secret_until },
+  );
 }
 
 /** For a secret that the caller chooses. */
