@@ -14,6 +14,7 @@ import { EventsModule } from './platform/events/index.js';
 import { HttpModule } from './platform/http/index.js';
 import { JobsModule } from './platform/jobs/index.js';
 import { ObservabilityModule } from './platform/observability/index.js';
+import { OwnershipModule } from './platform/ownership/index.js';
 import { RealtimeModule } from './platform/realtime/index.js';
 import { schema } from './schema.js';
 import { SecurityModule } from './security/index.js';
@@ -53,6 +54,7 @@ export class AppModule {
         BackgroundModule,
         EgressModule,
         HttpModule,
+        OwnershipModule,
         ...domains,
       ],
     };

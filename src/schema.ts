@@ -2,9 +2,11 @@ import { CreateAgentSigningKeys1763950000000 } from './agents/agent-signing-keys
 import { CreateAgents1763700500000 } from './agents/agents.migration.js';
 import { CreateCommands1763700600000 } from './commands/commands.migration.js';
 import { CreateEventSubscriptions1763710200000 } from './events/event-subscriptions.migration.js';
+import { NoteSubscriptionOwners1763962000000 } from './events/subscription-owners.migration.js';
 import { CreateBackgroundTasks1763720000000 } from './platform/background/index.js';
 import { OrderEventsOfOneTime1763780000000 } from './alerts/alert-order.migration.js';
 import { CreateAlerts1763730000000 } from './alerts/alerts.migration.js';
+import { NoteRuleOwners1763961000000 } from './alerts/rule-owners.migration.js';
 import { CreateHooks1763741000000 } from './hooks/hooks.migration.js';
 import type { Schema } from './platform/database/index.js';
 import {
@@ -60,6 +62,8 @@ export const schema: Schema = {
     PartitionAudit1763920000000,
     CreateAgentSigningKeys1763950000000,
     NoteCredentialParents1763960000000,
+    NoteRuleOwners1763961000000,
+    NoteSubscriptionOwners1763962000000,
     NoteDeliveryInfo1763980000000,
   ],
 };

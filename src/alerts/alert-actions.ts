@@ -39,11 +39,7 @@ export class AlertActions {
         await this.publish(data, n);
         continue;
       }
-      const done =
-        action.type === 'webhook'
-          ? await this.tell(action.webhook_id, event)
-          : await this.command(rule, action, data, n);
-      await this.record(this.db.manager, data.alert_id, n, done);
+      await this.record(this.db.manager, data.alert_id, n, await this.perform(rule, action, event, n));
     }
   }
 
@@ -52,13 +48,27 @@ export class AlertActions {
   async end(event: StoredEvent<AlertResolvedData>): Promise<void> {
     const rows = await this.db.query<{ webhook_id: string }>(
       `SELECT action->>'webhook_id' AS webhook_id FROM alert_rules, jsonb_array_elements(definition->'actions') AS action
-       WHERE id = $1 AND enabled AND action->>'type' = 'webhook'
+       WHERE id = $1 AND enabled AND action->>'type' = 'webhook' AND NOT 'webhook' = ANY (suspended_actions)
        UNION
        SELECT action.value->>'webhook_id' FROM alerts, jsonb_each(actions) AS action
-       WHERE id = $2 AND action.value->>'webhook_id' IS NOT NULL`,
+       WHERE id = $2 AND action.value->>'webhook_id' IS NOT NULL
+         AND NOT EXISTS (SELECT 1 FROM alert_rules r WHERE r.id = rule_id AND 'webhook' = ANY (r.suspended_actions))`,
       [parsePublicId('rule', event.data.rule_id), parsePublicId('alert', event.data.alert_id)],
     );
     for (const { webhook_id } of rows) await this.tell(webhook_id, event);
+  }
+
+  private async perform(
+    rule: Rule,
+    action: Exclude<RuleAction, { type: 'event' }>,
+    event: StoredEvent<AlertEventData>,
+    n: number,
+  ): Promise<ActionOutcome> {
+    if (rule.suspended_actions.includes(action.type)) {
+      return { type: action.type, error: 'The owner of the rule has lost the right to this; write the rule again' };
+    }
+    if (action.type === 'webhook') return this.tell(action.webhook_id, event);
+    return this.command(rule, action, event.data, n);
   }
 
   private async tell(webhookId: string, event: StoredEvent<AlertEventData>): Promise<ActionOutcome> {

@@ -14,6 +14,7 @@ import { EvaluationRecord } from './evaluation-record.js';
 import { Evaluator } from './evaluator.js';
 import { OpenGroups } from './open-groups.js';
 import { Rejudge } from './rejudge.js';
+import { RuleRights } from './rule-rights.js';
 import { RuleSet } from './rule-set.js';
 import { RuleTrial } from './rule-trial.js';
 import { RulesController } from './rules.controller.js';
@@ -35,6 +36,7 @@ import { SilencesService } from './silences.service.js';
     Evaluator,
     OpenGroups,
     Rejudge,
+    RuleRights,
     RuleSet,
     RuleTrial,
     RulesService,

@@ -1,4 +1,4 @@
-import { ApiProperty } from '@nestjs/swagger';
+import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { PaginationDto } from '../platform/http/index.js';
 import { OPERATORS, type Operator, SEVERITIES, type Severity } from './rule-definition.js';
 import { ClearConditionDto, RuleActionDto } from './rules.dto.js';
@@ -28,6 +28,14 @@ export class RuleDto {
   @ApiProperty({ example: 0 }) flap_window_seconds!: number;
   @ApiProperty({ example: ['source'] }) group_by!: string[];
   @ApiProperty({ type: [RuleActionDto] }) actions!: object[];
+  @ApiPropertyOptional({
+    enum: ['command', 'webhook'],
+    isArray: true,
+    example: ['command'],
+    description:
+      'Types of actions that are not carried out, as the owner lost the right to them; until the rule is written again.',
+  })
+  suspended_actions?: string[];
   @ApiProperty({ example: 1 }) version!: number;
   @ApiProperty({ example: 'user_550e8400-e29b-41d4-a716-446655440000' }) created_by!: string;
   @ApiProperty({ example: 'user_550e8400-e29b-41d4-a716-446655440000' }) updated_by!: string;

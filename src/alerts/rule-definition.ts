@@ -57,8 +57,10 @@ export interface Rule {
   enabled: boolean;
   severity: Severity;
   definition: RuleDefinition;
-  /** Labels that the targets of its commands must bear, as those of who wrote it last (contract 3.2). */
+  /** Labels that the targets of its commands must bear, as those of who wrote it last. */
   target_labels: Record<string, string> | null;
+  /** Types of its actions that are not carried out: its owner has lost the right to them. */
+  suspended_actions: string[];
   version: number;
   created_by: string;
   updated_by: string;
@@ -66,5 +68,5 @@ export interface Rule {
   updated_at: Date;
 }
 
-export const RULE_COLUMNS = `id, name, description, enabled, severity, definition, target_labels, version, created_by,
+export const RULE_COLUMNS = `id, name, description, enabled, severity, definition, target_labels, suspended_actions, version, created_by,
   updated_by, created_at, updated_at`;

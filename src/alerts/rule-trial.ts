@@ -22,6 +22,7 @@ export class RuleTrial {
       severity: 'info',
       definition: definitionOf(dto),
       target_labels: null,
+      suspended_actions: [],
       version: 1,
       created_by: '',
       updated_by: '',

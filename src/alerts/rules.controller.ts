@@ -104,11 +104,13 @@ function tagged(rule: Rule, response: Response): RuleDto {
   return toRuleDto(rule);
 }
 
-function toRuleDto({ id, definition, target_labels: _, created_at, updated_at, ...rest }: Rule): RuleDto {
+function toRuleDto(rule: Rule): RuleDto {
+  const { id, definition, target_labels: _, suspended_actions, created_at, updated_at, ...rest } = rule;
   return {
     rule_id: publicId('rule', id),
     ...rest,
     ...definition,
+    ...(suspended_actions.length > 0 ? { suspended_actions } : {}),
     created_at: created_at.toISOString(),
     updated_at: updated_at.toISOString(),
   };

@@ -14,11 +14,13 @@ import {
   publicId,
   timeAndIdAfter,
 } from '../platform/http/index.js';
+import { ownerOf } from '../platform/ownership/index.js';
 import { EventDeliveries } from '../webhooks/index.js';
 import type { ClearReason } from './alert.js';
 import { AlertWriter } from './alert-writer.js';
 import { type Rule, RULE_COLUMNS, type RuleDefinition } from './rule-definition.js';
 import { definitionOf } from './rule-draft.js';
+import { SCOPES_OF_ACTIONS } from './rule-rights.js';
 import type { GroupDraft } from './group-draft.js';
 import { RuleSet } from './rule-set.js';
 import type { PutRuleDto, RuleListQueryDto } from './rules.dto.js';
@@ -50,8 +52,9 @@ export class RulesService {
       const limit = this.settings.alertMaxRules;
       if (count >= limit) throw AppError.conflict(`There are ${limit} rules, the most there may be`, { limit });
       const [created] = await tx.query<Rule[]>(
-        `INSERT INTO alert_rules (id, name, description, enabled, severity, definition, target_labels, created_by, updated_by)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) RETURNING ${RULE_COLUMNS}`,
+        `INSERT INTO alert_rules (id, name, description, enabled, severity, definition, target_labels, owner_id,
+           owner_credential, created_by, updated_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10) RETURNING ${RULE_COLUMNS}`,
         [randomUUID(), ...columnsOf(actor, dto, definition), actor.id],
       );
       this.db.afterCommit(tx, () => void this.rules.changed().catch(() => undefined));
@@ -111,7 +114,8 @@ export class RulesService {
       assertVersion(expected, before.version);
       const [[replaced]] = await tx.query<[Rule[], number]>(
         `UPDATE alert_rules SET name = $2, description = $3, enabled = $4, severity = $5, definition = $6, target_labels = $7,
-           updated_by = $8, updated_at = now(), version = version + 1
+           owner_id = $8, owner_credential = $9, suspended_actions = '{}', updated_by = $10, updated_at = now(),
+           version = version + 1
          WHERE id = $1 RETURNING ${RULE_COLUMNS}`,
         [id, ...columnsOf(actor, dto, definition), actor.id],
       );
@@ -160,14 +164,14 @@ export function assertNoAgent(actor: Actor): void {
 
 /** A rule does nothing that its author may not do. */
 function assertMayAct(actor: Actor, { actions }: RuleDefinition): void {
-  for (const type of ['command', 'webhook']) {
-    const scope = `${type}:write`;
+  for (const [type, scope] of Object.entries(SCOPES_OF_ACTIONS)) {
     if (!actions.some((action) => action.type === type) || actorHas(actor, scope)) continue;
     throw AppError.forbidden(`A rule with a ${type} needs the scope ${scope}`, { required_scopes: [scope] });
   }
 }
 
 function columnsOf(actor: Actor, dto: PutRuleDto, definition: RuleDefinition): unknown[] {
+  const { actorId, credentialId } = ownerOf(actor);
   return [
     dto.name,
     dto.description ?? '',
@@ -175,6 +179,8 @@ function columnsOf(actor: Actor, dto: PutRuleDto, definition: RuleDefinition): u
     dto.severity ?? 'warning',
     JSON.stringify(definition),
     actor.targetLabels ? JSON.stringify(actor.targetLabels) : null,
+    actorId,
+    credentialId,
   ];
 }
 

@@ -148,7 +148,8 @@ export class SubscriptionDto {
   @ApiProperty({
     enum: ['active', 'paused', 'disabled'],
     example: 'active',
-    description: '`disabled`: its receiver is gone or has failed for too long; `enabled: true` revives it.',
+    description:
+      '`disabled`: its receiver is gone or has failed for too long, or its owner lost the right to it; `enabled: true` revives it.',
   })
   status!: 'active' | 'paused' | 'disabled';
   @ApiProperty({ example: 'user_550e8400-e29b-41d4-a716-446655440000' }) owner_id!: string;

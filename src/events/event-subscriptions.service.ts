@@ -5,6 +5,7 @@ import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { filterOf } from '../platform/events/index.js';
 import { assertVersion, Deletions, type Page, paginationOf, publicId, timeAndIdAfter } from '../platform/http/index.js';
+import { ownerOf } from '../platform/ownership/index.js';
 import { readingScopes, SavedSubscriptions, scopeOfEvent } from '../streaming/index.js';
 import { type ManagedWebhook, ManagedWebhooks } from '../webhooks/index.js';
 import {
@@ -60,8 +61,9 @@ export class EventSubscriptions implements OnModuleInit {
       await assertRoom(tx, actor);
       const id = randomUUID();
       const [row] = await tx.query<EventSubscription[]>(
-        `INSERT INTO event_subscriptions (id, owner_id, name, event_patterns, filters, reader_scopes, delivery_method, enabled)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING ${SUBSCRIPTION_COLUMNS}`,
+        `INSERT INTO event_subscriptions (id, owner_id, name, event_patterns, filters, reader_scopes, delivery_method, enabled,
+           owner_credential)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING ${SUBSCRIPTION_COLUMNS}`,
         [
           id,
           actor.id,
@@ -71,6 +73,7 @@ export class EventSubscriptions implements OnModuleInit {
           readingScopes(actor),
           dto.delivery_method,
           dto.enabled ?? true,
+          ownerOf(actor).credentialId,
         ],
       );
       if (!config) return toSubscriptionDto(row);
@@ -137,7 +140,7 @@ export class EventSubscriptions implements OnModuleInit {
       assertMayRead(actor, dto.event_patterns ?? before.event_patterns);
       const [[row]] = await tx.query<[EventSubscription[], number]>(
         `UPDATE event_subscriptions SET name = $2, event_patterns = $3, filters = $4, reader_scopes = $5, enabled = $6,
-           updated_at = now(), version = version + 1
+           disabled_at = CASE WHEN NOT $6 THEN disabled_at END, owner_credential = $7, updated_at = now(), version = version + 1
          WHERE id = $1 RETURNING ${SUBSCRIPTION_COLUMNS}`,
         [
           id,
@@ -146,6 +149,7 @@ export class EventSubscriptions implements OnModuleInit {
           dto.filters === undefined ? before.filters : dto.filters,
           readingScopes(actor),
           dto.enabled ?? before.enabled,
+          ownerOf(actor).credentialId,
         ],
       );
       const webhook = (await this.webhooks.of([id])).get(id);

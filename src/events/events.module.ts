@@ -17,6 +17,7 @@ import { PurgeWorker } from './purge.worker.js';
 import { ReplayController } from './replay.controller.js';
 import { ReplayService } from './replay.service.js';
 import { ReplayWorker } from './replay.worker.js';
+import { SubscriptionRights } from './subscription-rights.js';
 
 /** The events API: callers publish, look up and count events (rows EVT-01..08). The outbox itself is `platform/events`. */
 @Module({
@@ -41,6 +42,7 @@ import { ReplayWorker } from './replay.worker.js';
     EventStats,
     EventSubscribers,
     EventSubscriptions,
+    SubscriptionRights,
   ],
 })
 export class EventsApiModule {}

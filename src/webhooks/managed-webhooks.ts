@@ -4,11 +4,11 @@ import { type Actor, actorHas } from '../platform/context/index.js';
 import { newSigningSecret } from '../platform/crypto/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { EgressClient } from '../platform/egress/index.js';
+import { ownerOf } from '../platform/ownership/index.js';
 import { readingScopes } from '../streaming/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import { completeRetry } from './retry-policy.js';
 import { type Webhook, WEBHOOK_COLUMNS } from './webhook.js';
-import { holderOf } from './webhook-rights.js';
 import { WebhookSecrets } from './webhook-secrets.js';
 import type { BatchConfigDto, RetryConfigDto } from './webhooks.dto.js';
 
@@ -107,7 +107,7 @@ export class ManagedWebhooks {
 
 function valuesOf(actor: Actor, webhook: ManagedWebhook): unknown[] {
   const { url, events, filters, batch, retry, active, description } = webhook;
-  const { actorId, credentialId } = holderOf(actor);
+  const { actorId, credentialId } = ownerOf(actor);
   return [
     url,
     [...new Set(events)],

@@ -1,84 +1,50 @@
-import { Injectable, type OnModuleDestroy, type OnModuleInit } from '@nestjs/common';
-import { type Actor, actorHas, runDetached } from '../platform/context/index.js';
+import { Injectable, type OnModuleInit } from '@nestjs/common';
+import { actorHas } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
-import { Gatekeeper, type Holder } from '../platform/http/index.js';
-import { HandleJob } from '../platform/jobs/index.js';
-import { Logger } from '../platform/observability/index.js';
+import type { Holder } from '../platform/http/index.js';
+import { type OwnedKind, OwnerRights, type Rights } from '../platform/ownership/index.js';
 import { ActiveWebhooks, mayHear, type Wants } from './active-webhooks.js';
 import { BATCH_TYPE } from './event-body.js';
 import { WebhookHealth } from './webhook-health.js';
-import { CheckWebhookRights } from './webhooks.jobs.js';
 
-type Rights = Pick<Actor, 'scopes'>;
 type Hearing = Pick<Wants, 'private_events' | 'reader_scopes'>;
 
-interface Held extends Hearing {
+interface OwnedWebhook extends Hearing, Holder {
   id: string;
   managed_by: string | null;
-  holder_id: string;
-  holder_credential: string | null;
   version: number;
 }
 
-/** Whose rights a webhook of this actor goes by. */
-export function holderOf(actor: Actor): Holder {
-  return { actorId: actor.id, credentialId: actor.type === 'user' ? null : actor.credentialId };
-}
-
-/**
- * A webhook goes on for as long as who set it up may have one, and tells only what he may read (rules 8 and 9). It never gets more than it
- * had: rights that come back count once it is written again.
- */
+/** A webhook goes on for as long as who set it up may have one, and delivers only what they may read. */
 @Injectable()
-export class WebhookRights implements OnModuleInit, OnModuleDestroy {
-  private stopListening: (() => void) | undefined;
-
+export class WebhookRights implements OwnedKind<OwnedWebhook>, OnModuleInit {
   constructor(
     private readonly db: Database,
-    private readonly gatekeeper: Gatekeeper,
+    private readonly rights: OwnerRights,
     private readonly health: WebhookHealth,
     private readonly active: ActiveWebhooks,
-    private readonly logger: Logger,
   ) {}
 
   onModuleInit(): void {
-    this.stopListening = this.gatekeeper.onRevoked((revoked) => {
-      runDetached(() => this.check(revoked)).catch((error: unknown) => {
-        this.logger.warn(
-          { err: String(error) },
-          'The rights of webhooks could not be checked; the next sweep tries again',
-        );
-      });
-    });
+    this.rights.contribute(this);
   }
 
-  onModuleDestroy(): void {
-    this.stopListening?.();
-  }
-
-  @HandleJob(CheckWebhookRights)
-  sweep(): Promise<void> {
-    return this.check({});
-  }
-
-  private async check(of: Partial<Holder>): Promise<void> {
-    const held = await this.db.query<Held>(
-      `SELECT id, managed_by, private_events, reader_scopes, holder_id, holder_credential, version FROM webhooks
+  find({ actorId, credentialId }: Partial<Holder>): Promise<OwnedWebhook[]> {
+    return this.db.query<OwnedWebhook>(
+      `SELECT id, managed_by, private_events, reader_scopes, holder_id AS "actorId", holder_credential AS "credentialId", version
+       FROM webhooks
        WHERE active AND ($1::text IS NULL OR holder_id = $1) AND ($2::text IS NULL OR holder_credential = $2)`,
-      [of.actorId ?? null, of.credentialId ?? null],
+      [actorId ?? null, credentialId ?? null],
     );
-    const known = new Map<string, Rights>();
-    for (const webhook of held) {
-      const { id, managed_by, holder_id: actorId, holder_credential: credentialId } = webhook;
-      const holder = `${actorId} ${credentialId}`;
-      const rights = known.get(holder) ?? (await this.gatekeeper.rightsNow({ actorId, credentialId }));
-      known.set(holder, rights);
-      if (actorHas(rights, managed_by ? 'event:subscribe' : 'webhook:write')) await this.narrow(webhook, rights);
-      else await this.health.disable(id, 'rights');
-    }
   }
 
-  private async narrow({ id, version, ...before }: Held, rights: Rights): Promise<void> {
+  async reduce(webhook: OwnedWebhook, rights: Rights): Promise<void> {
+    const scope = webhook.managed_by ? 'event:subscribe' : 'webhook:write';
+    if (actorHas(rights, scope)) await this.narrow(webhook, rights);
+    else await this.health.disable(webhook.id, 'rights');
+  }
+
+  private async narrow({ id, version, ...before }: OwnedWebhook, rights: Rights): Promise<void> {
     const hearing = narrowed(before, rights);
     if (
       hearing.private_events === before.private_events &&
@@ -122,7 +88,7 @@ export class WebhookRights implements OnModuleInit, OnModuleDestroy {
 }
 
 /** What is left of what a webhook hears when it goes by these rights. */
-export function narrowed({ private_events, reader_scopes }: Hearing, rights: Rights): Hearing {
+export function narrowed({ private_events, reader_scopes }: Hearing, rights: Pick<Rights, 'scopes'>): Hearing {
   return {
     private_events: private_events && actorHas(rights, 'user:read'),
     reader_scopes: reader_scopes && reader_scopes.filter((scope) => actorHas(rights, scope)),

@@ -3,14 +3,6 @@ import { defineJob } from '../platform/jobs/index.js';
 /** Offers due deliveries to the process it runs in: retries, and what a crash has left. */
 export const SweepDeliveries = defineJob({ name: 'webhook.sweep', queue: 'webhooks', attempts: 1, everyMs: 1000 });
 
-/** For rights that ended without a word, and words that were lost. */
-export const CheckWebhookRights = defineJob({
-  name: 'webhook.rights',
-  queue: 'maintenance',
-  attempts: 1,
-  everyMs: 60_000,
-});
-
 /** Deletes finished deliveries past their retention. */
 export const PurgeDeliveries = defineJob({
   name: 'webhook.purge',

@@ -15,11 +15,12 @@ import {
   publicId,
   timeAndIdAfter,
 } from '../platform/http/index.js';
+import { ownerOf } from '../platform/ownership/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import { isPrivateEvent } from './private-events.js';
 import { completeRetry } from './retry-policy.js';
 import { type Webhook, WEBHOOK_COLUMNS } from './webhook.js';
-import { holderOf, narrowed } from './webhook-rights.js';
+import { narrowed } from './webhook-rights.js';
 import { WebhookSecrets } from './webhook-secrets.js';
 import type { CreateWebhookDto, RotateSecretDto, UpdateWebhookDto, WebhookDetailDto } from './webhooks.dto.js';
 
@@ -43,7 +44,7 @@ export class WebhooksService {
     filterOf(dto.filters);
     const id = randomUUID();
     const secret = dto.secret ?? newSigningSecret();
-    const holder = holderOf(actor);
+    const holder = ownerOf(actor);
     const webhook = await this.db.transaction(async (tx) => {
       const [created] = await tx.query<Webhook[]>(
         `INSERT INTO webhooks (id, url, events, private_events, secret_box, active, retry_config, description, created_by,
@@ -115,7 +116,7 @@ export class WebhooksService {
       const revived = dto.active === true && !webhook.active;
       // Where the events go is as much a matter of who may hear them as which they are.
       const rewritten = dto.events !== undefined || dto.url !== undefined;
-      const holder = rewritten || dto.active === true ? holderOf(actor) : undefined;
+      const holder = rewritten || dto.active === true ? ownerOf(actor) : undefined;
       // Who revives another's webhook answers for it from now on, and lends it nothing.
       const heard = holder ? narrowed(webhook, actor) : webhook;
       const [[updated]] = await tx.query<[Webhook[], number]>(

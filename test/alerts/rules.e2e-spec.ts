@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { OwnerRights } from '../../src/platform/ownership/index.js';
 import { actor } from '../support/actors.js';
+import { eventually } from '../support/eventually.js';
 import { registerAgent } from '../support/fake-agent.js';
 import { AlertBench, PATIENT_MS, RAISED, RESOLVED, type Rule } from './harness.js';
 
@@ -138,6 +140,61 @@ describe('rules', () => {
     expect((await bench.call('GET', '/rules', undefined, agent.key)).status).toBe(403);
     expect((await bench.call('GET', '/silences', undefined, agent.key)).status).toBe(403);
     expect((await bench.call('GET', '/alerts', undefined, agent.key)).status).toBe(200);
+  });
+
+  it('go on raising alerts when their owner lost rights, without the actions that need these', async () => {
+    const owner = await actor(bench.app);
+    const webhook = await bench.app.call<{ webhook_id: string }>('POST', '/api/v1/webhooks', {
+      key: bench.key,
+      body: { url: 'https://example.com/hook', events: ['task.completed'] },
+    });
+    const { webhook_id } = webhook.body;
+    const source = bench.source();
+    const actions = [
+      { type: 'command', command_type: 'system.ping', target: 'nexus' },
+      { type: 'webhook', webhook_id },
+    ];
+    const body = { ...base, sources: [source], actions };
+    const { rule_id } = (await bench.call<Rule>('POST', '/rules', body, owner.key)).body;
+    const shown = async (): Promise<Rule> => (await bench.call<Rule>('GET', `/rules/${rule_id}`)).body;
+    expect(await shown()).not.toHaveProperty('suspended_actions');
+    await bench.app.call('DELETE', `/api/v1/auth/api-keys/key_${owner.keyId}`, { key: bench.key });
+    await eventually(async () => (await shown()).version === 2, PATIENT_MS);
+    expect(await shown()).toMatchObject({ enabled: true, suspended_actions: ['command', 'webhook'] });
+    await bench.send(source, 95);
+    const alert = await eventually(async () => {
+      const [found] = await bench.alerts(source);
+      return found?.actions.length === 2 && found;
+    }, PATIENT_MS);
+    for (const action of alert.actions) expect(action.error).toContain('lost the right');
+    expect(await bench.app.db.query(`SELECT 1 FROM commands WHERE created_by = $1`, [rule_id])).toEqual([]);
+    await bench.call('PUT', `/rules/${rule_id}`, body);
+    expect(await shown()).not.toHaveProperty('suspended_actions');
+    await remove(await shown());
+    await bench.app.call('DELETE', `/api/v1/webhooks/${webhook_id}`, { key: bench.key });
+  });
+
+  it('command only what is left to their owner', async () => {
+    const owner = await actor(bench.app, { role: 'admin' });
+    const actions = [{ type: 'command', command_type: 'system.ping', target: '{{source}}' }];
+    const { rule_id } = (await bench.call<Rule>('POST', '/rules', { ...base, actions }, owner.key)).body;
+    const labels = async (): Promise<unknown> => {
+      const [row] = await bench.app.db.query<{ target_labels: unknown; suspended_actions: string[] }>(
+        'SELECT target_labels, suspended_actions FROM alert_rules WHERE id = $1',
+        [rule_id.slice('rule_'.length)],
+      );
+      return row;
+    };
+    for (const [role, expected] of [
+      ['developer', { target_labels: { env: 'development' }, suspended_actions: [] }],
+      ['admin', { target_labels: { env: 'development' }, suspended_actions: [] }],
+      ['viewer', { target_labels: { env: 'development' }, suspended_actions: ['command'] }],
+    ] as const) {
+      await bench.app.db.query('UPDATE users SET roles = $2 WHERE id = $1', [owner.userId, [role]]);
+      await bench.app.get(OwnerRights).sweep();
+      expect(await labels()).toEqual(expected);
+    }
+    await bench.call('DELETE', `/rules/${rule_id}`);
   });
 
   it('end their alerts when they are deleted, disabled or grouped otherwise, and keep them through other changes', async () => {

@@ -1,6 +1,8 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { EVENT_COLUMNS, type EventRow, toStoredEvent } from '../../src/platform/events/index.js';
+import { OwnerRights } from '../../src/platform/ownership/index.js';
+import { Credentials } from '../../src/security/keys/credentials.js';
 import { Batches } from '../../src/webhooks/batches.js';
 import { WebhooksWorker } from '../../src/webhooks/webhooks.worker.js';
 import { actor } from '../support/actors.js';
@@ -316,6 +318,53 @@ describe('a subscription of a stream', () => {
     expect(await socket.next('unsubscription_confirmed')).toMatchObject({ channels: ['events'] });
     reader.close();
     await socket.close();
+  });
+
+  it('is reduced and disabled with the rights of its owner, and revived by them', async () => {
+    const owner = await actor(app);
+    const made = await bench.call<{ subscription: Subscription }>(
+      'POST',
+      '/subscriptions',
+      { name: 'Mine', ...toStream() },
+      { key: owner.key },
+    );
+    const { subscription_id: id } = made.body.data.subscription;
+    expect((await bench.emit(`${own}.made`)).subscriber_count).toBe(1);
+    const other = (await actor(app)).key;
+    const scopesOf = async (): Promise<string[]> => {
+      const [row] = await app.db.query<{ reader_scopes: string[] }>(
+        'SELECT reader_scopes FROM event_subscriptions WHERE id = $1',
+        [id.slice('sub_'.length)],
+      );
+      return row.reader_scopes;
+    };
+    expect(await scopesOf()).toContain('security:read');
+    await app.db.query(`UPDATE users SET roles = '{viewer}' WHERE id = $1`, [owner.userId]);
+    await app.get(OwnerRights).sweep();
+    expect(await scopesOf()).not.toContain('security:read');
+    expect((await shown(id, owner.key)).subscription).toMatchObject({ status: 'active', version: 2 });
+    const second = await app.db.transaction((tx) =>
+      app.get(Credentials).create(tx, {
+        kind: 'api',
+        name: 'second',
+        ownerUserId: owner.userId,
+        scopes: ['*'],
+        expiresInDays: null,
+      }),
+    );
+    await app.call('DELETE', `/api/v1/auth/api-keys/key_${owner.keyId}`, { key: other });
+    await eventually(async () => (await shown(id, second.key)).subscription.status === 'disabled', LONG);
+    expect((await bench.emit(`${own}.made`)).subscriber_count).toBe(0);
+    const put = { key: second.key };
+    const revived = await bench.call<{ subscription: Subscription }>(
+      'PUT',
+      `/subscriptions/${id}`,
+      { enabled: true },
+      put,
+    );
+    expect(revived.body.data.subscription).toMatchObject({ status: 'active', enabled: true });
+    await app.get(OwnerRights).sweep();
+    expect((await bench.emit(`${own}.made`)).subscriber_count).toBe(1);
   });
 
   it('resumes after the last event that was seen, without those that have expired', async () => {

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { EventBus } from '../../src/platform/events/index.js';
 import { JobQueue } from '../../src/platform/jobs/index.js';
+import { CheckOwnerRights } from '../../src/platform/ownership/index.js';
 import { UserCreated } from '../../src/security/security.events.js';
-import { CheckWebhookRights } from '../../src/webhooks/webhooks.jobs.js';
 import { actor, type TestActor } from '../support/actors.js';
 import { eventually, type TestApp } from '../support/app.js';
 import { WebhookBench } from './harness.js';
@@ -59,7 +59,7 @@ async function userCreated(): Promise<void> {
 
 /** What a change of the account does at the latest within a minute. */
 async function sweep(): Promise<void> {
-  await app.get(JobQueue).enqueue(CheckWebhookRights, {});
+  await app.get(JobQueue).enqueue(CheckOwnerRights, {});
 }
 
 describe('a webhook whose owner lost rights', () => {

@@ -49,7 +49,7 @@ export class Authenticator extends Gatekeeper {
     return this.revocations.subscribe(listener);
   }
 
-  rightsNow(holder: Holder): Promise<Pick<Actor, 'scopes'>> {
+  rightsNow(holder: Holder): Promise<Pick<Actor, 'scopes' | 'targetLabels'>> {
     return this.principals.rightsNow(holder);
   }
 

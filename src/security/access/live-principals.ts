@@ -86,7 +86,7 @@ export class LivePrincipals implements OnModuleInit {
   }
 
   /** Not remembered: it is asked when something has changed. A key that is gone limits nothing any more, one that was revoked ends all. */
-  async rightsNow({ actorId, credentialId }: Holder): Promise<Pick<Actor, 'scopes'>> {
+  async rightsNow({ actorId, credentialId }: Holder): Promise<Pick<Actor, 'scopes' | 'targetLabels'>> {
     const [row] = await this.db.query<{ roles: string[]; role_scopes: string[]; scopes: string[] | null }>(
       `SELECT u.roles, ${ROLE_SCOPES} AS role_scopes, c.scopes FROM users u LEFT JOIN credentials c ON c.id = $2
        WHERE u.id = $1 AND u.status = 'active' AND c.revoked_at IS NULL`,

@@ -1,0 +1,3 @@
+export { ownerOf, type OwnedKind, OwnerRights, type Rights } from './owner-rights.js';
+export { CheckOwnerRights } from './ownership.jobs.js';
+export { OwnershipModule } from './ownership.module.js';
