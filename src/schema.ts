@@ -18,6 +18,7 @@ import {
 import { CreateDeletions1763770000000, CreateIdempotencyKeys1763700050000 } from './platform/http/index.js';
 import { CreateSecurityAlerts1763740000000 } from './security/alerts/alerts.migration.js';
 import { IndexAuditFailures1763701900000 } from './security/audit-failures.migration.js';
+import { CountAuditByNetwork1763920100000 } from './security/audit-minute-network.migration.js';
 import { PartitionAudit1763920000000 } from './security/audit-partitions.migration.js';
 import { CreateAudit1763700100000 } from './security/audit.migration.js';
 import { NoteCredentialParents1763960000000 } from './security/keys/credential-parents.migration.js';
@@ -60,6 +61,7 @@ export const schema: Schema = {
     NoteWebhookHolders1763800000000,
     JoinDeliveryIndexes1763800100000,
     PartitionAudit1763920000000,
+    CountAuditByNetwork1763920100000,
     CreateAgentSigningKeys1763950000000,
     NoteCredentialParents1763960000000,
     NoteRuleOwners1763961000000,

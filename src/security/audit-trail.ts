@@ -3,6 +3,8 @@ import type { RequestContext } from '../platform/context/index.js';
 import { Database, prepared, type Tx } from '../platform/database/index.js';
 import { type FinishedRequest, RequestObservers } from '../platform/http/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
+import { AuditMinutes, type MinuteCount } from './audit-minutes.js';
+import { clean, cut } from './audit-text.js';
 
 interface Entry {
   at: string;
@@ -17,33 +19,24 @@ interface Entry {
   requestId: string;
 }
 
-interface MinuteCount {
-  /** Its start, epoch milliseconds. */
-  minute: number;
-  actorId: string;
-  credentialId: string;
-  action: string;
-  status: number;
-  count: number;
-  ip: string | null;
-  userAgent: string | null;
-}
-
 const FLUSH_MS = 500;
-/** Entries held while the database is away; past it the oldest are dropped and counted. */
+/** Entries held while the database is away; what comes once there is no room is dropped and counted. */
 const MAX_PENDING = 20_000;
 const BATCH = 1000;
 const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS']);
 const PUBLIC_ID = /\b[a-z]+_[0-9a-f]{8}-[0-9a-f-]{27}\b/g;
 
 /**
- * Writes down every API request (row SEC-08). A mutating request has its entry in the transaction of its effect; reads
- * and refusals follow in batches; routes with the policy `minute` are counted per principal, route, status and minute.
+ * Writes down every API request. A mutating request has its entry in the transaction of its effect; reads and refusals of
+ * principals follow in batches. Requests of strangers, refusals by a rate limit and routes with the policy `minute` are
+ * counted by the minute: whoever floods the server must not fill its database or push others out of memory.
  */
 @Injectable()
 export class AuditTrail implements OnModuleInit, OnApplicationBootstrap, OnApplicationShutdown {
   private pending: Entry[] = [];
-  private minutes = new Map<string, MinuteCount>();
+  /** Entries of `pending` that are on their way to the database. */
+  private underWay = 0;
+  private readonly minutes = new AuditMinutes();
   private timer: NodeJS.Timeout | undefined;
   private flushing: Promise<void> | undefined;
   private batchSize = BATCH;
@@ -57,7 +50,7 @@ export class AuditTrail implements OnModuleInit, OnApplicationBootstrap, OnAppli
   ) {
     this.dropped = metrics.counter(
       'nexus_audit_entries_dropped_total',
-      'Audit entries of reads and refusals lost while the database was away',
+      'Requests lost to the audit trail while the database was away',
     );
   }
 
@@ -78,32 +71,12 @@ export class AuditTrail implements OnModuleInit, OnApplicationBootstrap, OnAppli
   }
 
   private finished({ context, status, audit }: FinishedRequest): void {
-    if (audit === 'minute') return this.countMinute(context, status);
     // Committed but answered otherwise than foreseen: the truth about the answer is an entry of its own.
     if (context.audited && (status < 400 || status === context.expectedStatus)) return;
-    this.pending.push(entryOf(context, status));
-    if (this.pending.length > MAX_PENDING + BATCH) this.keep(this.pending);
-  }
-
-  /** Holds the newest of `entries` until the database takes them. */
-  private keep(entries: Entry[]): void {
-    const over = Math.max(0, entries.length - MAX_PENDING);
-    this.dropped.inc(over);
-    this.pending = entries.slice(over);
-  }
-
-  private countMinute(context: RequestContext, status: number): void {
-    const minute = Math.floor(Date.now() / 60_000) * 60_000;
-    const actorId = context.actor?.id ?? 'anonymous';
-    const credentialId = context.actor?.credentialId ?? '';
-    const action = `${context.method} ${context.route ?? context.path}`;
-    const key = `${minute} ${actorId} ${credentialId} ${action} ${status}`;
-    const existing = this.minutes.get(key);
-    if (existing) {
-      existing.count++;
-    } else if (this.minutes.size < MAX_PENDING) {
-      const { ip = null, userAgent = null } = context;
-      this.minutes.set(key, { minute, actorId, credentialId, action, status, count: 1, ip, userAgent: cut(userAgent) });
+    if (audit === 'minute' || (!context.audited && (!context.actor || status === 429))) {
+      if (!this.minutes.add(context, status)) this.dropped.inc();
+    } else if (this.pending.length + this.underWay < MAX_PENDING) {
+      this.pending.push(entryOf(context, status));
     } else {
       this.dropped.inc();
     }
@@ -120,22 +93,23 @@ export class AuditTrail implements OnModuleInit, OnApplicationBootstrap, OnAppli
   private async flushOnce(): Promise<void> {
     try {
       while (this.pending.length > 0) {
-        // Taken out at once: what is dropped for want of room in the meantime is not one of these.
         const batch = this.pending.splice(0, this.batchSize);
+        this.underWay = batch.length;
         try {
           await this.db.bulk.query(INSERT_ENTRIES, columnsOf(batch));
           this.batchSize = Math.min(BATCH, this.batchSize * 2);
         } catch (error) {
           this.setAside(batch, error);
+        } finally {
+          this.underWay = 0;
         }
       }
       if (this.minutes.size > 0) {
-        const counts = this.minutes;
-        this.minutes = new Map();
+        const counts = this.minutes.take();
         try {
-          await this.db.bulk.query(ADD_TO_MINUTES, minuteColumnsOf(inOneOrder(counts)));
+          await this.db.bulk.query(ADD_TO_MINUTES, minuteColumnsOf(counts));
         } catch (error) {
-          this.putBack(counts);
+          this.dropped.inc(this.minutes.putBack(counts));
           throw error;
         }
       }
@@ -155,17 +129,9 @@ export class AuditTrail implements OnModuleInit, OnApplicationBootstrap, OnAppli
       );
       return;
     }
-    this.keep([...batch, ...this.pending]);
+    this.pending = [...batch, ...this.pending];
     if (!refused) throw error;
     this.batchSize = Math.ceil(batch.length / 2);
-  }
-
-  private putBack(counts: Map<string, MinuteCount>): void {
-    for (const [key, count] of counts) {
-      const newer = this.minutes.get(key);
-      if (newer) newer.count += count.count;
-      else this.minutes.set(key, count);
-    }
   }
 
   /** Moves minutes that are over into the append-only entries; safe to run twice or in two processes. */
@@ -190,14 +156,9 @@ const INSERT_ENTRIES = prepared(
 );
 
 const ADD_TO_MINUTES = `
-  INSERT INTO audit_minutes AS m (minute, actor_id, credential_id, action, status_code, count, ip_address, user_agent)
-  SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::int[], $7::text[], $8::text[])
-  ON CONFLICT (minute, actor_id, credential_id, action, status_code) DO UPDATE SET count = m.count + excluded.count`;
-
-/** Two processes that add to the same minutes must not wait for each other in a circle. */
-function inOneOrder(counts: Map<string, MinuteCount>): MinuteCount[] {
-  return [...counts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, count]) => count);
-}
+  INSERT INTO audit_minutes AS m (minute, actor_id, credential_id, action, status_code, count, ip_address, user_agent, network)
+  SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::int[], $7::text[], $8::text[], $9::text[])
+  ON CONFLICT (minute, actor_id, credential_id, action, status_code, network) DO UPDATE SET count = m.count + excluded.count`;
 
 function entryOf(context: RequestContext, status: number): Entry {
   const path = context.path ?? '';
@@ -213,15 +174,6 @@ function entryOf(context: RequestContext, status: number): Entry {
     claimedUserId: context.claimedUserId ?? null,
     requestId: context.requestId,
   };
-}
-
-function cut(text: string | null): string | null {
-  return text === null ? null : clean(text).slice(0, 300);
-}
-
-/** PostgreSQL text holds no NUL. */
-function clean(text: string): string {
-  return text.replaceAll('\0', '');
 }
 
 function columnsOf(entries: Entry[]): unknown[][] {
@@ -251,5 +203,6 @@ function minuteColumnsOf(counts: MinuteCount[]): unknown[][] {
     column('count'),
     column('ip'),
     column('userAgent'),
+    column('network'),
   ];
 }

@@ -14,7 +14,8 @@ export class AuditController {
   @Allow('security:admin')
   @ApiOperation({
     summary: 'List audit entries, newest first',
-    description: 'Every API request is in the trail, refused ones and reads included.',
+    description:
+      'Every API request is in the trail, refused ones and reads included. Counts of a minute follow a good minute later.',
     operationId: 'auditList',
   })
   @ApiOkResponse({ type: AuditListDto })

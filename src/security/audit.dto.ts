@@ -55,12 +55,20 @@ export class AuditEntryDto {
   @ApiProperty({ example: 'POST /api/v1/commands' }) action!: string;
   @ApiProperty({ type: String, nullable: true, example: 'cmd_550e8400-e29b-41d4-a716-446655440000' }) resource_id!:
     string | null;
-  @ApiProperty({ type: String, nullable: true, example: '192.168.1.100' }) ip_address!: string | null;
+  @ApiProperty({
+    type: String,
+    nullable: true,
+    example: '192.168.1.100',
+    description:
+      'For counted requests without a credential their network (IPv4 /24, IPv6 /64); null when there were too many.',
+  })
+  ip_address!: string | null;
   @ApiProperty({ type: String, nullable: true, example: 'NexusClient/1.0' }) user_agent!: string | null;
   @ApiProperty({ example: 201 }) status_code!: number;
   @ApiProperty({
     example: 1,
-    description: 'Requests this entry stands for; more than one only on high-rate routes (one entry a minute).',
+    description:
+      'Requests this entry stands for. High-rate routes, refusals by a rate limit and requests without a credential have one entry a minute.',
   })
   count!: number;
   @ApiProperty({ type: String, nullable: true, example: 'req_01JQ8Z9V0N5T3M2K1H7G6F5E4D' }) request_id!: string | null;

@@ -12,6 +12,7 @@ interface AuditList {
     resource_id: string | null;
     status_code: number;
     count: number;
+    ip_address: string | null;
     user_agent: string | null;
     request_id: string;
   }[];
@@ -73,7 +74,6 @@ it('holds reads and refusals too', async () => {
   const viewer = await actor(app, { role: 'viewer' });
   await app.call('GET', '/api/v1/ai/agents', { key: viewer.key });
   await app.call('POST', '/api/v1/ai/agents', { key: viewer.key, body: newAgent('forbidden') });
-  await app.call('GET', '/api/v1/ai/agents', { key: 'nexus_api_nobody' });
   const seen = await eventually(async () => {
     const { entries } = await audit(`user_id=user_${viewer.userId}`);
     return entries.length >= 2 && entries;
@@ -82,11 +82,36 @@ it('holds reads and refusals too', async () => {
     'GET /api/v1/ai/agents 200',
     'POST /api/v1/ai/agents 403',
   ]);
-  const anonymous = await eventually(async () => {
-    const { entries } = await audit('user_id=anonymous&status_code=401');
-    return entries.length > 0 && entries;
+});
+
+it('counts what strangers ask for by the minute, network and route', async () => {
+  const trail = app.get(AuditTrail);
+  for (let n = 0; n < 3; n++) {
+    const headers = { 'user-agent': `Stranger/${n}` };
+    await app.call('GET', '/api/v1/ai/agents', { key: `nexus_api_nobody${n}`, headers });
+    await app.call('GET', `/api/v1/nothing/${n}`, { headers });
+  }
+  await eventually(async () => {
+    await trail.flush();
+    const [row] = await app.db.query<{ total: number | null }>(
+      `SELECT sum(count)::int AS total FROM audit_minutes WHERE actor_id = 'anonymous' AND network = '127.0.0.0/24'`,
+    );
+    return row.total === 6;
   });
-  expect(anonymous[0].action).toBe('GET /api/v1/ai/agents');
+  await app.db.query(`UPDATE audit_minutes SET minute = minute - interval '10 minutes'`);
+  await trail.sealMinutes();
+  for (const [status, action] of [
+    [401, 'GET /api/v1/ai/agents'],
+    [404, 'GET unmatched'],
+  ]) {
+    const { entries } = await audit(`user_id=anonymous&status_code=${status}`);
+    expect(new Set(entries.map((e) => `${e.action} ${e.ip_address}`))).toEqual(new Set([`${action} 127.0.0.0/24`]));
+    expect(entries.reduce((sum, e) => sum + e.count, 0)).toBe(3);
+  }
+  const written = await app.db.query(
+    `SELECT 1 FROM audit_entries WHERE actor_id = 'anonymous' AND status_code IN (401, 404) AND request_id IS NOT NULL`,
+  );
+  expect(written).toEqual([]);
 });
 
 it('pages by cursor through every entry once, and filters by time and action', async () => {

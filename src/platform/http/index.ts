@@ -30,6 +30,7 @@ export { HttpModule } from './http.module.js';
 export { configureHttp, createHttpAdapter, drainHttp, type ServerTimeouts } from './configure-http.js';
 export { renderError } from './render-error.js';
 export { clientIp } from './client-ip.js';
+export { networkOf } from './client-network.js';
 export { InFlight } from './in-flight.js';
 export { ApiDocument } from './api-document.js';
 export { requireUnlessOpen } from './open-access.js';

@@ -1,5 +1,3 @@
-import ipaddr from 'ipaddr.js';
-
 export const ALERT_SEVERITIES = ['low', 'medium', 'high', 'critical'] as const;
 export const ALERT_TYPES = ['login_failures', 'key_misuse', 'unknown_keys', 'rate_abuse', 'privilege_change'] as const;
 
@@ -58,14 +56,6 @@ export const SIGNAL_RULES: Readonly<Record<SignalKind, SignalRule>> = {
     message: 'One caller keeps sending requests although its rate limit is used up',
   },
 };
-
-/** Whom an address counts for: itself, or the /64 network of an IPv6 address, of which one client has all. */
-export function networkOf(ip: string | undefined): string {
-  if (ip === undefined || !ipaddr.isValid(ip)) return 'unknown';
-  const address = ipaddr.process(ip);
-  if (address instanceof ipaddr.IPv4) return address.toString();
-  return `${ipaddr.IPv6.networkAddressFromCIDR(`${address.toString()}/64`).toString()}/64`;
-}
 
 const POWERFUL = /^(\*|\*:(admin|write)|admin:.*|[a-z]+:admin|security:.*|user:(write|\*))$/;
 

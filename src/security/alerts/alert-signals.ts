@@ -2,10 +2,10 @@ import { type BeforeApplicationShutdown, Injectable, type OnModuleInit } from '@
 import { currentContext, runDetached } from '../../platform/context/index.js';
 import { hashKey, parseKey, safeEqual } from '../../platform/crypto/index.js';
 import { Database, type Tx } from '../../platform/database/index.js';
-import { RequestObservers } from '../../platform/http/index.js';
+import { networkOf, RequestObservers } from '../../platform/http/index.js';
 import { Logger } from '../../platform/observability/index.js';
 import { type Credential, credentialId } from '../keys/credentials.js';
-import { networkOf, SIGNAL_RULES, type SignalKind } from './alert-rules.js';
+import { SIGNAL_RULES, type SignalKind } from './alert-rules.js';
 import { SecurityAlerts } from './security-alerts.js';
 
 interface Signal {

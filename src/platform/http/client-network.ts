@@ -1,0 +1,19 @@
+import ipaddr from 'ipaddr.js';
+
+const IPV6_BITS = 64;
+const IPV4_BITS = 32;
+
+/**
+ * Whom an address counts for wherever addresses are counted, limited or turned away: itself, or the /64 network of an IPv6
+ * address, since one client has all of those.
+ * @param ipv4Bits a shorter prefix also groups IPv4 addresses
+ */
+export function networkOf(ip: string | undefined, ipv4Bits = IPV4_BITS): string {
+  if (ip === undefined || !ipaddr.isValid(ip)) return 'unknown';
+  const address = ipaddr.process(ip);
+  if (address instanceof ipaddr.IPv6) {
+    return `${ipaddr.IPv6.networkAddressFromCIDR(`${address.toString()}/${IPV6_BITS}`).toString()}/${IPV6_BITS}`;
+  }
+  if (ipv4Bits === IPV4_BITS) return address.toString();
+  return `${ipaddr.IPv4.networkAddressFromCIDR(`${address.toString()}/${ipv4Bits}`).toString()}/${ipv4Bits}`;
+}
