@@ -19,6 +19,7 @@ import { CreateDeletions1763770000000, CreateIdempotencyKeys1763700050000 } from
 import { CreateSecurityAlerts1763740000000 } from './security/alerts/alerts.migration.js';
 import { IndexAuditFailures1763701900000 } from './security/audit-failures.migration.js';
 import { CountAuditByNetwork1763920100000 } from './security/audit-minute-network.migration.js';
+import { KeepLoginNetworks1763920200000 } from './security/accounts/login-networks.migration.js';
 import { PartitionAudit1763920000000 } from './security/audit-partitions.migration.js';
 import { CreateAudit1763700100000 } from './security/audit.migration.js';
 import { NoteCredentialParents1763960000000 } from './security/keys/credential-parents.migration.js';
@@ -62,6 +63,7 @@ export const schema: Schema = {
     JoinDeliveryIndexes1763800100000,
     PartitionAudit1763920000000,
     CountAuditByNetwork1763920100000,
+    KeepLoginNetworks1763920200000,
     CreateAgentSigningKeys1763950000000,
     NoteCredentialParents1763960000000,
     NoteRuleOwners1763961000000,

@@ -147,6 +147,21 @@ describe('rate limits', () => {
     expect((await call('10.3.0.2', '', 'dora')).status).toBe(200);
   });
 
+  it('counts all addresses of an IPv6 /64 as one, wherever an address counts', async () => {
+    const seen = [];
+    for (let i = 0; i < 4; i++) seen.push((await call(`2001:db8:0:1::${i}`, '/login', undefined, 'POST')).status);
+    expect(seen).toEqual([201, 201, 201, 429]);
+    expect((await call('2001:db8:0:2::1', '/login', undefined, 'POST')).status).toBe(201);
+    const strangers = [];
+    for (let i = 0; i < 5; i++) strangers.push((await call(`2001:db8:0:3:${i}::`, '/open')).status);
+    expect(strangers).toEqual([200, 200, 200, 200, 429]);
+    const guesses = [];
+    for (let i = 0; i < 5; i++) guesses.push((await call(`2001:db8:0:4::${i}`, '', `bad${i}`)).status);
+    expect(guesses).toEqual([401, 401, 401, 429, 429]);
+    expect((await call('2001:db8:0:4::99', '', 'gil')).status).toBe(429);
+    expect((await call('2001:db8:0:5::1', '', 'gil')).status).toBe(200);
+  });
+
   it('limits logins by address', async () => {
     const seen = [];
     for (let i = 0; i < 4; i++) seen.push((await call('10.4.0.1', '/login', undefined, 'POST')).status);

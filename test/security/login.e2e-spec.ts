@@ -31,7 +31,13 @@ let app: TestApp;
 let user: { id: string; username: string };
 let count = 0;
 
-beforeAll(async () => void (app = await startTestApp({ NEXUS_JWT_SECRET: SECRET, NEXUS_ACCESS_TOKEN_TTL: '600' })));
+beforeAll(async () => {
+  app = await startTestApp({
+    NEXUS_JWT_SECRET: SECRET,
+    NEXUS_ACCESS_TOKEN_TTL: '600',
+    NEXUS_TRUSTED_PROXIES: '127.0.0.0/8',
+  });
+});
 afterAll(() => app.stop());
 beforeEach(async () => void (user = await newUser()));
 
@@ -53,6 +59,18 @@ async function login(more: object = {}): Promise<LoginBody['data']> {
 const refresh = (refresh_token: string): Promise<Answer<{ data: LoginBody['data']['tokens'] } & Failure>> =>
   app.call('POST', `${AUTH}/refresh`, { body: { refresh_token } });
 const me = (key: string): Promise<Answer<Failure>> => app.call('GET', `${AUTH}/me`, { key });
+
+/** A login as a proxy hands it over from this address. */
+function loginAt(address: string, password: string): Promise<Answer<LoginBody & Failure>> {
+  return app.call('POST', `${AUTH}/login`, {
+    body: { username: user.username, password },
+    headers: { 'x-forwarded-for': address },
+  });
+}
+
+/** Moves all waits so far towards their end. */
+const passTime = (seconds: number): Promise<unknown> =>
+  app.db.query(`UPDATE login_attempts SET last_at = last_at - make_interval(secs => $1)`, [seconds]);
 
 /** A login from another address of the loopback network. */
 async function loginFrom(address: string, password: string): Promise<number> {
@@ -199,15 +217,92 @@ describe('a wrong login', () => {
     expect((await tryLogin(user.username, 'wrong')).body.error.details).toEqual({ attempts_remaining: 4 });
   });
 
-  it('stops a guesser with many addresses at a hundred, but not the owner at a known address', async () => {
-    await login();
-    await app.db.query(
-      `INSERT INTO login_attempts (account, ip, failures)
-       SELECT account, '', 100 FROM (SELECT sha256(convert_to(lower($1), 'UTF8')) AS account) a`,
-      [user.username],
-    );
-    expect(await loginFrom('127.0.0.3', PASSWORD)).toBe(423);
-    expect((await tryLogin(user.username, PASSWORD)).status).toBe(200);
+  it('makes a network wait longer each time, and all addresses of a /64 together', async () => {
+    for (let n = 0; n < 5; n++) expect((await loginAt(`2001:db8:7:7::${n}`, 'wrong')).status).toBe(401);
+    expect((await loginAt('2001:db8:7:7:ffff::1', PASSWORD)).status).toBe(423);
+    const waits: number[] = [];
+    for (let n = 0; n < 3; n++) {
+      await passTime((waits.at(-1) ?? 900) + 1);
+      const wrong = await loginAt(`2001:db8:7:7::a${n}`, 'wrong');
+      expect([wrong.status, wrong.body.error.details]).toEqual([401, { attempts_remaining: 0 }]);
+      waits.push((await loginAt(`2001:db8:7:7::b${n}`, PASSWORD)).body.error.retry_after ?? 0);
+    }
+    expect(waits.map((seconds) => Math.round(seconds / 60))).toEqual([30, 60, 120]);
+    expect((await loginAt('2001:db8:7:8::1', PASSWORD)).status).toBe(200);
+  });
+
+  it('keeps nobody out of a network that has logged in for more than a quarter of an hour', async () => {
+    expect((await loginAt('198.51.100.7', PASSWORD)).status).toBe(200);
+    for (let n = 0; n < 9; n++) {
+      expect((await loginAt('198.51.100.7', 'wrong')).status).toBe(401);
+      if (n >= 4) {
+        expect((await loginAt('198.51.100.7', 'wrong')).body.error.retry_after).toBeLessThanOrEqual(900);
+        await passTime(901);
+      }
+    }
+    expect((await loginAt('198.51.100.7', PASSWORD)).status).toBe(200);
+  });
+
+  it('slows many addresses down together, stops them at a hundred, and never a network of the owner', async () => {
+    expect((await loginAt('198.51.100.8', PASSWORD)).status).toBe(200);
+    let address = 0;
+    const guess = async (): Promise<number> => {
+      const n = ++address;
+      return (await loginAt(`10.${n >> 8}.${n & 255}.1`, 'wrong')).status;
+    };
+    let evaluated = 0;
+    for (let n = 0; n < 60; n++) if ((await guess()) === 401) evaluated++;
+    expect(evaluated).toBeGreaterThanOrEqual(20);
+    expect(evaluated).toBeLessThan(40);
+    const slowed = await loginAt('192.0.2.1', PASSWORD);
+    expect(slowed.status).toBe(423);
+    expect(slowed.body.error.retry_after).toBeLessThanOrEqual(900);
+    for (let n = 0; n < 150; n++) {
+      await passTime(900);
+      if ((await guess()) === 401) evaluated++;
+    }
+    expect(evaluated).toBe(100);
+    const stopped = await loginAt('192.0.2.2', PASSWORD);
+    expect(stopped.status).toBe(423);
+    // The owner at home is not touched by any of it, and ends the stop.
+    expect((await loginAt('198.51.100.8', 'wrong')).body.error.details).toEqual({ attempts_remaining: 4 });
+    expect((await loginAt('198.51.100.8', PASSWORD)).status).toBe(200);
+    expect((await loginAt('192.0.2.3', PASSWORD)).status).toBe(200);
+  });
+
+  it('lets one guess a day through once a hundred have failed, and the owner elsewhere after a quarter of an hour before', async () => {
+    const failed = (failures: number): Promise<unknown> =>
+      app.db.query(
+        `INSERT INTO login_attempts (account, network, failures) VALUES (sha256(convert_to(lower($1), 'UTF8')), '', $2)
+         ON CONFLICT (account, network) DO UPDATE SET failures = $2, last_at = now()`,
+        [user.username, failures],
+      );
+    await failed(100);
+    await passTime(86_390);
+    expect((await loginAt('192.0.2.10', PASSWORD)).status).toBe(423);
+    await passTime(11);
+    expect((await loginAt('192.0.2.11', 'wrong')).status).toBe(401);
+    const again = await loginAt('192.0.2.12', PASSWORD);
+    expect(again.status).toBe(423);
+    expect(again.body.error.retry_after).toBeGreaterThan(86_000);
+    await failed(99);
+    expect((await loginAt('192.0.2.13', PASSWORD)).body.error.retry_after).toBeLessThanOrEqual(900);
+    await passTime(900);
+    expect((await loginAt('192.0.2.13', PASSWORD)).status).toBe(200);
+  });
+
+  it('knows only the network of the change once the password is changed', async () => {
+    const next = 'four loud herons circle';
+    const [home, away] = [await loginAt('198.51.100.20', PASSWORD), await loginAt('198.51.100.21', PASSWORD)];
+    expect([home.status, away.status]).toEqual([200, 200]);
+    const changed = await app.call('PUT', `${AUTH}/password`, {
+      key: home.body.data.tokens.access_token,
+      body: { current_password: PASSWORD, new_password: next, confirm_password: next },
+      headers: { 'x-forwarded-for': '198.51.100.20' },
+    });
+    expect(changed.status).toBe(200);
+    const known = await app.db.query(`SELECT network FROM login_networks WHERE user_id = $1`, [user.id]);
+    expect(known).toEqual([{ network: '198.51.100.20' }]);
   });
 });
 

@@ -8,6 +8,7 @@ import type { Observable } from 'rxjs';
 import { currentContext, type RequestContext } from '../context/index.js';
 import { AppError, isAppError } from '../errors/index.js';
 import { Metrics } from '../observability/index.js';
+import { networkOf } from './client-network.js';
 import {
   layersOf,
   type RateCategory,
@@ -19,7 +20,7 @@ import {
 } from './rate-policy.js';
 import { type Bucket, RateStorage } from './rate-storage.js';
 
-/** Addresses remembered as out of guesses. */
+/** Networks remembered as out of guesses. */
 const MAX_BLOCKED = 10_000;
 
 /**
@@ -83,7 +84,7 @@ export class RateLimiter {
    */
   checkGuesses(context: RequestContext, headers: IncomingHttpHeaders): void {
     if (this.blocked.size === 0 || !hasCredential(headers)) return;
-    const blocked = this.blocked.get(context.ip ?? UNKNOWN);
+    const blocked = this.blocked.get(networkOf(context.ip));
     if (!blocked) return;
     context.counted = true;
     this.hits.inc({ category: 'refused' });
@@ -114,12 +115,12 @@ export class RateLimiter {
       limit,
       window: windowInWords(window),
     });
-    if (layer === 'refused') this.blocked.set(context.ip ?? UNKNOWN, error, { ttl: timeToBlockExpire * 1000 });
+    if (layer === 'refused') this.blocked.set(networkOf(context.ip), error, { ttl: timeToBlockExpire * 1000 });
     throw error;
   }
 
   /** The limits of a request, without those that are switched off. */
-  private bucketsOf({ actor, ip = UNKNOWN }: RequestContext, category: RateCategory): CountedBucket[] {
+  private bucketsOf({ actor, ip }: RequestContext, category: RateCategory): CountedBucket[] {
     return layersOf(category).flatMap((layer) => {
       const throttler = this.throttlers.get(layer);
       if (!throttler) return [];
@@ -130,8 +131,6 @@ export class RateLimiter {
 }
 
 type CountedBucket = Bucket & { layer: RateLayer };
-
-const UNKNOWN = 'unknown';
 
 function capacity({ limit, burst = 0 }: Bucket): number {
   return limit + burst;

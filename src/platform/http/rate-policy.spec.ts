@@ -23,11 +23,11 @@ describe('rate policy', () => {
 
   it('counts the user, else the agent, else the key, else the address; logins always by address', () => {
     const actor = { id: 'x', credentialId: 'key_1' } as Actor;
-    expect(rateKey('default', { ...actor, userId: 'u', agentId: 'a' }, 'ip')).toBe('default:u');
-    expect(rateKey('default', { ...actor, agentId: 'a' }, 'ip')).toBe('default:a');
-    expect(rateKey('default', actor, 'ip')).toBe('default:key_1');
-    expect(rateKey('anonymous', undefined, 'ip')).toBe('anonymous:ip:ip');
-    expect(rateKey('auth', { ...actor, userId: 'u' }, 'ip')).toBe('auth:ip:ip');
+    expect(rateKey('default', { ...actor, userId: 'u', agentId: 'a' }, '192.0.2.1')).toBe('default:u');
+    expect(rateKey('default', { ...actor, agentId: 'a' }, '192.0.2.1')).toBe('default:a');
+    expect(rateKey('default', actor, '192.0.2.1')).toBe('default:key_1');
+    expect(rateKey('anonymous', undefined, '192.0.2.1')).toBe('anonymous:ip:192.0.2.1');
+    expect(rateKey('auth', { ...actor, userId: 'u' }, '2001:db8::1:2:3')).toBe('auth:ip:2001:db8::/64');
   });
 
   it('counts what comes in at a high rate once, and everything else of a principal together too', () => {

@@ -4,6 +4,7 @@ import { ApiExtension } from '@nestjs/swagger';
 import type { ThrottlerOptions } from '@nestjs/throttler';
 import type { Settings } from '../config/index.js';
 import type { Actor } from '../context/index.js';
+import { networkOf } from './client-network.js';
 
 /** Limits of the kinds of routes: requests per window of seconds (contract C-08). Each has its setting. */
 const RATE_LIMITS = {
@@ -94,9 +95,9 @@ export function parseRate(text: string): Rate | null {
   return { limit, window, ...(burst === undefined ? {} : { burst }) };
 }
 
-/** Who is counted: the user, else the agent or key, else the address (GEN-15). */
-export function rateKey(category: RateLayer, actor: Actor | undefined, ip: string): string {
-  if (category === 'auth' || category === 'refused' || !actor) return `${category}:ip:${ip}`;
+/** Who is counted: the user, else the agent or key, else the network of the address. */
+export function rateKey(category: RateLayer, actor: Actor | undefined, ip: string | undefined): string {
+  if (category === 'auth' || category === 'refused' || !actor) return `${category}:ip:${networkOf(ip)}`;
   return `${category}:${actor.userId ?? actor.agentId ?? actor.credentialId ?? actor.id}`;
 }
 

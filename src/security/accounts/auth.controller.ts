@@ -38,7 +38,8 @@ export class AuthController {
   @NotIdempotent()
   @ApiOperation({
     summary: 'Log in with a password',
-    description: 'After five failures an address must wait before it may try the account again (423).',
+    description:
+      'After five failures a network must wait before it may try the account again (423), longer each time; an IPv6 address counts with its /64. Networks that have never logged in are also slowed down together, and stopped for a day at a hundred failures in a row.',
     operationId: 'authLogin',
   })
   @ApiOkResponse({ type: LoginResultDto })

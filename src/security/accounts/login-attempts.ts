@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { Database } from '../../platform/database/index.js';
+import { Database, type Tx } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
+import { ACCOUNT_WAITS, FREE_FAILURES, KNOWN_NETWORK_WAITS, NETWORK_WAITS, type Waits } from './login-waits.js';
 
-/** Failures of one address on one account before it must wait (SEC-14). */
-const PER_ADDRESS = 5;
-/** Consecutive failures of all addresses on one account before every unknown address must wait (G11). */
-const PER_ACCOUNT = 100;
-const WAIT = `interval '15 minutes'`;
-/** The row that counts for all addresses together. */
+/** Failures after which nothing came for so long are forgotten. */
+const FORGET = `interval '30 days'`;
+/** A network that was last logged in from so long ago is unknown again. */
+const KNOWN_FOR = `interval '180 days'`;
+/** The row that counts for all unknown networks together. */
 const ANYWHERE = '';
 
 export interface Attempt {
@@ -20,74 +20,116 @@ export interface Attempt {
   undone(): Promise<void>;
 }
 
+interface Counter {
+  network: string;
+  waits: Waits;
+}
+
 /**
- * Slows down the guessing of passwords. An attempt is counted before the password is looked at, so that parallel ones
- * cannot slip through; unknown names are counted like known ones. Nothing here may be part of a transaction that the refusal
- * rolls back: the routes that check a password are not idempotent ones.
+ * Slows down the guessing of passwords: each network by itself, and those from which the account has never logged in also
+ * together, so that many addresses help a guesser little and never keep the owner out of a network of theirs. An attempt
+ * is counted before the password is looked at, so that parallel ones cannot slip through; unknown names are counted like
+ * known ones. Nothing here may be part of a transaction that the refusal rolls back: the routes that check a password are
+ * not idempotent ones.
  */
 @Injectable()
 export class LoginAttempts {
   constructor(private readonly db: Database) {}
 
   /**
-   * @param trusted the address has a live session of this account: a stranger elsewhere cannot lock it out
+   * @param known the account has logged in from this network before
    * @throws AppError `locked` with the seconds to wait
    */
-  async begin(username: string, ip: string, trusted: boolean): Promise<Attempt> {
+  async begin(username: string, network: string, known: boolean): Promise<Attempt> {
     // People type passwords into the name field; so names are kept as hashes only.
     const account = createHash('sha256').update(username.normalize('NFKC').toLowerCase()).digest();
-    const failures = await this.count(account, ip, PER_ADDRESS, WAIT);
-    if (!trusted) {
+    const own: Counter = { network, waits: known ? KNOWN_NETWORK_WAITS : NETWORK_WAITS };
+    const together: Counter = { network: ANYWHERE, waits: ACCOUNT_WAITS };
+    const failures = await this.count(account, own);
+    if (!known) {
       try {
-        await this.count(account, ANYWHERE, PER_ACCOUNT, `interval '30 days'`);
+        await this.count(account, together);
       } catch (error) {
-        await this.undo(account, [ip]);
+        await this.undo(account, own);
         throw error;
       }
     }
     return {
-      remaining: PER_ADDRESS - failures,
+      remaining: Math.max(0, FREE_FAILURES - failures),
       succeeded: async () => {
-        await this.db.query(`DELETE FROM login_attempts WHERE account = $1 AND ip = ANY ($2)`, [
+        await this.db.query(`DELETE FROM login_attempts WHERE account = $1 AND network = ANY ($2)`, [
           account,
-          [ip, ANYWHERE],
+          [network, ANYWHERE],
         ]);
       },
-      undone: () => this.undo(account, trusted ? [ip] : [ip, ANYWHERE]),
+      undone: async () => {
+        await this.undo(account, own);
+        if (!known) await this.undo(account, together);
+      },
     };
+  }
+
+  /** Whether the account `userId` of a query has logged in from the network in parameter `parameter` before. */
+  static knows(userId: string, parameter: string): string {
+    return `EXISTS (SELECT 1 FROM login_networks n
+      WHERE n.user_id = ${userId} AND n.network = ${parameter} AND n.last_at > now() - ${KNOWN_FOR})`;
+  }
+
+  /** Remembers that the account has logged in from this network. */
+  async remember(tx: Tx, userId: string, network: string): Promise<void> {
+    await tx.query(
+      `INSERT INTO login_networks (user_id, network) VALUES ($1, $2)
+       ON CONFLICT (user_id, network) DO UPDATE SET last_at = now()`,
+      [userId, network],
+    );
+  }
+
+  /** Whoever knew the old password may have logged in from the other networks. */
+  async forgetOthers(tx: Tx, userId: string, network: string): Promise<void> {
+    await tx.query(`DELETE FROM login_networks WHERE user_id = $1 AND network <> $2`, [userId, network]);
   }
 
   /** Forgets what no longer counts. */
   async purge(): Promise<void> {
     await this.db.query(
-      `DELETE FROM login_attempts WHERE last_at < now() - CASE ip WHEN $1 THEN interval '30 days' ELSE interval '1 day' END`,
+      `DELETE FROM login_attempts WHERE last_at < now() - ${FORGET}
+         OR (network <> $1 AND failures < ${FREE_FAILURES} AND last_at < now() - interval '1 day')`,
       [ANYWHERE],
     );
+    await this.db.query(`DELETE FROM login_networks WHERE last_at < now() - ${KNOWN_FOR}`);
   }
 
-  private async count(account: Buffer, ip: string, limit: number, forgetAfter: string): Promise<number> {
+  private async count(account: Buffer, { network, waits }: Counter): Promise<number> {
     const [counted] = await this.db.query<{ failures: number } | undefined>(
-      `INSERT INTO login_attempts AS a (account, ip, failures) VALUES ($1, $2, 1)
-       ON CONFLICT (account, ip) DO UPDATE SET last_at = now(),
-         failures = CASE WHEN a.failures >= $3 OR a.last_at < now() - ${forgetAfter} THEN 1 ELSE a.failures + 1 END
-       WHERE a.failures < $3 OR a.last_at < now() - ${WAIT}
+      `INSERT INTO login_attempts AS a (account, network, failures) VALUES ($1, $2, 1)
+       ON CONFLICT (account, network) DO UPDATE SET last_at = now(),
+         failures = CASE WHEN a.last_at < now() - ${FORGET} THEN 1 ELSE a.failures + 1 END
+       WHERE a.last_at + ${waitAfter('a.failures', '$3')} <= now()
        RETURNING failures`,
-      [account, ip, limit],
+      [account, network, waits],
     );
     if (counted) return counted.failures;
     const [locked] = await this.db.query<{ seconds: number } | undefined>(
-      `SELECT ceil(extract(epoch FROM last_at + ${WAIT} - now()))::int AS seconds FROM login_attempts WHERE account = $1 AND ip = $2`,
-      [account, ip],
+      `SELECT ceil(extract(epoch FROM last_at + ${waitAfter('failures', '$3')} - now()))::int AS seconds
+       FROM login_attempts WHERE account = $1 AND network = $2`,
+      [account, network, waits],
     );
     throw new AppError('locked', 'Too many failed attempts; try again later', {
       retryAfter: Math.max(1, locked?.seconds ?? 1),
     });
   }
 
-  private async undo(account: Buffer, ips: string[]): Promise<void> {
+  /** As if the attempt had not been made: the wait before it was over and does not begin again. */
+  private async undo(account: Buffer, { network, waits }: Counter): Promise<void> {
     await this.db.query(
-      `UPDATE login_attempts SET failures = failures - 1 WHERE account = $1 AND ip = ANY ($2) AND failures > 0`,
-      [account, ips],
+      `UPDATE login_attempts SET failures = failures - 1, last_at = now() - ${waitAfter('failures - 1', '$3')}
+       WHERE account = $1 AND network = $2 AND failures > 0`,
+      [account, network, waits],
     );
   }
+}
+
+/** SQL of the time to wait after so many failures; `waits` names the parameter with the seconds. */
+function waitAfter(failures: string, waits: string): string {
+  return `make_interval(secs => coalesce((${waits}::int[])[least(${failures}, cardinality(${waits}::int[]))], 0))`;
 }

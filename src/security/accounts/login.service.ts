@@ -4,7 +4,7 @@ import { checkPasswordStrength, PasswordHasher } from '../../platform/crypto/ind
 import { Database } from '../../platform/database/index.js';
 import { AppError, isAppError } from '../../platform/errors/index.js';
 import { EventBus } from '../../platform/events/index.js';
-import { parsePublicId, publicId } from '../../platform/http/index.js';
+import { networkOf, parsePublicId, publicId } from '../../platform/http/index.js';
 import { AlertSignals } from '../alerts/alert-signals.js';
 import { UserLoggedIn, UserLoggedOut } from '../security.events.js';
 import { type Attempt, LoginAttempts } from './login-attempts.js';
@@ -16,6 +16,9 @@ export interface Login {
   session: Session;
   tokens: Tokens;
 }
+
+/** @property known whether the account has logged in from the network of the request before */
+type Candidate = User & { known: boolean };
 
 /** Passwords: logging in with one, and changing it. */
 @Injectable()
@@ -31,15 +34,15 @@ export class LoginService {
 
   /**
    * A name that does not exist, one without a password, a suspended one and a wrong password are answered alike, after
-   * the same work (G12).
-   * @throws AppError `unauthenticated` INVALID_CREDENTIALS, `locked` after too many failures (SEC-14)
+   * the same work.
+   * @throws AppError `unauthenticated` INVALID_CREDENTIALS, `locked` after too many failures
    */
   async login(username: string, password: string, remember: boolean): Promise<Login> {
-    const [found] = await this.db.query<User & { trusted: boolean }>(
-      `SELECT u.*, EXISTS (SELECT 1 FROM sessions s WHERE s.user_id = u.id AND s.ip = $2
-                           AND s.revoked_at IS NULL AND s.expires_at > now()) AS trusted
+    const network = networkOf(currentContext()?.ip);
+    const [found] = await this.db.query<Candidate>(
+      `SELECT u.*, ${LoginAttempts.knows('u.id', '$2')} AS known
        FROM users u WHERE lower(u.username) = lower($1) AND u.status = 'active'`,
-      [username, currentContext()?.ip ?? ''],
+      [username, network],
     );
     await this.checkPassword(username, found ?? null, password);
     const fresh = this.hasher.needsRehash(found.password_hash as string) ? await this.hasher.hash(password) : null;
@@ -48,6 +51,7 @@ export class LoginService {
         `UPDATE users SET last_login_at = now(), password_hash = coalesce($2, password_hash) WHERE id = $1 RETURNING *`,
         [found.id, fresh],
       );
+      await this.attempts.remember(tx, user.id, network);
       const opened = await this.sessions.open(tx, user, remember);
       const [user_id, session_id] = [publicId('user', user.id), publicId('sess', opened.session.id)];
       await this.events.publish(tx, UserLoggedIn, user_id, { user_id, session_id, ip_address: opened.session.ip });
@@ -55,16 +59,12 @@ export class LoginService {
     });
   }
 
-  private async checkPassword(
-    username: string,
-    user: (User & { trusted: boolean }) | null,
-    password: string,
-  ): Promise<void> {
+  private async checkPassword(username: string, user: Candidate | null, password: string): Promise<void> {
     const account = user && publicId('user', user.id);
     let matches: boolean;
     let attempt: Attempt;
     try {
-      attempt = await this.attempts.begin(username, currentContext()?.ip ?? '', user?.trusted ?? false);
+      attempt = await this.attempts.begin(username, networkOf(currentContext()?.ip), user?.known ?? false);
     } catch (error) {
       if (isAppError(error) && error.kind === 'locked') this.signals.loginFailed(account);
       throw error;
@@ -111,7 +111,7 @@ export class LoginService {
         ? 'must differ from the current password'
         : checkPasswordStrength(wanted, { username: user.username, email: user.email ?? undefined });
     if (weakness) throw AppError.validation({ field: 'new_password', issue: weakness, location: 'body' });
-    await this.checkPassword(user.username, { ...user, trusted: true }, current);
+    await this.checkPassword(user.username, { ...user, known: true }, current);
     const hash = await this.hasher.hash(wanted);
     await this.db.transaction(async (tx) => {
       const [changed] = await tx.query<[unknown[], number]>(
@@ -120,6 +120,7 @@ export class LoginService {
         [userId, hash, user.password_hash],
       );
       if (changed.length === 0) throw AppError.conflict('The password was changed by another request');
+      await this.attempts.forgetOthers(tx, userId, networkOf(currentContext()?.ip));
       await this.sessions.end(tx, userId, 'all', parsePublicId('sess', actor.credentialId ?? '') ?? undefined);
     });
   }
