@@ -25,6 +25,7 @@ import { CreateAudit1763700100000 } from './security/audit.migration.js';
 import { NoteCredentialParents1763960000000 } from './security/keys/credential-parents.migration.js';
 import { CreateSecurity1763700200000 } from './security/security.migration.js';
 import { CreateStreamTickets1763702000000 } from './streaming/streaming.migration.js';
+import { KeepOldTelemetry1763970000000 } from './telemetry/old-events.migration.js';
 import { CreateTelemetry1763700400000 } from './telemetry/telemetry.migration.js';
 import { JoinDeliveryIndexes1763800100000 } from './webhooks/delivery-indexes.migration.js';
 import { NoteDeliveryInfo1763980000000 } from './webhooks/delivery-info.migration.js';
@@ -68,6 +69,7 @@ export const schema: Schema = {
     NoteCredentialParents1763960000000,
     NoteRuleOwners1763961000000,
     NoteSubscriptionOwners1763962000000,
+    KeepOldTelemetry1763970000000,
     NoteDeliveryInfo1763980000000,
   ],
 };

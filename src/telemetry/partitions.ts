@@ -1,13 +1,14 @@
 import { Injectable } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
 import { Database, RangePartitions } from '../platform/database/index.js';
+import { DAY_MS, dailySince } from './resolutions.js';
 
-const DAY_MS = 86_400_000;
 /** Made ahead of time, so that midnight needs no schema change in the path of an insert. */
 const DAYS_AHEAD = 3;
 const DAYS_BACK = 1;
+const CHECK_VIOLATION = '23514';
 
-/** The daily partitions of `telemetry_events`, one per UTC day. */
+/** The daily partitions of `telemetry_events`, one per UTC day; what is older than the retention lies in `telemetry_events_old`. */
 @Injectable()
 export class Partitions {
   private readonly known = new Set<number>();
@@ -20,34 +21,26 @@ export class Partitions {
     this.partitions = new RangePartitions(db.bulk, 'telemetry_events', 'day');
   }
 
-  /** Oldest `timestamp` that is taken at `now`, ms. Its whole UTC day is still stored, so rollups of it can be rebuilt. */
-  oldestAccepted(now: number): number {
+  /** The retention's limit at `now`, ms: what was received before it is over. */
+  keptSince(now: number): number {
     return now - this.settings.telemetryRetentionDays * DAY_MS;
   }
 
-  /** Makes the partitions for these times where they are missing. */
-  async ensure(times: Iterable<number>): Promise<void> {
+  /** Makes the partitions for these events where they are missing. */
+  async ensureFor(rows: Iterable<{ ts: number; isOld: boolean }>): Promise<void> {
     const missing = new Set<number>();
-    for (const time of times) {
-      const day = Math.floor(time / DAY_MS);
-      if (!this.known.has(day)) missing.add(day);
+    for (const { ts, isOld } of rows) {
+      const day = Math.floor(ts / DAY_MS);
+      if (!isOld && !this.known.has(day)) missing.add(day);
     }
-    for (const day of missing) {
-      await this.partitions.create(day * DAY_MS);
-      this.known.add(day);
-    }
+    if (missing.size > 0) await this.make(missing);
   }
 
   /** Makes those of the days around `now`. */
   async ensureAround(now: number): Promise<void> {
     this.known.clear();
-    const days = Array.from({ length: DAYS_BACK + 1 + DAYS_AHEAD }, (_, i) => now + (i - DAYS_BACK) * DAY_MS);
-    await this.ensure(days);
-  }
-
-  /** Another process may have dropped what this one remembers. */
-  forget(): void {
-    this.known.clear();
+    const today = Math.floor(now / DAY_MS);
+    await this.make(Array.from({ length: DAYS_BACK + 1 + DAYS_AHEAD }, (_, i) => today + i - DAYS_BACK));
   }
 
   /**
@@ -55,8 +48,18 @@ export class Partitions {
    * @returns their names
    */
   async dropExpired(now: number): Promise<string[]> {
-    const dropped = await this.partitions.dropBefore(this.oldestAccepted(now));
+    const dropped = await this.partitions.dropBefore(dailySince(this.settings, now));
     this.known.clear();
     return dropped;
+  }
+
+  private async make(days: Iterable<number>): Promise<void> {
+    for (const day of days) {
+      await this.partitions.create(day * DAY_MS).catch((error: unknown) => {
+        // The retention was shorter once: events of that day are among the old ones, and so are those that follow.
+        if ((error as { code?: string }).code !== CHECK_VIOLATION) throw error;
+      });
+      this.known.add(day);
+    }
   }
 }

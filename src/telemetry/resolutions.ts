@@ -20,6 +20,19 @@ export function keepDays(settings: Settings, resolution: Resolution): number {
   }
 }
 
+/** Start of the oldest day that has a partition of its own, ms. From here on all events are stored. */
+export function dailySince(settings: Settings, now: number): number {
+  return bucketOf(now - settings.telemetryRetentionDays * DAY_MS, 86_400);
+}
+
+/**
+ * Start of the oldest bucket that is stored, ms. A day longer than promised: a coarser bucket that began before the limit is
+ * still built from whole finer ones.
+ */
+export function rollupsKeptSince(settings: Settings, resolution: Resolution, now: number): number {
+  return now - (keepDays(settings, resolution) + 1) * DAY_MS;
+}
+
 /** Start of the bucket that holds a time, both in ms. */
 export function bucketOf(ms: number, seconds: number): number {
   const width = seconds * 1000;

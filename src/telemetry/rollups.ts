@@ -3,7 +3,7 @@ import type { PoolClient } from 'pg';
 import { Settings } from '../platform/config/index.js';
 import { Database } from '../platform/database/index.js';
 import { Metrics } from '../platform/observability/index.js';
-import { bucketOf, DAY_MS, keepDays, RESOLUTIONS, type Resolution } from './resolutions.js';
+import { bucketOf, dailySince, DAY_MS, keepDays, RESOLUTIONS, type Resolution } from './resolutions.js';
 
 /** A minute is rolled up once it has been over for this long, so that it is rarely done twice. */
 const SETTLE_SECONDS = 10;
@@ -119,7 +119,8 @@ export class Rollups {
     const finer = level > 0 ? RESOLUTIONS[level - 1] : undefined;
     if (finer !== undefined && bucket.getTime() >= this.keptSince(finer, now)) {
       await client.query(`WITH ${FROM_ROLLUPS} ${UPSERT}`, [resolution, bucket, stop, finer]);
-    } else {
+    } else if (bucket.getTime() >= dailySince(this.settings, now)) {
+      // Of earlier times not all events are stored any more; the rollups there are know more than those.
       await client.query(`WITH ${FROM_RAW} ${UPSERT}`, [resolution, bucket, stop]);
     }
     const coarser = RESOLUTIONS.at(level + 1);

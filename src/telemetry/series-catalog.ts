@@ -107,9 +107,11 @@ export class SeriesCatalog implements OnApplicationBootstrap, BeforeApplicationS
 
   /** Notes that these rows are stored. */
   seen(rows: readonly TelemetryRow[]): void {
-    for (const { series, ts, outcome } of rows) {
-      if (!series || ts <= series.lastSeen || outcome === 'refused') continue;
-      series.lastSeen = ts;
+    for (const row of rows) {
+      const { series, ts } = row;
+      // Old events are noted as well: their series must stay while it receives them.
+      if (!series || (ts <= series.lastSeen && !row.isOld) || row.outcome === 'refused') continue;
+      if (ts > series.lastSeen) series.lastSeen = ts;
       this.behind.add(series);
     }
   }
@@ -198,9 +200,9 @@ export class SeriesCatalog implements OnApplicationBootstrap, BeforeApplicationS
     for (const series of batch) this.behind.delete(series);
     try {
       await this.db.bulk.query(
-        `UPDATE telemetry_series s SET last_seen = to_timestamp(t.seen / 1000.0)
-         FROM unnest($1::bigint[], $2::bigint[]) AS t(id, seen)
-         WHERE s.id = t.id AND s.last_seen < to_timestamp(t.seen / 1000.0)`,
+        `UPDATE telemetry_series s
+         SET last_seen = greatest(s.last_seen, to_timestamp(t.seen / 1000.0)), last_received = now()
+         FROM unnest($1::bigint[], $2::bigint[]) AS t(id, seen) WHERE s.id = t.id`,
         [batch.map((series) => series.id), seen],
       );
     } catch (error) {

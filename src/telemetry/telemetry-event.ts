@@ -5,6 +5,8 @@ import { parseTimestamp } from './timestamp.js';
 export interface Receipt {
   /** ms since 1970. */
   receivedAt: number;
+  /** Events of before then (ms since 1970) are old: see {@link TelemetryRow.isOld}. */
+  dailySince: number;
   /** The event at position `n` of the request has the id at `n`. */
   ids: EventIds;
   /** Null when the parsed form is all there is. */
@@ -77,6 +79,11 @@ export class TelemetryRow {
   get receivedAt(): number {
     return this.receipt.receivedAt;
   }
+
+  /** True when its day is past the retention: it is kept apart, and not all events of its time are stored any more. */
+  get isOld(): boolean {
+    return this.ts < this.receipt.dailySince;
+  }
 }
 
 /** A row of the catalogue, as the process remembers it. */
@@ -106,8 +113,7 @@ export interface EventIssue {
 export interface EventRules {
   /** Time of receipt, ms since 1970. */
   now: number;
-  /** Oldest and newest `timestamp` that is taken, ms since 1970. */
-  oldest: number;
+  /** Newest `timestamp` that is taken, ms since 1970. */
   newest: number;
   /** Source of events that name none. */
   defaultSource: string;
@@ -162,7 +168,7 @@ export function readEvent(
   const ts = timestamp === undefined ? rules.now : parseTimestamp(timestamp);
   if (Number.isNaN(ts)) refuse('timestamp', 'must be an ISO 8601 date and time with a time zone');
   else if (ts > rules.newest) refuse('timestamp', `is too far in the future (server time ${iso(rules.now)})`);
-  else if (ts < rules.oldest) refuse('timestamp', `is older than what is kept (since ${iso(rules.oldest)})`);
+  else if (ts < 0) refuse('timestamp', 'must not be before 1970');
 
   const metric = isObject(raw.data) ? readMetric(raw.data, refuse) : null;
   if (!isObject(raw.data)) refuse('data', 'must be an object');

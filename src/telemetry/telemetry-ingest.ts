@@ -8,6 +8,7 @@ import { Metrics } from '../platform/observability/index.js';
 import { EventIds } from './event-id.js';
 import { Partitions } from './partitions.js';
 import { locateData } from './raw-data.js';
+import { dailySince } from './resolutions.js';
 import { SeriesCatalog } from './series-catalog.js';
 import { type EventIssue, type EventRules, readEvent, type Receipt, type TelemetryRow } from './telemetry-event.js';
 import { type BatchRecord, type Submission, TelemetryStore } from './telemetry-store.js';
@@ -40,7 +41,7 @@ export class TelemetryIngest {
    */
   async submitOne(actor: Actor, raw: unknown): Promise<TelemetryRow> {
     const rules = this.rulesFor(actor);
-    const row = readEvent(raw, 0, rules, receiptOfOne(rules.now));
+    const row = readEvent(raw, 0, rules, this.receiptOfOne(rules.now));
     if (Array.isArray(row)) {
       this.events.inc({ outcome: 'rejected' });
       throw AppError.validation(row.map(inBody));
@@ -63,6 +64,7 @@ export class TelemetryIngest {
     const spans = options.raw ? locateData(options.raw, items.length) : null;
     const receipt: Receipt = {
       receivedAt: rules.now,
+      dailySince: dailySince(this.settings, rules.now),
       ids: new EventIds(items.length, rules.now),
       raw: options.raw && spans ? { body: options.raw, spans } : null,
     };
@@ -89,7 +91,7 @@ export class TelemetryIngest {
   /** An event as it would be stored now; nothing is. @throws AppError `validation` */
   preview(actor: Actor, raw: unknown): TelemetryRow {
     const rules = this.rulesFor(actor);
-    const row = readEvent(raw, 0, rules, receiptOfOne(rules.now));
+    const row = readEvent(raw, 0, rules, this.receiptOfOne(rules.now));
     if (Array.isArray(row)) throw AppError.validation(row.map(inBody));
     return row;
   }
@@ -115,7 +117,7 @@ export class TelemetryIngest {
   /** Part of a request's own transaction: its stored answer and its events are there together or not at all. */
   private async writeIn(tx: Tx, submission: Submission): Promise<void> {
     const { rows } = submission;
-    await this.partitions.ensure(rows.map((row) => row.ts));
+    await this.partitions.ensureFor(rows);
     await this.store.storeIn(tx, [submission], () => this.committed(rows));
   }
 
@@ -133,16 +135,15 @@ export class TelemetryIngest {
     const now = Date.now();
     return {
       now,
-      oldest: this.partitions.oldestAccepted(now),
       newest: now + this.settings.telemetryMaxFutureSeconds * 1000,
       defaultSource: (actor.credentialName ?? actor.name).slice(0, 100),
       onlySource: actor.type === 'agent' ? actor.name : null,
     };
   }
-}
 
-function receiptOfOne(now: number): Receipt {
-  return { receivedAt: now, ids: new EventIds(1, now), raw: null };
+  private receiptOfOne(now: number): Receipt {
+    return { receivedAt: now, dailySince: dailySince(this.settings, now), ids: new EventIds(1, now), raw: null };
+  }
 }
 
 function itemsOf(body: unknown): unknown[] {

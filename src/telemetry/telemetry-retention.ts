@@ -3,12 +3,12 @@ import { Settings } from '../platform/config/index.js';
 import { Database } from '../platform/database/index.js';
 import { Logger } from '../platform/observability/index.js';
 import { Partitions } from './partitions.js';
-import { DAY_MS, keepDays, RESOLUTIONS } from './resolutions.js';
+import { DAY_MS, keepDays, RESOLUTIONS, rollupsKeptSince } from './resolutions.js';
 
 /** Rows deleted per statement, so that no delete holds its locks or the disk for long. */
 const DELETE_AT_ONCE = 5000;
 
-/** Ends what is past its retention (row TEL-13): raw events by dropping whole days, rollups and batches by deleting. */
+/** Ends what is past its retention: events by dropping whole days, old events (by receipt), rollups and batches by deleting. */
 @Injectable()
 export class TelemetryRetention {
   constructor(
@@ -23,13 +23,13 @@ export class TelemetryRetention {
     const dropped = await this.partitions.dropExpired(now);
     if (dropped.length > 0) this.logger.info({ partitions: dropped }, 'Telemetry past its retention dropped');
     for (const resolution of RESOLUTIONS) {
-      // A day longer than promised: a coarser bucket that began before the limit is still built from whole finer ones.
-      const limit = now - (keepDays(this.settings, resolution) + 1) * DAY_MS;
+      const limit = rollupsKeptSince(this.settings, resolution, now);
       await this.deleteOld('telemetry_rollups', `resolution = ${resolution} AND bucket`, limit);
     }
-    await this.deleteOld('telemetry_batches', 'created_at', this.partitions.oldestAccepted(now));
+    await this.deleteOld('telemetry_events_old', 'received_at', this.partitions.keptSince(now));
+    await this.deleteOld('telemetry_batches', 'created_at', this.partitions.keptSince(now));
     const days = Math.max(this.settings.telemetryRetentionDays, ...RESOLUTIONS.map((r) => keepDays(this.settings, r)));
-    await this.deleteOld('telemetry_series', 'last_seen', now - (days + 1) * DAY_MS);
+    await this.deleteOld('telemetry_series', 'greatest(last_seen, last_received)', now - (days + 1) * DAY_MS);
   }
 
   private async deleteOld(table: string, column: string, limit: number): Promise<void> {

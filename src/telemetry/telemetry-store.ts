@@ -2,8 +2,10 @@ import { finished } from 'node:stream/promises';
 import { Injectable } from '@nestjs/common';
 import type { PoolClient } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
+import { Settings } from '../platform/config/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { COPY_COLUMNS, EncodeBuffers, encodeRows } from './copy-rows.js';
+import { addToRollups } from './old-rollups.js';
 import type { EventIssue, TelemetryRow } from './telemetry-event.js';
 
 /** A batch request's row: what became of its items. */
@@ -41,7 +43,7 @@ const DIRTY_MINUTES = `
 
 const INSERT_ROWS = `WITH dirty AS (${DIRTY_MINUTES}) ${NEW_ROWS}`;
 
-/** Says as well which rows were not there before: it costs both sides, and only of ids that callers chose it is not known. */
+/** Also returns which rows were new. Needed only when callers chose the ids, or when rollups depend on it. */
 const INSERT_AND_TELL = `
   WITH stored AS (${NEW_ROWS} RETURNING event_id), dirty AS (${DIRTY_MINUTES}) SELECT event_id FROM stored`;
 
@@ -58,7 +60,10 @@ type Run = (name: string, text: string, values: unknown[]) => Promise<{ event_id
 /** The statements that write telemetry. Everything of one call is one transaction. */
 @Injectable()
 export class TelemetryStore {
-  constructor(private readonly db: Database) {}
+  constructor(
+    private readonly db: Database,
+    private readonly settings: Settings,
+  ) {}
 
   /** Stores submissions and sets their outcomes; on an error nothing is stored and the error is the driver's. */
   async store(submissions: readonly Submission[]): Promise<void> {
@@ -68,7 +73,7 @@ export class TelemetryStore {
     const onError = (error: Error): void => void (broken = error);
     client.on('error', onError);
     try {
-      await storeWith(client, submissions);
+      await this.storeWith(client, submissions);
     } catch (error) {
       broken ??= await rolledBack(client);
       throw error;
@@ -82,7 +87,7 @@ export class TelemetryStore {
   async storeIn(tx: Tx, submissions: readonly Submission[], committed: () => void): Promise<void> {
     this.db.afterCommit(tx, committed);
     const run: Run = (_name, text, values) => tx.query(text, values);
-    await insert(run, rowsOf(submissions));
+    await this.insert(run, rowsOf(submissions));
     await insertBatches(run, submissions);
   }
 
@@ -91,7 +96,7 @@ export class TelemetryStore {
     const client = await this.db.bulk.connect();
     try {
       await client.query('BEGIN');
-      await insert(runnerOf(client), rows);
+      await this.insert(runnerOf(client), rows);
       return true;
     } catch (error) {
       if (!isDataError(error)) throw error;
@@ -100,47 +105,54 @@ export class TelemetryStore {
       client.release(await rolledBack(client));
     }
   }
+
+  private async storeWith(client: PoolClient, submissions: readonly Submission[]): Promise<void> {
+    const rows = rowsOf(submissions);
+    const run = runnerOf(client);
+    if (rows.length >= COPY_FROM_ROWS) {
+      try {
+        await client.query('BEGIN');
+        await copy(client, rows);
+        for (const row of rows) row.outcome = 'stored';
+        await run('telemetry-dirty', INSERT_DIRTY, [dirtyMinutes(rows)]);
+        await addToRollups(run, this.settings, rows.filter(isOld));
+        await insertBatches(run, submissions);
+        await client.query('COMMIT');
+        return;
+      } catch (error) {
+        // Something was sent again: the slower way below tells which.
+        if ((error as { code?: string }).code !== UNIQUE_VIOLATION) throw error;
+        await client.query('ROLLBACK');
+      }
+    }
+    const isOneStatement = !rows.some(isOld) && !submissions.some((s) => s.batch?.kept);
+    if (!isOneStatement) await client.query('BEGIN');
+    await this.insert(run, rows);
+    await insertBatches(run, submissions);
+    if (!isOneStatement) await client.query('COMMIT');
+  }
+
+  private async insert(run: Run, rows: readonly TelemetryRow[]): Promise<void> {
+    if (rows.length === 0) return;
+    const values = [`[${rows.map(rowJson).join(',')}]`, dirtyMinutes(rows)];
+    if (!rows.some((row) => row.clientId || row.isOld)) {
+      await run('telemetry-insert', INSERT_ROWS, values);
+      // An id of ours that is there already was committed by an earlier try whose answer was lost.
+      for (const row of rows) row.outcome = 'stored';
+      return;
+    }
+    const stored = new Set((await run('telemetry-insert-and-tell', INSERT_AND_TELL, values)).map((r) => r.event_id));
+    const newRows = rows.filter((row) => stored.delete(row.eventId));
+    for (const row of rows) row.outcome = row.clientId ? 'duplicate' : 'stored';
+    for (const row of newRows) row.outcome = 'stored';
+    await addToRollups(run, this.settings, newRows.filter(isOld));
+  }
 }
 
 /** The database refused a value: trying again cannot help, leaving the row out can. */
 export function isDataError(error: unknown): boolean {
   const code = (error as { code?: string }).code ?? '';
-  return /^(22|23)[0-9A-Z]{3}$/.test(code) && !isMissingPartition(error);
-}
-
-/** No partition takes the row. PostgreSQL reports it as a check violation without a constraint's name. */
-export function isMissingPartition(error: unknown): boolean {
-  const { code, constraint } = error as { code?: string; constraint?: string };
-  return code === '23514' && constraint === undefined;
-}
-
-async function storeWith(client: PoolClient, submissions: readonly Submission[]): Promise<void> {
-  const rows = rowsOf(submissions);
-  const run = runnerOf(client);
-  const withBatches = submissions.some((s) => s.batch?.kept);
-  if (rows.length >= COPY_FROM_ROWS) {
-    try {
-      await client.query('BEGIN');
-      await copy(client, rows);
-      for (const row of rows) row.outcome = 'stored';
-      await run('telemetry-dirty', INSERT_DIRTY, [dirtyMinutes(rows)]);
-      await insertBatches(run, submissions);
-      await client.query('COMMIT');
-      return;
-    } catch (error) {
-      // Something was sent again: the slower way below tells which.
-      if ((error as { code?: string }).code !== UNIQUE_VIOLATION) throw error;
-      await client.query('ROLLBACK');
-    }
-  }
-  if (!withBatches) {
-    await insert(run, rows);
-    return insertBatches(run, submissions);
-  }
-  await client.query('BEGIN');
-  await insert(run, rows);
-  await insertBatches(run, submissions);
-  await client.query('COMMIT');
+  return /^(22|23)[0-9A-Z]{3}$/.test(code);
 }
 
 const buffers = new EncodeBuffers();
@@ -152,19 +164,6 @@ async function copy(client: PoolClient, rows: readonly TelemetryRow[]): Promise<
   await finished(stream);
   // Only after a success: then the server has read it all. After a failure the socket may still hold it.
   buffers.give(encoded);
-}
-
-async function insert(run: Run, rows: readonly TelemetryRow[]): Promise<void> {
-  if (rows.length === 0) return;
-  const values = [`[${rows.map(rowJson).join(',')}]`, dirtyMinutes(rows)];
-  if (!rows.some((row) => row.clientId)) {
-    await run('telemetry-insert', INSERT_ROWS, values);
-    // An id of ours that is there already was committed by an earlier try whose answer was lost.
-    for (const row of rows) row.outcome = 'stored';
-    return;
-  }
-  const stored = new Set((await run('telemetry-insert-and-tell', INSERT_AND_TELL, values)).map((r) => r.event_id));
-  for (const row of rows) row.outcome = stored.delete(row.eventId) || !row.clientId ? 'stored' : 'duplicate';
 }
 
 /** Counts what became of each batch's rows, and keeps the result of those that can be looked up. */
@@ -190,10 +189,14 @@ function rowJson(row: TelemetryRow): string {
   );
 }
 
-/** Minutes, as seconds since 1970, whose rollups the rows change. */
+function isOld(row: TelemetryRow): boolean {
+  return row.isOld;
+}
+
+/** Minutes, as seconds since 1970, whose rollups must be computed anew. */
 function dirtyMinutes(rows: readonly TelemetryRow[]): number[] {
   const minutes = new Set<number>();
-  for (const row of rows) if (row.metric && row.series) minutes.add(Math.floor(row.ts / 60_000) * 60);
+  for (const row of rows) if (row.metric && row.series && !row.isOld) minutes.add(Math.floor(row.ts / 60_000) * 60);
   return [...minutes];
 }
 

@@ -4,7 +4,7 @@ import { runDetached } from '../platform/context/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { HealthRegistry, Logger, Metrics } from '../platform/observability/index.js';
 import { Partitions } from './partitions.js';
-import { isDataError, isMissingPartition, type Submission, TelemetryStore } from './telemetry-store.js';
+import { isDataError, type Submission, TelemetryStore } from './telemetry-store.js';
 import type { TelemetryRow } from './telemetry-event.js';
 
 /** Transactions in work at once: while one waits for the disk the next is being sent. */
@@ -195,14 +195,12 @@ export class TelemetryWriter {
     const end = performance.now() + RETRY_FOR_MS;
     for (let attempt = 1; ; attempt++) {
       try {
-        await this.partitions.ensure(timesOf(submissions));
+        await this.partitions.ensureFor(rowsOf(submissions));
         await this.store.store(submissions);
         this.failing = false;
         return;
       } catch (error) {
-        const missing = isMissingPartition(error) && attempt < 3;
-        if (missing) this.partitions.forget();
-        if (!isPassing(error) && !missing) throw error;
+        if (!isPassing(error)) throw error;
         this.failing = true;
         if (performance.now() > end) throw error;
         await sleep(Math.min(500, 20 * 2 ** attempt) * (0.5 + Math.random()));
@@ -211,8 +209,8 @@ export class TelemetryWriter {
   }
 }
 
-function* timesOf(submissions: Submission[]): Iterable<number> {
-  for (const { rows } of submissions) for (const row of rows) yield row.ts;
+function* rowsOf(submissions: Submission[]): Iterable<TelemetryRow> {
+  for (const { rows } of submissions) yield* rows;
 }
 
 function isPassing(error: unknown): boolean {

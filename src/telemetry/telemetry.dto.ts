@@ -34,7 +34,9 @@ export class SubmitEventDto {
   @ApiPropertyOptional({
     format: 'date-time',
     example: TIMESTAMP,
-    description: 'ISO 8601 with a time zone; the time of receipt when left out.',
+    description:
+      'ISO 8601 with a time zone, from 1970 on; the time of receipt when left out. Events of before the retention are taken as well: ' +
+      'they are kept as long, counted from their receipt.',
   })
   timestamp?: string;
 

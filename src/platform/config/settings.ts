@@ -247,7 +247,7 @@ export class Settings {
   /** Whether `?token=` may open a WebSocket of events: URLs end up in logs, so tickets are better (contract C-21). */
   @FromEnv('NEXUS_STREAM_TOKEN_IN_URL') @Transform(toBool) @IsBoolean() streamTokenInUrl = false;
 
-  /** Days that single telemetry events are kept; older ones are refused. */
+  /** Days that single telemetry events are kept by their timestamp; of those that are older on arrival, by the time of receipt. */
   @FromEnv('NEXUS_TELEMETRY_RETENTION_DAYS') @Transform(toInt) @IsInt() @Min(1) @Max(3650) telemetryRetentionDays = 30;
 
   /** Days that telemetry rollups of one minute are kept. */
