@@ -13,6 +13,7 @@ import {
   startEmbeddedPostgres,
 } from './platform/database/index.js';
 import { checkAddress, checkDatabase, checkRedis } from './preflight.js';
+import { checkPoolers } from './pooler-check.js';
 import type { RunningServer } from './server.js';
 
 /** After this long a stop that hangs is ended the hard way (G4). */
@@ -125,6 +126,7 @@ async function startWithConnections(
   for (let waiting = false; !stopping(); waiting = true) {
     try {
       const warnings = await checkDatabase(url, settings);
+      if (!settings.embedded) await checkPoolers(url, settings);
       if (settings.redisUrl !== undefined) warnings.push(...(await checkRedis(settings.redisUrl)));
       // Loaded only now, in the shadow of the database's start.
       const { startServer } = await import('./server.js');
@@ -134,7 +136,7 @@ async function startWithConnections(
       if (!isOutOfConnections(error)) throw error;
       if (!waiting) {
         say(
-          `The database has no free connection (too many clients already); this process may open ${connectionsNeeded(settings)}. Waiting for some.`,
+          `The database has no free connection (too many clients already); this process may open ${connectionsNeeded(settings).all}. Waiting for some.`,
         );
       }
       await delay(RETRY_MS);

@@ -59,7 +59,7 @@ export async function checkDatabase(url: string, settings: Settings): Promise<st
     const warnings = (unsafe ?? []).map(
       (name) => `${name} is off on the database: accepted data can be lost in a power failure`,
     );
-    const needed = connectionsNeeded(settings);
+    const needed = connectionsNeeded(settings).all;
     if (free < needed) {
       warnings.push(
         `The database has ${free} free connections for this role and this process may open ${needed}: ` +

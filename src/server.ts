@@ -25,7 +25,7 @@ export async function startServer(
   databaseUrl: string,
   warnings: string[] = [],
 ): Promise<RunningServer> {
-  await migrate(databaseUrl, schema);
+  await migrate(settings.databaseDirectUrl ?? databaseUrl, schema);
   const app = await NestFactory.create<NestExpressApplication>(
     AppModule.with(settings, databaseUrl),
     createHttpAdapter(),

@@ -24,6 +24,7 @@ const rules: Rule[] = [
   ['NEXUS_HOST', 'host', '127.0.0.1', '::1', '::1', []],
   ['NEXUS_HOME', 'home', path.resolve('.nexus'), 'data', path.resolve('data'), []],
   ['DATABASE_URL', 'databaseUrl', undefined, 'postgresql://db/n', 'postgresql://db/n', ['mysql://db/n', 'db']],
+  ['DATABASE_DIRECT_URL', 'databaseDirectUrl', undefined, 'postgresql://db/n', 'postgresql://db/n', ['mysql://db/n']],
   ['REDIS_URL', 'redisUrl', undefined, 'rediss://cache', 'rediss://cache', ['http://cache']],
   ['NEXUS_DB_POOL', 'dbPool', 12, '40', 40, ['1', '101', 'big']],
   ['NEXUS_ADMIN_PASSWORD', 'adminPassword', undefined, 'correct horse', 'correct horse', ['short', 'x'.repeat(129)]],

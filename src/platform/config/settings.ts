@@ -97,6 +97,15 @@ export class Settings {
   @Matches(/^postgres(ql)?:\/\//, { message: 'must be a postgres:// URL' })
   databaseUrl?: string;
 
+  /**
+   * The same database without a pooler in transaction mode in between. With it `DATABASE_URL` may lead through one: what needs
+   * a session of its own (queues, messages between processes, migrations) takes this address.
+   */
+  @FromEnv('DATABASE_DIRECT_URL')
+  @IsOptional()
+  @Matches(/^postgres(ql)?:\/\//, { message: 'must be a postgres:// URL' })
+  databaseDirectUrl?: string;
+
   /** External Redis for queues, rate limits and the bus; without it PostgreSQL carries them. */
   @FromEnv('REDIS_URL')
   @IsOptional()
@@ -311,6 +320,10 @@ export class Settings {
   get embedded(): boolean {
     return this.databaseUrl === undefined;
   }
+  /** Whether the pools of `DATABASE_URL` share their sessions with others from one transaction to the next. */
+  get sharesSessions(): boolean {
+    return this.databaseDirectUrl !== undefined;
+  }
   get runsApi(): boolean {
     return this.role !== 'worker';
   }
@@ -355,6 +368,9 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
     problems.push(
       'NEXUS_CORS_CREDENTIALS: cannot be on while NEXUS_CORS_ORIGINS is * (any page could act as its visitor)',
     );
+  }
+  if (problems.length === 0 && settings.embedded && settings.databaseDirectUrl !== undefined) {
+    problems.push('DATABASE_DIRECT_URL: has no meaning without DATABASE_URL');
   }
   if (problems.length === 0 && settings.embedded && settings.role !== 'all') {
     problems.push(

@@ -10,11 +10,20 @@ export const WORKER_POOL = 3;
 export const WORKER_QUEUES = 8;
 const BUS = 1;
 
+interface Connections {
+  /** For transactions: a pooler may share them out. */
+  transactions: number;
+  /** With a session of their own. */
+  sessions: number;
+  all: number;
+}
+
 /** How many connections to PostgreSQL a process with these settings opens at most. */
-export function connectionsNeeded({ dbPool, redisUrl, runsWorkers }: Settings): number {
-  const requests = dbPool + BULK_POOL;
-  if (redisUrl !== undefined) return requests;
-  return requests + QUEUE_POOL + BUS + (runsWorkers ? WORKER_QUEUES * WORKER_POOL : 0);
+export function connectionsNeeded({ dbPool, redisUrl, runsWorkers }: Settings): Connections {
+  const transactions = dbPool + BULK_POOL;
+  const queues = QUEUE_POOL + BUS + (runsWorkers ? WORKER_QUEUES * WORKER_POOL : 0);
+  const sessions = redisUrl === undefined ? queues : 0;
+  return { transactions, sessions, all: transactions + sessions };
 }
 
 /** PostgreSQL has no connection left for this role, in this database or at all. */

@@ -1,5 +1,5 @@
 import type { DataSourceOptions, EntityTarget, MigrationInterface, ObjectLiteral } from 'typeorm';
-import { PreparingClient } from './prepared.js';
+import { sessionOptions } from './session-options.js';
 
 /** Entities and migrations of the whole schema, in order; `src/schema.ts` holds the one list. */
 export interface Schema {
@@ -7,8 +7,21 @@ export interface Schema {
   migrations: readonly (new () => MigrationInterface)[];
 }
 
+/** A request must not hang on the database: see the timeouts of docs/operations.md. */
+const REQUEST_SESSION = {
+  statement_timeout: 5000,
+  lock_timeout: 2000,
+  idle_in_transaction_session_timeout: 10_000,
+  TimeZone: 'UTC',
+};
+
 /** Options that every connection to the application's database shares. */
-export function dataSourceOptions(url: string, schema: Schema, poolSize = 2): DataSourceOptions {
+export function dataSourceOptions(
+  url: string,
+  schema: Schema,
+  poolSize = 2,
+  sharesSessions = false,
+): DataSourceOptions {
   return {
     type: 'postgres',
     url,
@@ -21,10 +34,7 @@ export function dataSourceOptions(url: string, schema: Schema, poolSize = 2): Da
     applicationName: 'nexus',
     connectTimeoutMS: 5000,
     extra: {
-      Client: PreparingClient,
-      // A request must not hang on the database: see the timeouts of docs/operations.md.
-      options:
-        '-c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000 -c TimeZone=UTC',
+      ...sessionOptions(REQUEST_SESSION, sharesSessions),
       keepAlive: true,
       idleTimeoutMillis: 30_000,
     },

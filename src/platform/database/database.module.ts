@@ -5,7 +5,7 @@ import { Settings } from '../config/index.js';
 import { BULK_POOL } from './connection-needs.js';
 import { dataSourceOptions, type Schema } from './data-source-options.js';
 import { Database } from './database.js';
-import { PreparingClient } from './prepared.js';
+import { sessionOptions } from './session-options.js';
 
 @Module({})
 export class DatabaseModule {
@@ -18,7 +18,7 @@ export class DatabaseModule {
         TypeOrmModule.forRootAsync({
           inject: [Settings],
           useFactory: (settings: Settings) => ({
-            ...dataSourceOptions(url, schema, settings.dbPool),
+            ...dataSourceOptions(url, schema, settings.dbPool, settings.sharesSessions),
             retryAttempts: 1,
           }),
         }),
@@ -26,21 +26,30 @@ export class DatabaseModule {
       providers: [
         { provide: 'DATABASE_URL', useValue: url },
         {
+          // For what needs a session of its own: LISTEN, the queues.
+          provide: 'DATABASE_DIRECT_URL',
+          inject: [Settings],
+          useFactory: (settings: Settings) => settings.databaseDirectUrl ?? url,
+        },
+        {
           // Bulk writes (telemetry, audit batches) never wait behind requests for a connection, nor requests behind them.
           provide: 'BULK_POOL',
-          useFactory: () =>
+          inject: [Settings],
+          useFactory: (settings: Settings) =>
             new pg.Pool({
               connectionString: url,
-              Client: PreparingClient,
               max: BULK_POOL,
               application_name: 'nexus-bulk',
               connectionTimeoutMillis: 5000,
-              options: '-c statement_timeout=30000 -c lock_timeout=5000 -c TimeZone=UTC',
+              ...sessionOptions(
+                { statement_timeout: 30_000, lock_timeout: 5000, TimeZone: 'UTC' },
+                settings.sharesSessions,
+              ),
             }),
         },
         Database,
       ],
-      exports: [Database, 'DATABASE_URL'],
+      exports: [Database, 'DATABASE_URL', 'DATABASE_DIRECT_URL'],
     };
   }
 }

@@ -5,5 +5,6 @@ export { connectionsNeeded, isOutOfConnections, QUEUE_POOL, WORKER_POOL, WORKER_
 export { guardPool } from './guard-pool.js';
 export { prepared } from './prepared.js';
 export { RangePartitions } from './range-partitions.js';
+export { sessionOptions } from './session-options.js';
 export { migrate } from './migrate.js';
 export { StartError, startEmbeddedPostgres, type EmbeddedPostgres } from './embedded-postgres.js';

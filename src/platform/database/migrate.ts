@@ -2,6 +2,7 @@ import { Client } from 'pg';
 import { DataSource } from 'typeorm';
 import { dataSourceOptions, type Schema } from './data-source-options.js';
 import { StartError } from './embedded-start-error.js';
+import { sessionOptions, statementsOf } from './session-options.js';
 
 /** One lock for the whole cluster of replicas: only one of them migrates at a time. */
 const MIGRATION_LOCK = 7_241_990_051;
@@ -12,6 +13,7 @@ const LOCK_NOT_AVAILABLE = '55P03';
 /**
  * Brings the database to the newest schema. Safe to call from many replicas at once: an advisory lock lets one of them
  * work and the others find nothing left to do. A migration may take as long as it needs, but not wait for a table in use.
+ * @param url of PostgreSQL itself or of a pooler in session mode, as the lock is one of the session
  * @returns names of the migrations that were run
  * @throws StartError when another replica is still at it after `waitMs`, or when the schema is newer than this program: it
  * could write what the newer one does not expect
@@ -21,12 +23,12 @@ export async function migrate(url: string, schema: Schema, waitMs = WAIT_MS): Pr
     connectionString: url,
     connectionTimeoutMillis: 5000,
     keepAlive: true,
-    options: `-c statement_timeout=0 -c lock_timeout=${waitMs}`,
   });
   // It is idle while migrations run; should it break, the database refuses the same migration twice by itself.
   guard.on('error', () => undefined);
   await guard.connect();
   try {
+    await guard.query(statementsOf('SET', { statement_timeout: 0, lock_timeout: waitMs }));
     await lock(guard, waitMs);
     await refuseNewer(guard, schema);
     return await run(url, schema);
@@ -62,9 +64,12 @@ async function refuseNewer(guard: Client, schema: Schema): Promise<void> {
 async function run(url: string, schema: Schema): Promise<string[]> {
   const source = new DataSource({
     ...dataSourceOptions(url, schema),
-    extra: {
-      options: '-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c lock_timeout=30000 -c TimeZone=UTC',
-    },
+    extra: sessionOptions({
+      statement_timeout: 0,
+      idle_in_transaction_session_timeout: 0,
+      lock_timeout: 30_000,
+      TimeZone: 'UTC',
+    }),
   });
   await source.initialize();
   try {

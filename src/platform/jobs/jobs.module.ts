@@ -12,7 +12,7 @@ import { postgresBackend, redisBackend } from './queue-backend.js';
   providers: [
     {
       provide: 'QUEUE_BACKEND',
-      inject: [Settings, 'DATABASE_URL'],
+      inject: [Settings, 'DATABASE_DIRECT_URL'],
       useFactory: (settings: Settings, url: string) =>
         settings.redisUrl ? redisBackend(settings.redisUrl) : postgresBackend(url),
     },

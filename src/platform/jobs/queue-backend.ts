@@ -10,7 +10,7 @@ import {
   type WorkerOptions,
 } from 'bullmq';
 import pg from 'pg';
-import { guardPool, QUEUE_POOL, WORKER_POOL } from '../database/index.js';
+import { guardPool, QUEUE_POOL, sessionOptions, WORKER_POOL } from '../database/index.js';
 
 type Options<T> = Omit<T, 'connection'>;
 
@@ -33,10 +33,12 @@ const CLOSE_LIMIT_MS = 2000;
  * committed after them: the relay's own commit waits for the disk, so an event that counts as relayed has its jobs there too, and
  * a job whose end was forgotten runs again, as every job may.
  */
-const COMMITS = '-c synchronous_commit=off';
+const COMMITS = { synchronous_commit: 'off' };
 
 /**
- * Queues share one pool; each worker has its own because one of its connections listens for good.
+ * Queues share one pool; each worker has its own because one of its connections listens for good. All need sessions of their
+ * own: the library names its tables without their schema, and a worker hears of a new job by LISTEN.
+ * @param url of PostgreSQL itself or of a pooler in session mode
  * @throws Error when the tables of the queues cannot be made or are newer than this version
  */
 export async function postgresBackend(url: string): Promise<QueueBackend> {
@@ -52,7 +54,7 @@ export async function postgresBackend(url: string): Promise<QueueBackend> {
       keepAlive: true,
       max,
       application_name: name,
-      options: `-c statement_timeout=${STATEMENT_TIMEOUT_MS} -c search_path=${SCHEMA},public ${COMMITS}`,
+      ...sessionOptions({ statement_timeout: STATEMENT_TIMEOUT_MS, search_path: `${SCHEMA}, public`, ...COMMITS }),
     });
     // Every queue listens on it.
     pool.setMaxListeners(0);

@@ -11,7 +11,7 @@ import { SocketTickets } from './socket-tickets.js';
     SocketTickets,
     {
       provide: Bus,
-      inject: [Settings, Logger, HealthRegistry, 'DATABASE_URL'],
+      inject: [Settings, Logger, HealthRegistry, 'DATABASE_DIRECT_URL'],
       useFactory: async (settings: Settings, logger: Logger, health: HealthRegistry, url: string): Promise<Bus> => {
         // The embedded database serves one process: nobody else to tell.
         const transport = settings.redisUrl
