@@ -72,7 +72,9 @@ describe('bodies', () => {
       headers: { 'content-type': 'application/json', ...headers },
       body: typeof body === 'string' ? body : new Uint8Array(body),
     });
-    const json = (await response.json()) as { error?: { code: string; request_id: string; details: unknown } };
+    const json = (await response.json()) as {
+      error?: { code: string; message: string; request_id: string; details: unknown };
+    };
     return { status: response.status, json };
   };
 
@@ -105,6 +107,9 @@ describe('bodies', () => {
     expect(bomb.length).toBeLessThan(100_000);
     expect((await post(bomb, { 'content-encoding': 'gzip' })).status).toBe(413);
     expect((await post(gzipSync('{"data":{"a":1}}'), { 'content-encoding': 'gzip' })).status).toBe(200);
+    expect((await post(gzipSync(fill(200 * 1024)), { 'content-encoding': 'gzip' })).status).toBe(200);
+    const sparse = await post(gzipSync(fill(1024 * 1024)), { 'content-encoding': 'gzip' });
+    expect([sparse.status, sparse.json.error?.message]).toEqual([413, expect.stringContaining('100 times')]);
     const chunked = await new Promise<number | undefined>((resolve, reject) => {
       const request = http.request(
         `${server.url}/api/v1/data`,

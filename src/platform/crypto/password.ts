@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { hash, parseOptions, verify } from '@node-rs/argon2';
+import { Semaphore } from '../concurrency/index.js';
 import { AppError } from '../errors/index.js';
 
 export interface PasswordHasherOptions {
@@ -24,13 +25,18 @@ const SALT_BYTES = 16;
  */
 export class PasswordHasher {
   private readonly cost: { memoryCost: number; timeCost: number; parallelism: number };
-  private readonly turns: Turns;
+  private readonly turns: Semaphore;
   /** A well-formed hash with no known password: checking against it costs what a real check costs. */
   private readonly decoy: string;
 
   constructor(o: PasswordHasherOptions = {}) {
     this.cost = { memoryCost: o.memoryCost ?? 65_536, timeCost: o.timeCost ?? 3, parallelism: o.parallelism ?? 1 };
-    this.turns = new Turns(o.maxConcurrent ?? 2, o.maxQueue ?? 20, o.maxWaitMs ?? 3000);
+    this.turns = new Semaphore({
+      slots: o.maxConcurrent ?? 2,
+      maxQueue: o.maxQueue ?? 20,
+      maxWaitMs: o.maxWaitMs ?? 3000,
+      refusal: busy,
+    });
     const { memoryCost, timeCost, parallelism } = this.cost;
     const [salt, digest] = [SALT_BYTES, HASH_BYTES].map((n) => randomBytes(n).toString('base64').replace(/=+$/, ''));
     this.decoy = `$argon2id$v=19$m=${memoryCost},t=${timeCost},p=${parallelism}$${salt}$${digest}`;
@@ -59,47 +65,6 @@ export class PasswordHasher {
     } catch {
       return true;
     }
-  }
-}
-
-/** At most `slots` at work; a bounded queue with a bounded wait in front. */
-class Turns {
-  private active = 0;
-  private readonly waiting = new Set<() => void>();
-
-  constructor(
-    private readonly slots: number,
-    private readonly maxQueue: number,
-    private readonly maxWaitMs: number,
-  ) {}
-
-  async run<T>(work: () => Promise<T>): Promise<T> {
-    if (this.active < this.slots) this.active++;
-    else await this.wait();
-    try {
-      return await work();
-    } finally {
-      const [next] = this.waiting;
-      // The slot is handed over, not freed: a newcomer cannot overtake the queue.
-      if (next) next();
-      else this.active--;
-    }
-  }
-
-  private wait(): Promise<void> {
-    if (this.waiting.size >= this.maxQueue) return Promise.reject(busy());
-    return new Promise((resolve, reject) => {
-      const enter = (): void => {
-        clearTimeout(timer);
-        this.waiting.delete(enter);
-        resolve();
-      };
-      const timer = setTimeout(() => {
-        this.waiting.delete(enter);
-        reject(busy());
-      }, this.maxWaitMs);
-      this.waiting.add(enter);
-    });
   }
 }
 

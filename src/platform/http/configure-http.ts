@@ -8,9 +8,8 @@ import { answerClientError, Entrance } from './entrance.js';
 import { ErrorFilter } from './error-filter.js';
 import { tagAnswers } from './etag.js';
 import { InFlight } from './in-flight.js';
-import { LeanRoutes } from './lean-routes.js';
 import { RateLimiter } from './rate-limiter.js';
-import { checkRequest, parseBody, renderMiddlewareError } from './request-pipeline.js';
+import { checkRequest, renderMiddlewareError } from './request-pipeline.js';
 import { compressAnswers, crossOrigin, securityHeaders } from './web-headers.js';
 
 /** How long slow clients are waited for, in milliseconds (rule 32). */
@@ -85,7 +84,6 @@ export function configureHttp(app: NestExpressApplication): void {
   app.use(compressAnswers());
   app.use(tagAnswers());
   app.use(checkRequest(settings, app.get(RateLimiter)));
-  app.use(parseBody(settings, app.get(LeanRoutes)));
   app.use(renderMiddlewareError(app.get(ErrorFilter)));
 }
 

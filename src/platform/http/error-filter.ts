@@ -5,6 +5,7 @@ import { currentContext } from '../context/index.js';
 import { Logger } from '../observability/index.js';
 import { RateLimiter } from './rate-limiter.js';
 import { causeOf, renderError } from './render-error.js';
+import { mustClose } from './send-json.js';
 
 /** The only renderer of errors: of routes through Nest, of the middleware before them by {@link render}. */
 @Catch()
@@ -30,8 +31,7 @@ export class ErrorFilter implements ExceptionFilter {
       return;
     }
     response.removeHeader('ETag');
-    // What is left of the body is not read: the connection cannot be used again.
-    if (!request.complete) response.setHeader('Connection', 'close');
+    if (mustClose(request)) response.setHeader('Connection', 'close');
     response.status(status).set('Cache-Control', 'no-store').set(headers).json(body);
   }
 }

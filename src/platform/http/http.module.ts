@@ -3,7 +3,9 @@ import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, DiscoveryModule } from '@nestjs/
 import { ThrottlerModule } from '@nestjs/throttler';
 import { Settings } from '../config/index.js';
 import { Logger } from '../observability/index.js';
+import { AdmissionInterceptor } from './admission.js';
 import { ApiDocument } from './api-document.js';
+import { BodyReader } from './body-reader.js';
 import { Deletions } from './deletions.js';
 import { DtoPipe } from './dto-pipe.js';
 import { Entrance } from './entrance.js';
@@ -12,7 +14,7 @@ import { IdempotencyInterceptor } from './idempotency.js';
 import { IdempotencyStore } from './idempotency-store.js';
 import { InFlight } from './in-flight.js';
 import { LeanRoutes } from './lean-routes.js';
-import { RateLimiter, RateLimitInterceptor } from './rate-limiter.js';
+import { RateLimiter } from './rate-limiter.js';
 import { throttlersOf } from './rate-policy.js';
 import { MemoryRateStorage, RedisRateStorage } from './rate-storage.js';
 import { RequestMetrics } from './request-metrics.js';
@@ -37,6 +39,7 @@ import { WireInterceptor } from './wire.js';
   ],
   providers: [
     ApiDocument,
+    BodyReader,
     Deletions,
     Entrance,
     ErrorFilter,
@@ -48,8 +51,8 @@ import { WireInterceptor } from './wire.js';
     RequestObservers,
     RouteCheck,
     { provide: APP_FILTER, useExisting: ErrorFilter },
-    // In this order around a route: its place in the limits, its time, its one effect, its wire profile.
-    { provide: APP_INTERCEPTOR, useClass: RateLimitInterceptor },
+    // In this order around a route: its limits and its body, its time, its one effect, its wire profile.
+    { provide: APP_INTERCEPTOR, useClass: AdmissionInterceptor },
     { provide: APP_INTERCEPTOR, useClass: RequestTimeoutInterceptor },
     { provide: APP_INTERCEPTOR, useClass: IdempotencyInterceptor },
     { provide: APP_INTERCEPTOR, useClass: WireInterceptor },

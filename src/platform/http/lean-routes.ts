@@ -5,11 +5,10 @@ import { type Actor, type RequestContext, runInContext } from '../context/index.
 import { AppError } from '../errors/index.js';
 import { Logger } from '../observability/index.js';
 import type { BodyLimits } from './body-guard.js';
+import { BodyReader } from './body-reader.js';
 import { authorize, Gatekeeper } from './gatekeeper.js';
-import { hasJsonBody, jsonOf } from './json-body.js';
 import { RateLimiter } from './rate-limiter.js';
 import type { RateCategory } from './rate-policy.js';
-import { readBody } from './read-body.js';
 import { causeOf, renderError } from './render-error.js';
 import { RequestObservers } from './request-observers.js';
 import { inTime } from './request-timeout.js';
@@ -44,6 +43,7 @@ export class LeanRoutes {
     private readonly gatekeeper: Gatekeeper,
     private readonly observers: RequestObservers,
     private readonly limiter: RateLimiter,
+    private readonly bodies: BodyReader,
     private readonly logger: Logger,
   ) {}
 
@@ -51,7 +51,7 @@ export class LeanRoutes {
     this.routes.set(`/${this.settings.apiPrefix}${route.path}`, route);
   }
 
-  /** Limits of a body on this path, whichever way it takes; undefined for the usual ones. */
+  /** Limits of a body on the route with this pattern, whichever way it takes; undefined for the usual ones. */
   limitsFor(path: string): BodyLimits | undefined {
     return this.routes.get(path)?.limits;
   }
@@ -84,11 +84,9 @@ export class LeanRoutes {
       authorize(actor, { public: false, anyOf: route.anyOf });
       const counting = this.limiter.admit(context, route.rateLimit, response);
       if (counting) await counting;
-      if (!hasJsonBody(request)) {
-        throw AppError.validation({ field: '', issue: 'a JSON body is required', location: 'body' });
-      }
-      const raw = await readBody(request, this.settings.bodyLimit);
-      const value = jsonOf(raw, route.limits);
+      const read = await this.bodies.readJson(request, this.settings.bodyLimit, route.limits);
+      if (!read) throw AppError.validation({ field: '', issue: 'a JSON body is required', location: 'body' });
+      const { value, raw } = read;
       ({ status, body } = await inTime(() => route.handle(actor, value, raw), this.settings.requestTimeout));
     } catch (error) {
       const rendered = renderError(await this.limiter.refuse(context, request.headers, error, response));

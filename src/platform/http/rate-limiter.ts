@@ -1,18 +1,15 @@
 import { type IncomingHttpHeaders, type ServerResponse } from 'node:http';
-import { type CallHandler, type ExecutionContext, Injectable, type NestInterceptor } from '@nestjs/common';
-import { Reflector } from '@nestjs/core';
+import { Injectable } from '@nestjs/common';
 import { InjectThrottlerOptions, InjectThrottlerStorage } from '@nestjs/throttler';
 import { LRUCache } from 'lru-cache';
 import type { Counter } from 'prom-client';
-import type { Observable } from 'rxjs';
-import { currentContext, type RequestContext } from '../context/index.js';
+import type { RequestContext } from '../context/index.js';
 import { AppError, isAppError } from '../errors/index.js';
 import { Metrics } from '../observability/index.js';
 import { networkOf } from './client-network.js';
 import {
   layersOf,
   type RateCategory,
-  rateCategoryOf,
   rateKey,
   type RateLayer,
   type RateThrottler,
@@ -152,22 +149,4 @@ export type HeaderSink = Pick<ServerResponse, 'setHeader'>;
 
 function hasCredential(headers: IncomingHttpHeaders): boolean {
   return headers.authorization !== undefined || headers['x-api-key'] !== undefined;
-}
-
-/** The limiter's place among Nest's routes: after the guards, so that the principal is known and its scopes are checked. */
-@Injectable()
-export class RateLimitInterceptor implements NestInterceptor {
-  constructor(
-    private readonly limiter: RateLimiter,
-    private readonly reflector: Reflector,
-  ) {}
-
-  async intercept(execution: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
-    const context = currentContext();
-    if (context && execution.getType() === 'http') {
-      const category = rateCategoryOf(this.reflector, [execution.getHandler(), execution.getClass()]);
-      await this.limiter.admit(context, category, execution.switchToHttp().getResponse<ServerResponse>());
-    }
-    return next.handle();
-  }
 }

@@ -1,17 +1,13 @@
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
 import type { Settings } from '../config/index.js';
-import { currentContext, runInContext } from '../context/index.js';
+import { currentContext } from '../context/index.js';
 import { AppError } from '../errors/index.js';
 import type { ErrorFilter } from './error-filter.js';
-import { readJsonBody } from './json-body.js';
-import type { LeanRoutes } from './lean-routes.js';
 import type { RateLimiter } from './rate-limiter.js';
 import type { AuditPolicy } from './route-declarations.js';
 
 declare module 'express-serve-static-core' {
   interface Request {
-    /** Exact bytes of the body, for signatures. */
-    rawBody?: Buffer;
     /** Set by the guard from the route's declaration. */
     auditPolicy?: AuditPolicy;
   }
@@ -35,30 +31,6 @@ export function checkRequest(settings: Settings, limiter: RateLimiter): RequestH
     const context = currentContext();
     if (inApi && context) limiter.checkGuesses(context, request.headers);
     next();
-  };
-}
-
-/** Reads and guards the JSON body of writes into `request.body` and `request.rawBody`. */
-export function parseBody(settings: Settings, lean: LeanRoutes): RequestHandler {
-  return (request, _response, next) => {
-    if (request.method === 'GET' || request.method === 'HEAD' || request.method === 'OPTIONS') {
-      next();
-      return;
-    }
-    const context = currentContext();
-    readJsonBody(request, settings.bodyLimit, lean.limitsFor(request.path)).then(
-      (read) => {
-        request.body = read?.value;
-        request.rawBody = read?.raw;
-        // Stream events of the body run outside the request's context.
-        if (context) runInContext(context, next);
-        else next();
-      },
-      (error: unknown) => {
-        if (context) runInContext(context, () => next(error));
-        else next(error);
-      },
-    );
   };
 }
 

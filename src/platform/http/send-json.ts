@@ -21,9 +21,16 @@ export function sendJson(
     'X-Content-Type-Options',
     'nosniff',
   ];
-  // What is left of the body is not read: the connection cannot be used again.
-  if (!request.complete) lines.push('Connection', 'close');
+  if (mustClose(request)) lines.push('Connection', 'close');
   for (const name in headers) lines.push(name, headers[name]);
   response.writeHead(status, lines);
   response.end(text);
+}
+
+/** A body of this size is let in and thrown away after the answer. */
+const SMALL_REST = 64 * 1024;
+
+/** Whether the connection cannot be used again because too much of the body was not read. */
+export function mustClose({ complete, headers }: IncomingMessage): boolean {
+  return !complete && !(Number(headers['content-length']) <= SMALL_REST);
 }

@@ -1,0 +1,64 @@
+import type { ServerResponse } from 'node:http';
+import { type CallHandler, type ExecutionContext, Injectable, type NestInterceptor } from '@nestjs/common';
+import { Reflector } from '@nestjs/core';
+import type { Request } from 'express';
+import type { Observable } from 'rxjs';
+import { Settings } from '../config/index.js';
+import { currentContext, type RequestContext } from '../context/index.js';
+import { BodyReader } from './body-reader.js';
+import { LeanRoutes } from './lean-routes.js';
+import { RateLimiter } from './rate-limiter.js';
+import { rateCategoryOf } from './rate-policy.js';
+
+declare module 'express-serve-static-core' {
+  interface Request {
+    /** Exact bytes of the body, for signatures. */
+    rawBody?: Buffer;
+  }
+}
+
+/** Methods whose bodies are not looked at. */
+const BODILESS = new Set(['GET', 'HEAD', 'OPTIONS']);
+
+/**
+ * Runs before everything else of a route, after its guards: the request is counted by its rate limit, and only then its body is
+ * read into `request.body` and `request.rawBody`. So nobody makes the server read more than a credential or an address may send.
+ */
+@Injectable()
+export class AdmissionInterceptor implements NestInterceptor {
+  constructor(
+    private readonly settings: Settings,
+    private readonly limiter: RateLimiter,
+    private readonly bodies: BodyReader,
+    private readonly lean: LeanRoutes,
+    private readonly reflector: Reflector,
+  ) {}
+
+  async intercept(execution: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
+    const context = currentContext();
+    if (context && execution.getType() === 'http') await this.admit(execution, context);
+    return next.handle();
+  }
+
+  private async admit(execution: ExecutionContext, context: RequestContext): Promise<void> {
+    const http = execution.switchToHttp();
+    const category = rateCategoryOf(this.reflector, [execution.getHandler(), execution.getClass()]);
+    await this.limiter.admit(context, category, http.getResponse<ServerResponse>());
+    const request = http.getRequest<Request>();
+    if (BODILESS.has(request.method)) return;
+    try {
+      await this.read(request);
+    } catch (error) {
+      // A route that counts its requests itself did not get so far.
+      if (category === 'none') context.counted = false;
+      throw error;
+    }
+  }
+
+  private async read(request: Request): Promise<void> {
+    const { path } = request.route as { path: string };
+    const read = await this.bodies.readJson(request, this.settings.bodyLimit, this.lean.limitsFor(path));
+    request.body = read?.value;
+    request.rawBody = read?.raw;
+  }
+}

@@ -1,0 +1,128 @@
+import type { IncomingMessage } from 'node:http';
+import { promisify } from 'node:util';
+import { brotliDecompress, gunzip, inflate } from 'node:zlib';
+import { Injectable } from '@nestjs/common';
+import { Semaphore } from '../concurrency/index.js';
+import { AppError } from '../errors/index.js';
+import { type BodyLimits, parseJsonBody } from './body-guard.js';
+
+export interface JsonBody {
+  /** Exact bytes, decompressed. */
+  raw: Buffer;
+  value: unknown;
+}
+
+const JSON_LIMITS: BodyLimits = { maxDepth: 64, maxKeys: 10_000, maxKeyLength: 256 };
+
+/** How many times its compressed size a body may have, once it is larger than `SMALL_OUTPUT`. */
+const MAX_EXPANSION = 100;
+const SMALL_OUTPUT = 256 * 1024;
+
+const DECOMPRESSORS = new Map([
+  ['gzip', promisify(gunzip)],
+  ['x-gzip', promisify(gunzip)],
+  ['deflate', promisify(inflate)],
+  ['br', promisify(brotliDecompress)],
+]);
+
+/**
+ * Reads the bodies of requests. A compressed body is decompressed only once all of it is here, a few at a time and no further
+ * than it may become: neither a slow client nor a small body that unpacks to a large one costs much.
+ */
+@Injectable()
+export class BodyReader {
+  private readonly decompressions = new Semaphore({
+    slots: 2,
+    maxQueue: 1000,
+    maxWaitMs: 5000,
+    refusal: () => AppError.unavailable('Too many compressed bodies at once; try again shortly'),
+  });
+
+  /**
+   * Reads and checks a JSON body of at most `maxBytes`, decompressed; undefined when there is none.
+   * @throws AppError `unsupported_media`, `too_large`, `unavailable`, `validation` with the path of what is wrong
+   */
+  readJson(request: IncomingMessage, maxBytes: number, limits = JSON_LIMITS): Promise<JsonBody> | undefined {
+    const { headers } = request;
+    if (headers['transfer-encoding'] === undefined && !(Number(headers['content-length']) > 0)) return undefined;
+    if (!isJson(headers['content-type'])) {
+      throw new AppError('unsupported_media', 'The body must be JSON (Content-Type: application/json)');
+    }
+    const coding = (headers['content-encoding'] ?? 'identity').toLowerCase();
+    if (coding === 'identity') return collect(request, maxBytes, (raw) => parse(raw, limits));
+    return this.unpacked(request, coding, maxBytes).then((raw) => parse(raw, limits));
+  }
+
+  private async unpacked(request: IncomingMessage, coding: string, maxBytes: number): Promise<Buffer> {
+    const decompress = DECOMPRESSORS.get(coding);
+    if (!decompress) {
+      throw new AppError('unsupported_media', `The content coding ${coding.slice(0, 40)} is not supported`);
+    }
+    const packed = await collect(request, maxBytes, (raw) => raw);
+    const maxOutputLength = Math.min(maxBytes, Math.max(SMALL_OUTPUT, packed.length * MAX_EXPANSION));
+    try {
+      return await this.decompressions.run(() => decompress(packed, { maxOutputLength }));
+    } catch (error) {
+      if (error instanceof AppError) throw error;
+      if ((error as NodeJS.ErrnoException).code !== 'ERR_BUFFER_TOO_LARGE') throw unreadable('could not be read');
+      throw maxOutputLength === maxBytes
+        ? tooLarge(maxBytes)
+        : new AppError('too_large', `The body is more than ${MAX_EXPANSION} times as large as its compressed form`);
+    }
+  }
+}
+
+/** Collects what arrives, at most `maxBytes`, and resolves with what `finish` makes of it: one promise for all of it. */
+function collect<T>(request: IncomingMessage, maxBytes: number, finish: (raw: Buffer) => T): Promise<T> {
+  if (Number(request.headers['content-length']) > maxBytes) return Promise.reject(tooLarge(maxBytes));
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const take = (chunk: Buffer): void => {
+      size += chunk.length;
+      if (size > maxBytes) fail(tooLarge(maxBytes));
+      else chunks.push(chunk);
+    };
+    const fail = (error: Error): void => {
+      chunks.length = 0;
+      // What is still coming is thrown away until the answer ends the connection.
+      request.off('data', take).resume();
+      reject(error);
+    };
+    const end = (): void => {
+      try {
+        resolve(finish(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)));
+      } catch (error) {
+        fail(error as Error);
+      }
+    };
+    request
+      .on('data', take)
+      .on('end', end)
+      .on('error', () => fail(unreadable('could not be read')))
+      .on('close', () => {
+        if (!request.complete) fail(unreadable('ended early'));
+      });
+  });
+}
+
+function parse(raw: Buffer, limits: BodyLimits): JsonBody {
+  const parsed = parseJsonBody(raw, limits);
+  if ('problem' in parsed) {
+    throw AppError.validation({ field: parsed.problem.path, issue: parsed.problem.reason, location: 'body' });
+  }
+  return { raw, value: parsed.value };
+}
+
+function tooLarge(limit: number): AppError {
+  return new AppError('too_large', `The body is larger than ${limit} bytes`, { details: { limit_bytes: limit } });
+}
+
+function unreadable(what: string): AppError {
+  return AppError.validation({ field: '', issue: `the body ${what}`, location: 'body' });
+}
+
+/** `application/json` or any `application/*+json`, with or without parameters. */
+function isJson(contentType: string | undefined): boolean {
+  return contentType !== undefined && /^application\/(?:[a-z0-9.+-]+\+)?json(?:\s*;.*)?$/i.test(contentType.trim());
+}
