@@ -213,7 +213,7 @@ export class Settings {
   /** Seconds after which a request is answered 504. */
   @FromEnv('NEXUS_REQUEST_TIMEOUT') @Transform(toInt) @IsInt() @Min(1) @Max(600) requestTimeout = 30;
 
-  /** Requests in work at once; more are answered 503. */
+  /** Requests in work at once, three quarters of them from one address; more are answered 503. */
   @FromEnv('NEXUS_MAX_CONCURRENT_REQUESTS') @Transform(toInt) @IsInt() @Min(1) @Max(100_000) maxConcurrentRequests =
     100;
 

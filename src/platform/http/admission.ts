@@ -6,6 +6,8 @@ import type { Observable } from 'rxjs';
 import { Settings } from '../config/index.js';
 import { currentContext, type RequestContext } from '../context/index.js';
 import { BodyReader } from './body-reader.js';
+import { answersAlways } from './entrance.js';
+import { InFlight } from './in-flight.js';
 import { LeanRoutes } from './lean-routes.js';
 import { RateLimiter } from './rate-limiter.js';
 import { rateCategoryOf } from './rate-policy.js';
@@ -22,7 +24,8 @@ const BODILESS = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 /**
  * Runs before everything else of a route, after its guards: the request is counted by its rate limit, and only then its body is
- * read into `request.body` and `request.rawBody`. So nobody makes the server read more than a credential or an address may send.
+ * read into `request.body` and `request.rawBody`; then it takes its place among the requests in work. So nobody makes the server read
+ * more than a credential or an address may send, and a request that never becomes complete holds no place.
  */
 @Injectable()
 export class AdmissionInterceptor implements NestInterceptor {
@@ -30,6 +33,7 @@ export class AdmissionInterceptor implements NestInterceptor {
     private readonly settings: Settings,
     private readonly limiter: RateLimiter,
     private readonly bodies: BodyReader,
+    private readonly inFlight: InFlight,
     private readonly lean: LeanRoutes,
     private readonly reflector: Reflector,
   ) {}
@@ -43,16 +47,16 @@ export class AdmissionInterceptor implements NestInterceptor {
   private async admit(execution: ExecutionContext, context: RequestContext): Promise<void> {
     const http = execution.switchToHttp();
     const category = rateCategoryOf(this.reflector, [execution.getHandler(), execution.getClass()]);
-    await this.limiter.admit(context, category, http.getResponse<ServerResponse>());
-    const request = http.getRequest<Request>();
-    if (BODILESS.has(request.method)) return;
+    const [request, response] = [http.getRequest<Request>(), http.getResponse<ServerResponse>()];
+    await this.limiter.admit(context, category, response);
     try {
-      await this.read(request);
+      if (!BODILESS.has(request.method)) await this.read(request);
     } catch (error) {
       // A route that counts its requests itself did not get so far.
       if (category === 'none') context.counted = false;
       throw error;
     }
+    if (!answersAlways(context)) this.inFlight.takePlace(response, context.ip ?? '');
   }
 
   private async read(request: Request): Promise<void> {

@@ -16,7 +16,7 @@ const JSON_LIMITS: BodyLimits = { maxDepth: 64, maxKeys: 10_000, maxKeyLength: 2
 
 /** How many times its compressed size a body may have, once it is larger than `SMALL_OUTPUT`. */
 const MAX_EXPANSION = 100;
-const SMALL_OUTPUT = 256 * 1024;
+const SMALL_OUTPUT = 64 * 1024;
 
 const DECOMPRESSORS = new Map([
   ['gzip', promisify(gunzip)],

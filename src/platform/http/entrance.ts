@@ -16,9 +16,12 @@ import { sendJson } from './send-json.js';
 /** Probes and metrics answer also when everything else is turned away, and in every role. */
 const ALWAYS = new Set(['/health', '/health/detailed', '/healthz', '/readyz', '/startup', '/metrics']);
 
+export function answersAlways({ path = '' }: RequestContext): boolean {
+  return ALWAYS.has(path);
+}
+
 /**
- * Where every request comes in: it gets its context and its place among the requests in work (GEN-23), then a lean route
- * takes it, or Express does.
+ * Where every request comes in: it gets its context, then a lean route takes it, or Express does.
  */
 @Injectable()
 export class Entrance {
@@ -35,20 +38,17 @@ export class Entrance {
 
   private enter(express: RequestListener, request: IncomingMessage, response: ServerResponse): void {
     const context = openContext(request);
-    const always = ALWAYS.has(context.path ?? '');
-    const room = always || this.inFlight.hasRoom(this.settings.maxConcurrentRequests);
+    const always = answersAlways(context);
     this.inFlight.enter(response);
-    if (room && this.lean.take(request, response, context)) return;
+    if (this.lean.take(request, response, context)) return;
     response.setHeader('X-Request-ID', context.requestId);
     response.once('close', () => this.leave(context, request, response));
     runInContext(context, () => {
-      if (room && (always || this.settings.runsApi)) {
+      if (always || this.settings.runsApi) {
         express(request, response);
         return;
       }
-      const error = room
-        ? new AppError('not_found', 'This process runs jobs only', { details: { path: context.path } })
-        : AppError.unavailable('Too many requests at once; try again shortly');
+      const error = new AppError('not_found', 'This process runs jobs only', { details: { path: context.path } });
       const { status, headers, body } = renderError(error);
       sendJson(request, response, status, body, headers);
     });
@@ -96,6 +96,9 @@ const CLIENT_ERRORS: Record<string, { status: string; code: string; message: str
   },
 };
 
+/** How long a client has to read that its request was refused. */
+const UNREAD_MS = 1000;
+
 const MALFORMED = { status: '400 Bad Request', code: 'VALIDATION_ERROR', message: 'This is not an HTTP request' };
 
 /** Node's own mark of the answer that is on its way over a connection; nothing may be written into it. */
@@ -115,8 +118,11 @@ export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex):
     timestamp,
     request_id,
   });
+  // Ended for good: a client that does not read must not keep what was only half closed.
+  setTimeout(() => socket.destroy(), UNREAD_MS).unref();
   socket.end(
     `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
       `X-Request-ID: ${request_id}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n${body}`,
+    () => socket.destroy(),
   );
 }

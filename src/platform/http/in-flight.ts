@@ -1,15 +1,25 @@
 import type { ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
+import { Settings } from '../config/index.js';
+import { AppError } from '../errors/index.js';
+import { networkOf } from './client-ip.js';
 
 const GOODBYE_MS = 100;
+/** Part of the places that one client network may hold: the rest is always left to others. */
+const NETWORK_SHARE = 0.75;
 
-/** The requests being answered: bounds how many are in work at once (GEN-23) and lets a stop wait for them (rule 35). */
+/** The requests being answered: bounds how many are in work at once and lets a stop wait for them. */
 @Injectable()
 export class InFlight {
   private readonly responses = new Set<ServerResponse>();
+  /** The requests in work, each with the network it came from. */
+  private readonly places = new Map<ServerResponse, string>();
+  private readonly placesOf = new Map<string, number>();
   private readonly stopping = new AbortController();
   private onLeave: (() => void) | undefined;
+
+  constructor(private readonly settings: Settings) {}
 
   /** Aborted when the server drains: handlers of endless answers end them. */
   readonly draining: AbortSignal = this.stopping.signal;
@@ -23,13 +33,24 @@ export class InFlight {
     if (this.draining.aborted) response.setHeader('Connection', 'close');
     response.once('close', () => {
       this.responses.delete(response);
+      this.leavePlace(response);
       this.onLeave?.();
     });
   }
 
-  /** True when no more than `limit` requests are in work. Open event streams hold no place. */
-  hasRoom(limit: number): boolean {
-    return this.responses.size < limit || this.working < limit;
+  /**
+   * Gives a place to a request that is complete and was let in. A client that only holds a connection open has none.
+   * @throws AppError `unavailable` when all places, or those of the client's network, are taken
+   */
+  takePlace(response: ServerResponse, ip: string): void {
+    if (response.destroyed) return;
+    const network = networkOf(ip);
+    if (!this.hasPlace(network)) {
+      for (const other of this.places.keys()) if (isStream(other) || other.writableEnded) this.leavePlace(other);
+      if (!this.hasPlace(network)) throw AppError.unavailable('Too many requests at once; try again shortly');
+    }
+    this.places.set(response, network);
+    this.placesOf.set(network, (this.placesOf.get(network) ?? 0) + 1);
   }
 
   /**
@@ -51,6 +72,20 @@ export class InFlight {
     await delay(GOODBYE_MS);
     for (const response of this.responses) if (isStream(response)) response.end();
     if (this.working > 0) await Promise.race([emptied, delay(graceMs, undefined, { ref: false })]);
+  }
+
+  private hasPlace(network: string): boolean {
+    const { maxConcurrentRequests: limit } = this.settings;
+    return this.places.size < limit && (this.placesOf.get(network) ?? 0) < Math.ceil(limit * NETWORK_SHARE);
+  }
+
+  private leavePlace(response: ServerResponse): void {
+    const network = this.places.get(response);
+    if (network === undefined) return;
+    this.places.delete(response);
+    const rest = (this.placesOf.get(network) ?? 1) - 1;
+    if (rest > 0) this.placesOf.set(network, rest);
+    else this.placesOf.delete(network);
   }
 
   private get working(): number {

@@ -7,6 +7,7 @@ import { Logger } from '../observability/index.js';
 import type { BodyLimits } from './body-guard.js';
 import { BodyReader } from './body-reader.js';
 import { authorize, Gatekeeper } from './gatekeeper.js';
+import { InFlight } from './in-flight.js';
 import { RateLimiter } from './rate-limiter.js';
 import type { RateCategory } from './rate-policy.js';
 import { causeOf, renderError } from './render-error.js';
@@ -44,6 +45,7 @@ export class LeanRoutes {
     private readonly observers: RequestObservers,
     private readonly limiter: RateLimiter,
     private readonly bodies: BodyReader,
+    private readonly inFlight: InFlight,
     private readonly logger: Logger,
   ) {}
 
@@ -86,6 +88,7 @@ export class LeanRoutes {
       if (counting) await counting;
       const read = await this.bodies.readJson(request, this.settings.bodyLimit, route.limits);
       if (!read) throw AppError.validation({ field: '', issue: 'a JSON body is required', location: 'body' });
+      this.inFlight.takePlace(response, context.ip ?? '');
       const { value, raw } = read;
       ({ status, body } = await inTime(() => route.handle(actor, value, raw), this.settings.requestTimeout));
     } catch (error) {
