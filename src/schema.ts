@@ -11,11 +11,13 @@ import { CreateHooks1763741000000 } from './hooks/hooks.migration.js';
 import type { Schema } from './platform/database/index.js';
 import {
   CreateDeadLetters1763720100000,
+  CreateEventCheckpoints1763930100000,
   CreateEvents1763700000000,
   ExtendEvents1763710000000,
   NoteRemovedEvents1763720300000,
 } from './platform/events/index.js';
 import { CreateDeletions1763770000000, CreateIdempotencyKeys1763700050000 } from './platform/http/index.js';
+import { CreateScheduleRuns1763930000000 } from './platform/jobs/index.js';
 import { CreateSecurityAlerts1763740000000 } from './security/alerts/alerts.migration.js';
 import { IndexAuditFailures1763701900000 } from './security/audit-failures.migration.js';
 import { CountAuditByNetwork1763920100000 } from './security/audit-minute-network.migration.js';
@@ -65,6 +67,8 @@ export const schema: Schema = {
     PartitionAudit1763920000000,
     CountAuditByNetwork1763920100000,
     KeepLoginNetworks1763920200000,
+    CreateScheduleRuns1763930000000,
+    CreateEventCheckpoints1763930100000,
     CreateAgentSigningKeys1763950000000,
     NoteCredentialParents1763960000000,
     NoteRuleOwners1763961000000,

@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Injectable, type INestApplicationContext } from '@nestjs/common';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { currentContext, runInContext } from '../../src/platform/context/index.js';
 import { Database } from '../../src/platform/database/index.js';
 import { AppError } from '../../src/platform/errors/index.js';
 import { defineJob, HandleJob, type JobContext, JobQueue } from '../../src/platform/jobs/index.js';
+import { HealthRegistry } from '../../src/platform/observability/index.js';
 import { eventually } from '../support/eventually.js';
 import { ROOT } from '../support/nexus-process.js';
 import { redisInstalled, RedisServer } from '../support/redis.js';
@@ -295,8 +296,47 @@ const HOLDER = `
   setInterval(() => undefined, 1000);
 `;
 
+/** The schedule of {@link Tick} goes on after the store has lost it, and the health check says when schedules ran last. */
+async function ticksAgainAfter(loss: () => Promise<unknown>): Promise<void> {
+  const app = await start();
+  await eventually(() => ticks.length >= 2);
+  await loss();
+  // What was on its way has come.
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  const before = ticks.length;
+  await eventually(() => ticks.length >= before + 3, 40_000);
+  const { components } = await app.get(HealthRegistry).run();
+  expect(components.schedules).toMatchObject({ status: 'healthy', details: { late: [] } });
+  await eventually(async () => {
+    const rows = await execute<{ job: string }>(database.url, 'SELECT job FROM schedule_runs');
+    return rows.some(({ job }) => job === 'test.tick');
+  }, 30_000);
+}
+
 describe('Jobs on PostgreSQL', () => {
   runsJobs();
+
+  it('are scheduled again when the tables of the queues were dropped', { timeout: 100_000 }, () =>
+    ticksAgainAfter(() => execute(database.url, 'DROP SCHEMA bullmq CASCADE')),
+  );
+
+  it('make the health check fail when a schedule has not run for long', async () => {
+    const app = await start({ NEXUS_ROLE: 'api' });
+    const check = async () => (await app.get(HealthRegistry).run()).components.schedules;
+    expect((await check()).status).toBe('healthy');
+    await execute(database.url, `INSERT INTO schedule_runs VALUES ('test.tick', now() - interval '10 minutes')`);
+    vi.spyOn(process, 'uptime').mockReturnValue(3600);
+    try {
+      const { status, details } = await check();
+      expect(status).toBe('unhealthy');
+      expect(details?.late).toContain('test.tick');
+      // It runs once a day.
+      expect(details?.late).not.toContain('test.nightly');
+      expect(Date.parse(String(details?.last_run))).toBeLessThan(Date.now() - 9 * 60_000);
+    } finally {
+      vi.restoreAllMocks();
+    }
+  });
 
   it('go on after every connection was cut', { timeout: 60_000 }, async () => {
     const app = await start();
@@ -330,6 +370,10 @@ describe.skipIf(!redisInstalled)('Jobs on Redis', () => {
   });
 
   runsJobs();
+
+  it('are scheduled again when Redis has lost its data', { timeout: 100_000 }, () =>
+    ticksAgainAfter(() => redis.loseData()),
+  );
 
   it('refuse new ones in seconds while Redis is away, and go on when it is back', async () => {
     const app = await start();

@@ -201,6 +201,48 @@ describe('An event', () => {
 });
 
 describe('The relay', () => {
+  it('relays again what a store that lost its data had not handled, and no more', { timeout: 90_000 }, async () => {
+    const place = async (): Promise<number> => {
+      const { rows } = await beside.query<{ seq: string }>(
+        `SELECT seq FROM event_checkpoints WHERE handler = 'test.good'`,
+      );
+      return Number(rows[0]?.seq ?? 0);
+    };
+    const stop = (): Promise<unknown> => Promise.all(running.splice(0).map((app) => app.close()));
+    await publish(await start(), 1);
+    await eventually(() => seen.length === 1);
+    await eventually(async () => (await place()) === Number(seen[0].seq));
+    await stop();
+    const api = await start({ NEXUS_ROLE: 'api' });
+    await publish(api, 2);
+    await publish(api, 3);
+    await eventually(async () => (await unrelayed()) === 0);
+    await stop();
+    await beside.query('DROP SCHEMA bullmq CASCADE');
+    await start();
+    await eventually(() => seen.length === 3, 30_000);
+    expect(numbers(inOrder(seen))).toEqual([1, 2, 3]);
+    await eventually(async () => (await place()) === Number(inOrder(seen)[2].seq));
+  });
+
+  it('keeps the checkpoint of a subscriber before an event that it could not handle yet', async () => {
+    const app = await start();
+    failing = 1000;
+    await publish(app, 1);
+    const places = async (): Promise<Map<string, number>> => {
+      const { rows } = await beside.query<{ handler: string; seq: string }>(
+        'SELECT handler, seq FROM event_checkpoints',
+      );
+      return new Map(rows.map(({ handler, seq }) => [handler, Number(seq)]));
+    };
+    // Else its tries would be used up, and it would be a dead letter.
+    await app.get(JobQueue).queue('test-bad').pause();
+    await publish(app, 2);
+    await eventually(async () => (await places()).get('test.good') === Number(inOrder(seen)[1]?.seq), 20_000);
+    expect((await places()).get('test.bad')).toBeLessThan(Number(inOrder(seen)[1].seq));
+    await app.get(JobQueue).queue('test-bad').resume();
+  });
+
   it('picks up what a dead process left, by polling', async () => {
     await start();
     await leftBehind(3);

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AgentProcess } from '../support/agent-process.js';
 import { eventually } from '../support/eventually.js';
@@ -15,6 +16,7 @@ describe.skipIf(!redisInstalled)('two APIs and a worker on PostgreSQL and Redis'
   let second: NexusProcess;
   let worker: NexusProcess;
   let key: string;
+  let startWorker: () => Promise<NexusProcess>;
 
   const call = async <T>(
     nexus: NexusProcess,
@@ -39,6 +41,7 @@ describe.skipIf(!redisInstalled)('two APIs and a worker on PostgreSQL and Redis'
       REDIS_URL: redis.url,
       NEXUS_MASTER_KEYS: `k1:${randomBytes(32).toString('base64')}`,
       NEXUS_DB_POOL: '4',
+      NEXUS_EGRESS_ALLOW: '127.0.0.1',
     };
     const start = async (role: string, home: number, extra: Record<string, string> = {}): Promise<NexusProcess> =>
       NexusProcess.start({
@@ -51,7 +54,8 @@ describe.skipIf(!redisInstalled)('two APIs and a worker on PostgreSQL and Redis'
       start('api', 0, { NEXUS_RATE_LIMITS: 'on' }),
       start('api', 1, { NEXUS_RATE_LIMITS: 'on' }),
     ]);
-    worker = await start('worker', 2);
+    startWorker = () => start('worker', 2);
+    worker = await startWorker();
     key = (first.apiKey ?? second.apiKey) as string;
   }, 120_000);
 
@@ -107,6 +111,47 @@ describe.skipIf(!redisInstalled)('two APIs and a worker on PostgreSQL and Redis'
     const a = await remaining(first);
     const b = await remaining(second);
     expect(b).toBe(a - 1);
+  });
+
+  it('goes on when Redis loses its data: schedules run again and events of before are handled', async () => {
+    const observer = new Client({ connectionString: database.url });
+    await observer.connect();
+    const webhook = await call<{ webhook_id: string }>(first, 'POST', '/webhooks', {
+      url: 'http://127.0.0.1:9/hook',
+      events: ['ai.agent_registered'],
+    });
+    expect(webhook.status).toBe(201);
+    // The number that tells of the loss is in Redis.
+    await eventually(async () => {
+      const { rows } = await observer.query<{ value: string }>('SELECT value FROM event_store_marker');
+      return Number(rows[0].value) > 0;
+    });
+    await worker.stop();
+    const agent = { agent_name: 'flushed', agent_type: 'host', version: '1.0.0', capabilities: [] };
+    expect((await call(first, 'POST', '/ai/agents', agent)).status).toBe(201);
+    await eventually(async () => {
+      const { rows } = await observer.query('SELECT 1 FROM events WHERE relayed_at IS NULL');
+      return rows.length === 0;
+    });
+    await redis.loseData();
+    worker = await startWorker();
+    await eventually(async () => {
+      const { rows } = await observer.query(
+        `SELECT 1 FROM webhook_deliveries WHERE event_type = 'ai.agent_registered'`,
+      );
+      return rows.length === 1;
+    }, 30_000);
+
+    await redis.loseData();
+    const { rows } = await observer.query<{ now: Date }>('SELECT now() AS now');
+    await eventually(async () => {
+      const ran = await observer.query(
+        "SELECT 1 FROM schedule_runs WHERE job = $1 AND last_run_at > $2::timestamptz + interval '16 seconds'",
+        ['agents.sweep', rows[0].now],
+      );
+      return ran.rows.length === 1;
+    }, 60_000);
+    await observer.end();
   });
 
   it('answers probes and nothing else in the role worker', async () => {

@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { Redis } from 'ioredis';
 import { eventually } from './eventually.js';
 import { freePort } from './nexus-process.js';
 
@@ -34,6 +35,13 @@ export class RedisServer {
 
   get port(): number {
     return Number(new URL(this.url).port);
+  }
+
+  /** As after a restart without persistence, or a failover to an empty replica. */
+  async loseData(): Promise<void> {
+    const client = new Redis(this.url);
+    await client.flushall();
+    client.disconnect();
   }
 
   async stop(): Promise<void> {

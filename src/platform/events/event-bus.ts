@@ -3,7 +3,8 @@ import { Injectable } from '@nestjs/common';
 import { currentContext } from '../context/index.js';
 import { Database, prepared, type Tx } from '../database/index.js';
 import type { EmittedEvent, EventDefinition, StoredEvent } from './event-definition.js';
-import { type AskWanted, EventRelay } from './event-relay.js';
+import { type AskWanted, EventJobs } from './event-jobs.js';
+import { EventRelay } from './event-relay.js';
 import { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';
 
 const INSERT = prepared(
@@ -20,6 +21,7 @@ export class EventBus {
   constructor(
     private readonly db: Database,
     private readonly relay: EventRelay,
+    private readonly eventJobs: EventJobs,
   ) {}
 
   /** The event is sent when, and only when, `tx` commits. `subject` is the public id of the resource it is about. */
@@ -75,8 +77,8 @@ export class EventBus {
     return toStoredEvent(row);
   }
 
-  /** Spares a subscriber of every kind (`handler`) the events that nobody wants; see {@link EventRelay.narrow}. */
+  /** Spares a subscriber of every kind (`handler`) the events that nobody wants; see {@link EventJobs.narrow}. */
   narrow(handler: string, wanted: AskWanted): void {
-    this.relay.narrow(handler, wanted);
+    this.eventJobs.narrow(handler, wanted);
   }
 }

@@ -33,6 +33,10 @@ export class EventHandlers {
     return this.byName.get(name);
   }
 
+  all(): EventHandler[] {
+    return [...this.byName.values()];
+  }
+
   names(): string[] {
     return [...this.byName.keys()].sort();
   }

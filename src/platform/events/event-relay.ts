@@ -1,25 +1,18 @@
 import { type BeforeApplicationShutdown, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { runDetached } from '../context/index.js';
-import { Database, type Tx } from '../database/index.js';
-import { type JobDefinition, JobQueue } from '../jobs/index.js';
+import { Database } from '../database/index.js';
+import { JobQueue } from '../jobs/index.js';
 import { Logger } from '../observability/index.js';
-import { isExpired, type StoredEvent } from './event-definition.js';
-import { EventHandlers, hears } from './event-handlers.js';
+import { isExpired } from './event-definition.js';
+import { EventJobs } from './event-jobs.js';
 import { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';
 
 const BATCH = 500;
-/** Events of one job for a subscriber that takes many. */
-const JOB_BATCH = 100;
 /** Also the time after which a crash of the process that wrote an event is made good by another. */
 const POLL_MS = 1000;
 /** Pause after a round, in milliseconds: short beside what a reader of a live stream notices, long beside a round. */
 const REST_MS = 25;
 const RELAY_LOCK = 7_241_990_052;
-
-type Enqueued = Parameters<JobQueue['enqueueMany']>[0][number];
-
-/** Says which of these kinds of events somebody wants, as of the transaction. */
-export type AskWanted = (tx: Tx, types: readonly string[]) => Promise<ReadonlySet<string>>;
 
 /**
  * Takes events out of the outbox in order: gives each its place and adds one job per subscriber. One
@@ -28,8 +21,6 @@ export type AskWanted = (tx: Tx, types: readonly string[]) => Promise<ReadonlySe
  */
 @Injectable()
 export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShutdown {
-  /** By name of the handler. */
-  private readonly narrowed = new Map<string, AskWanted>();
   private running: Promise<void> | undefined;
   private resting: NodeJS.Timeout | undefined;
   private again = false;
@@ -40,7 +31,7 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
   constructor(
     private readonly db: Database,
     private readonly jobs: JobQueue,
-    private readonly handlers: EventHandlers,
+    private readonly eventJobs: EventJobs,
     private readonly logger: Logger,
   ) {}
 
@@ -88,11 +79,6 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
     this.placedListeners.push(listener);
   }
 
-  /** Events that `wanted` does not name cost this subscriber no job. It is asked for each batch, in its transaction. */
-  narrow(handler: string, wanted: AskWanted): void {
-    this.narrowed.set(handler, wanted);
-  }
-
   private relayBatch(): Promise<number> {
     return this.db.transaction(async (tx) => {
       const [{ locked }] = await tx.query<{ locked: boolean }[]>('SELECT pg_try_advisory_xact_lock($1) AS locked', [
@@ -117,44 +103,12 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
       const events = rows.map(toStoredEvent).sort((a, b) => (BigInt(a.seq) < BigInt(b.seq) ? -1 : 1));
       // What has expired gets its place all the same: readers of places would take a hole for a loss.
       const live = events.filter((event) => !isExpired(event));
-      const jobs = [...this.jobsOf(live), ...(await this.batchesOf(tx, live))];
       // Before the commit: when this process dies here the events are still unrelayed and the job ids stay the same.
-      await this.jobs.enqueueMany(jobs);
+      await this.jobs.enqueueMany(await this.eventJobs.ofAll(tx, live));
       const upTo = events[events.length - 1].seq;
       this.db.afterCommit(tx, () => this.placedListeners.forEach((listener) => listener(upTo)));
       return rows.length;
     });
-  }
-
-  private jobsOf(events: StoredEvent[]): Enqueued[] {
-    return events.flatMap((event) =>
-      this.handlers
-        .of(event.type)
-        .filter((handler) => !handler.many && hears(handler, event))
-        .map(({ job }) => ({
-          job,
-          payload: event,
-          options: { jobId: event.id },
-          requestId: event.requestId ?? undefined,
-        })),
-    );
-  }
-
-  private async batchesOf(tx: Tx, events: StoredEvent[]): Promise<Enqueued[]> {
-    const types = [...new Set(events.map(({ type }) => type))];
-    const found: Enqueued[] = [];
-    for (const type of types) {
-      for (const handler of this.handlers.of(type).filter(({ many }) => many)) {
-        const own = events.filter((event) => hears(handler, event));
-        found.push(...inBatches(handler.job, own));
-      }
-    }
-    for (const { name, job } of this.handlers.of(null)) {
-      const wanted = await this.narrowed.get(name)?.(tx, types);
-      const own = wanted ? events.filter(({ type }) => wanted.has(type)) : events;
-      found.push(...inBatches(job, own));
-    }
-    return found;
   }
 
   /** Before the queues and the database are closed. */
@@ -164,13 +118,4 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
     clearTimeout(this.resting);
     await this.running;
   }
-}
-
-function inBatches(job: JobDefinition<unknown>, events: StoredEvent[]): Enqueued[] {
-  const found: Enqueued[] = [];
-  for (let i = 0; i < events.length; i += JOB_BATCH) {
-    const payload = events.slice(i, i + JOB_BATCH);
-    found.push({ job, payload, options: { jobId: `${payload[0].id}-${payload.length}` } });
-  }
-  return found;
 }

@@ -23,5 +23,6 @@ export { EventsModule } from './events.module.js';
 export { CreateEvents1763700000000 } from './events.migration.js';
 export { ExtendEvents1763710000000 } from './emitted-events.migration.js';
 export { CreateDeadLetters1763720100000 } from './dead-letters.migration.js';
+export { CreateEventCheckpoints1763930100000 } from './event-checkpoints.migration.js';
 export { NoteRemovedEvents1763720300000 } from './removed-events.migration.js';
 export { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';

@@ -3,5 +3,7 @@ export { HandleJob } from './handle-job.js';
 export { PostponeJob } from './postpone-job.js';
 export { JobQueue, type EnqueueOptions } from './job-queue.js';
 export { JobRegistry } from './job-registry.js';
+export { StoreMarker } from './store-marker.js';
+export { CreateScheduleRuns1763930000000 } from './schedule-runs.migration.js';
 export { JobsModule } from './jobs.module.js';
 export { appendMetadata, discoverMethods } from './discover-methods.js';

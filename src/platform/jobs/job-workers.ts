@@ -6,9 +6,9 @@ import { Settings } from '../config/index.js';
 import { runInContext, systemActor } from '../context/index.js';
 import { isAppError } from '../errors/index.js';
 import { Logger, Metrics } from '../observability/index.js';
-import { isScheduled, type JobDefinition } from './job-definition.js';
-import { type JobData, JobQueue } from './job-queue.js';
+import type { JobData } from './job-queue.js';
 import { JobRegistry } from './job-registry.js';
+import { JobSchedules } from './job-schedules.js';
 import { PostponeJob } from './postpone-job.js';
 import type { QueueBackend } from './queue-backend.js';
 import { restAfterErrors } from './rest-after-errors.js';
@@ -26,8 +26,6 @@ const START_WAIT_MS = 5000;
 /** First pause before a worker is made anew, doubled up to the longest. */
 const RETRY_MS = 500;
 const MAX_RETRY_MS = 5000;
-/** A schedule with shorter steps than this repeats by itself sooner than a retry would. */
-const RETRIED_FROM_MS = 60_000;
 
 /** Runs the handlers: one BullMQ worker per queue that has any, in the roles `all` and `worker`. */
 @Injectable()
@@ -41,7 +39,7 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
     @Inject('QUEUE_BACKEND') private readonly backend: QueueBackend,
     private readonly settings: Settings,
     private readonly registry: JobRegistry,
-    private readonly jobs: JobQueue,
+    private readonly schedules: JobSchedules,
     private readonly logger: Logger,
     metrics: Metrics,
   ) {
@@ -54,8 +52,9 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
     const queues = this.registry.queues();
     const started = Promise.all([
       ...queues.map((name) => this.untilDone(name, () => this.startWorker(name))),
-      ...queues.map((name) => this.untilDone(name, () => this.ensureSchedules(name))),
+      ...queues.map((name) => this.untilDone(name, () => this.schedules.setUp(name))),
     ]);
+    this.schedules.start();
     await Promise.race([started, delay(START_WAIT_MS, undefined, { ref: false })]);
   }
 
@@ -71,12 +70,6 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
         await delay(pause, undefined, { signal, ref: false }).catch(() => undefined);
       }
     }
-  }
-
-  private async ensureSchedules(queue: string): Promise<void> {
-    await this.dropUnknownSchedules(queue);
-    const definitions = this.registry.all().map(({ definition }) => definition);
-    await Promise.all(definitions.filter((d) => d.queue === queue).map((d) => this.schedule(d)));
   }
 
   /**
@@ -110,8 +103,10 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
     worker.on('error', (error) => {
       // A connection that ends in a stop is no news.
       if (this.stopping.signal.aborted) return;
+      this.schedules.ensureSoon();
       this.logger.warn({ queue, err: error.message }, 'Worker connection failed');
     });
+    worker.on('ioredis:close', () => this.schedules.ensureSoon());
     // Another worker may have the job by now: this run is to end without further effect.
     worker.on('lockRenewalFailed', (ids) => {
       for (const id of ids) worker.cancelJob(id, 'The job was lost to another worker');
@@ -123,32 +118,6 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
       );
     });
     return worker;
-  }
-
-  /** Schedules of jobs that this version no longer has. */
-  private async dropUnknownSchedules(name: string): Promise<void> {
-    const queue = this.jobs.queue(name);
-    for (const { key } of await queue.getJobSchedulers()) {
-      const definition = this.registry.get(key)?.definition;
-      if (definition?.queue === name && isScheduled(definition)) continue;
-      await queue.removeJobScheduler(key);
-      this.logger.info({ queue: name, job: key }, 'Removed a schedule that this version does not have');
-    }
-  }
-
-  private async schedule(definition: JobDefinition<unknown>): Promise<void> {
-    if (!isScheduled(definition)) return;
-    const { name, queue, everyMs: every, cron: pattern, attempts, backoffMs } = definition;
-    await this.jobs.queue(queue).upsertJobScheduler(name, pattern === undefined ? { every } : { pattern, tz: 'UTC' }, {
-      name,
-      data: { payload: {} },
-      opts: {
-        attempts: every !== undefined && every < RETRIED_FROM_MS ? 1 : attempts,
-        backoff: { type: 'exponential', delay: backoffMs, jitter: 0.5 },
-        removeOnComplete: { count: 10 },
-        removeOnFail: { count: 100 },
-      },
-    });
   }
 
   private async run(job: Job<JobData>, token?: string, signal?: AbortSignal): Promise<unknown> {
@@ -169,6 +138,7 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
           signal: signal ? AbortSignal.any([signal, this.stopping.signal]) : this.stopping.signal,
         }),
       );
+      this.schedules.noteRun(job.name);
       end({ outcome: 'completed' });
       return result ?? null;
     } catch (error) {
@@ -201,6 +171,7 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
    * another worker takes them. Before anything is closed that handlers need, the database first of all.
    */
   async beforeApplicationShutdown(): Promise<void> {
+    this.schedules.stop();
     const closing = Promise.allSettled([...this.workers].map((worker) => worker.close()));
     this.stopping.abort(new Error('The worker is stopping'));
     const end = performance.now() + GRACE_MS;

@@ -3,8 +3,10 @@ import { DiscoveryModule } from '@nestjs/core';
 import { Settings } from '../config/index.js';
 import { JobQueue } from './job-queue.js';
 import { JobRegistry } from './job-registry.js';
+import { JobSchedules } from './job-schedules.js';
 import { JobWorkers } from './job-workers.js';
 import { postgresBackend, redisBackend } from './queue-backend.js';
+import { StoreMarker } from './store-marker.js';
 
 @Global()
 @Module({
@@ -18,8 +20,10 @@ import { postgresBackend, redisBackend } from './queue-backend.js';
     },
     JobRegistry,
     JobQueue,
+    JobSchedules,
     JobWorkers,
+    StoreMarker,
   ],
-  exports: [JobRegistry, JobQueue],
+  exports: [JobRegistry, JobQueue, StoreMarker],
 })
 export class JobsModule {}

@@ -18,6 +18,8 @@ type Options<T> = Omit<T, 'connection'>;
 export interface QueueBackend {
   queue(name: string, options: Options<QueueOptions>): Queue;
   worker(name: string, processor: Processor, options: Options<WorkerOptions>): Worker;
+  /** Makes what the store needs before queues and workers, where it is missing. */
+  prepare(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -68,6 +70,7 @@ export async function postgresBackend(url: string): Promise<QueueBackend> {
       const connection = open(`nexus-worker-${name}`, WORKER_POOL);
       return new Worker(name, processor, { ...options, connection }, createPostgresBackend as never);
     },
+    prepare: () => makeTables(url),
     close: async () => {
       // A worker that could not say goodbye still holds a connection.
       const closed = Promise.allSettled([...pools.values()].map((pool) => pool.end()));
@@ -107,6 +110,7 @@ export function redisBackend(url: string): QueueBackend {
         { ...options, connection: { ...connection, maxRetriesPerRequest: null }, prefix },
         createRedisBackend,
       ),
+    prepare: () => Promise.resolve(),
     close: () => Promise.resolve(),
   };
 }

@@ -11,6 +11,16 @@ export interface HealthCheck {
   details?: Record<string, unknown>;
 }
 
+/** Thrown by a check of a part that answers but is not well; `details` are shown. */
+export class CheckFailed extends Error {
+  constructor(
+    message: string,
+    readonly details: Record<string, unknown>,
+  ) {
+    super(message);
+  }
+}
+
 type Check = () => Promise<Record<string, unknown> | undefined>;
 
 const CHECK_TIMEOUT_MS = 2000;
@@ -49,8 +59,9 @@ async function timed(check: Check): Promise<HealthCheck> {
     });
     const details = await Promise.race([check(), late]);
     return { status: 'healthy', responseTimeMs: elapsed(), ...(details ? { details } : {}) };
-  } catch {
-    return { status: 'unhealthy', responseTimeMs: elapsed() };
+  } catch (error) {
+    const details = error instanceof CheckFailed ? { details: error.details } : {};
+    return { status: 'unhealthy', responseTimeMs: elapsed(), ...details };
   } finally {
     clearTimeout(timer);
   }
