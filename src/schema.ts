@@ -29,6 +29,7 @@ import { CreateSecurity1763700200000 } from './security/security.migration.js';
 import { CreateStreamTickets1763702000000 } from './streaming/streaming.migration.js';
 import { KeepOldTelemetry1763970000000 } from './telemetry/old-events.migration.js';
 import { CreateTelemetry1763700400000 } from './telemetry/telemetry.migration.js';
+import { AllowCancelledDeliveries1763963000000 } from './webhooks/cancelled-deliveries.migration.js';
 import { JoinDeliveryIndexes1763800100000 } from './webhooks/delivery-indexes.migration.js';
 import { NoteDeliveryInfo1763980000000 } from './webhooks/delivery-info.migration.js';
 import { ExtendWebhooks1763710100000 } from './webhooks/managed-webhooks.migration.js';
@@ -73,6 +74,7 @@ export const schema: Schema = {
     NoteCredentialParents1763960000000,
     NoteRuleOwners1763961000000,
     NoteSubscriptionOwners1763962000000,
+    AllowCancelledDeliveries1763963000000,
     KeepOldTelemetry1763970000000,
     NoteDeliveryInfo1763980000000,
   ],

@@ -109,7 +109,7 @@ export class EventDto extends EmittedEventFieldsDto {
 class EventDeliveryDto {
   @ApiProperty({ example: 'dlv_550e8400-e29b-41d4-a716-446655440000' }) delivery_id!: string;
   @ApiProperty({ example: 'webhook_550e8400-e29b-41d4-a716-446655440000' }) webhook_id!: string;
-  @ApiProperty({ enum: ['pending', 'delivered', 'failed'], example: 'delivered' }) status!: string;
+  @ApiProperty({ enum: ['pending', 'delivered', 'failed', 'cancelled'], example: 'delivered' }) status!: string;
   @ApiProperty({ example: 1 }) attempts!: number;
   @ApiProperty({ type: Number, nullable: true, example: 204 }) last_status_code!: number | null;
   @ApiProperty({ type: String, nullable: true, example: null }) last_error!: string | null;

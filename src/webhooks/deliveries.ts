@@ -99,7 +99,7 @@ export class Deliveries {
     );
   }
 
-  /** For one webhook: adds what is missing and starts over what has failed. */
+  /** For one webhook: adds what is missing and starts over what has failed or was cancelled. */
   async recover(webhookId: string, events: readonly EventBody[]): Promise<number> {
     const rows = await this.db.query<{ id: string }>(
       `INSERT INTO webhook_deliveries AS d (webhook_id, event_id, event_type, body, expires_at)
@@ -107,7 +107,8 @@ export class Deliveries {
        FROM webhooks w, unnest($2::uuid[], $3::text[], $4::bytea[], $5::timestamptz[]) AS e (id, type, body, expires_at)
        WHERE w.id = $1 AND w.active
        ON CONFLICT (webhook_id, event_id) DO UPDATE
-         SET status = 'pending', failures = 0, next_attempt_at = now(), finished_at = NULL WHERE d.status = 'failed'
+         SET status = 'pending', failures = 0, next_attempt_at = now(), finished_at = NULL
+         WHERE d.status IN ('failed', 'cancelled')
        RETURNING d.id`,
       [
         webhookId,

@@ -9,7 +9,7 @@ import { bodyOf, type TellableEvent } from './event-body.js';
 export interface EventDelivery {
   delivery_id: string;
   webhook_id: string;
-  status: 'pending' | 'delivered' | 'failed';
+  status: 'pending' | 'delivered' | 'failed' | 'cancelled';
   attempts: number;
   last_status_code: number | null;
   last_error: string | null;
@@ -70,7 +70,7 @@ export class EventDeliveries {
       `SELECT count(*)::int AS total, count(*) FILTER (WHERE status = 'pending')::int AS pending,
          count(*) FILTER (WHERE status = 'delivered')::int AS delivered, count(*) FILTER (WHERE status = 'failed')::int AS failed
        FROM (
-         SELECT status FROM webhook_deliveries WHERE event_id = $1
+         SELECT status FROM webhook_deliveries WHERE event_id = $1 AND status <> 'cancelled'
          UNION ALL
          SELECT coalesce(d.status, 'pending') FROM webhook_batch_items i LEFT JOIN webhook_deliveries d ON d.id = i.delivery_id
          WHERE i.event_id = $1

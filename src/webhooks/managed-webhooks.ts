@@ -7,6 +7,7 @@ import { EgressClient } from '../platform/egress/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
 import { readingScopes } from '../streaming/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
+import { cancelQueued, giveUpUnreadable, isNarrower } from './queued-deliveries.js';
 import { completeRetry } from './retry-policy.js';
 import { type Webhook, WEBHOOK_COLUMNS } from './webhook.js';
 import { WebhookSecrets } from './webhook-secrets.js';
@@ -69,9 +70,11 @@ export class ManagedWebhooks {
     webhook: ManagedWebhook,
     secret?: string,
   ): Promise<Webhook> {
-    const [{ id }] = await tx.query<{ id: string }[]>('SELECT id FROM webhooks WHERE managed_by = $1 FOR UPDATE', [
-      subscriptionId,
-    ]);
+    const [before] = await tx.query<Webhook[]>(
+      `SELECT ${WEBHOOK_COLUMNS} FROM webhooks WHERE managed_by = $1 FOR UPDATE`,
+      [subscriptionId],
+    );
+    const { id } = before;
     const [[updated]] = await tx.query<[Webhook[], number]>(
       `UPDATE webhooks SET url = $3, events = $4, private_events = $5, reader_scopes = $6, filters = $7, batch_size = $8,
          batch_wait_ms = $9, active = $10, retry_config = $11, description = $12, holder_id = $13, holder_credential = $14,
@@ -85,6 +88,8 @@ export class ManagedWebhooks {
        WHERE id = $1 RETURNING ${WEBHOOK_COLUMNS}`,
       [id, secret === undefined ? null : this.secrets.seal(id, secret), ...valuesOf(actor, webhook)],
     );
+    if (updated.url !== before.url) await cancelQueued(tx, id);
+    if (isNarrower(updated, before)) await giveUpUnreadable(tx, id, updated);
     this.db.afterCommit(tx, () => this.active.changed());
     return updated;
   }

@@ -3,11 +3,9 @@ import { actorHas } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import type { Holder } from '../platform/http/index.js';
 import { type OwnedKind, OwnerRights, type Rights } from '../platform/ownership/index.js';
-import { ActiveWebhooks, mayHear, type Wants } from './active-webhooks.js';
-import { BATCH_TYPE } from './event-body.js';
+import { ActiveWebhooks } from './active-webhooks.js';
+import { giveUpUnreadable, type Hearing, isNarrower } from './queued-deliveries.js';
 import { WebhookHealth } from './webhook-health.js';
-
-type Hearing = Pick<Wants, 'private_events' | 'reader_scopes'>;
 
 interface OwnedWebhook extends Hearing, Holder {
   id: string;
@@ -46,12 +44,7 @@ export class WebhookRights implements OwnedKind<OwnedWebhook>, OnModuleInit {
 
   private async narrow({ id, version, ...before }: OwnedWebhook, rights: Rights): Promise<void> {
     const hearing = narrowed(before, rights);
-    if (
-      hearing.private_events === before.private_events &&
-      hearing.reader_scopes?.length === before.reader_scopes?.length
-    ) {
-      return;
-    }
+    if (!isNarrower(hearing, before)) return;
     await this.db.transaction(async (tx) => {
       const [, count] = await tx.query<[unknown[], number]>(
         `UPDATE webhooks SET private_events = $3, reader_scopes = $4, version = version + 1, updated_at = now()
@@ -60,28 +53,7 @@ export class WebhookRights implements OwnedKind<OwnedWebhook>, OnModuleInit {
       );
       // Written in the meantime: looked at again by the next sweep.
       if (count === 0) return;
-      const waiting = await tx.query<{ type: string }[]>(
-        `SELECT event_type AS type FROM webhook_deliveries WHERE webhook_id = $1 AND status = 'pending' GROUP BY 1
-         UNION SELECT e.type FROM webhook_batch_items i JOIN events e ON e.id = i.event_id
-         WHERE i.webhook_id = $1 AND i.delivery_id IS NULL`,
-        [id],
-      );
-      const unheard = waiting.map(({ type }) => type).filter((type) => !mayHear(hearing, type));
-      await tx.query(
-        `UPDATE webhook_deliveries SET status = 'failed', next_attempt_at = NULL, finished_at = now(), sending_since = NULL
-         WHERE webhook_id = $1 AND status = 'pending' AND event_type = ANY ($2)`,
-        [id, unheard],
-      );
-      await tx.query(
-        `DELETE FROM webhook_batch_items i USING events e
-         WHERE i.webhook_id = $1 AND i.delivery_id IS NULL AND e.id = i.event_id AND e.type = ANY ($2)`,
-        [id, unheard],
-      );
-      // Made up of what it might hear before: what it still may is made up anew by `recover`.
-      await tx.query(
-        `DELETE FROM webhook_deliveries WHERE webhook_id = $1 AND status <> 'delivered' AND event_type = '${BATCH_TYPE}'`,
-        [id],
-      );
+      await giveUpUnreadable(tx, id, hearing);
       this.db.afterCommit(tx, () => this.active.changed());
     });
   }

@@ -22,7 +22,7 @@ import { IsSigningSecret } from '../platform/crypto/index.js';
 import { EVENT_PATTERN, EVENT_PATTERN_RULE } from '../platform/events/index.js';
 import { PageQueryDto, PaginationDto } from '../platform/http/index.js';
 
-export const DELIVERY_STATUSES = ['pending', 'delivered', 'failed'] as const;
+export const DELIVERY_STATUSES = ['pending', 'delivered', 'failed', 'cancelled'] as const;
 const RECOVERY_STATUSES = ['queued', 'running', 'completed', 'failed', 'cancelled'] as const;
 export const WEBHOOK_STATUSES = ['active', 'paused', 'disabled'] as const;
 

@@ -19,6 +19,7 @@ import { ownerOf } from '../platform/ownership/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import { isPrivateEvent } from './private-events.js';
 import { completeRetry } from './retry-policy.js';
+import { cancelQueued, giveUpUnreadable, isNarrower } from './queued-deliveries.js';
 import { type Webhook, WEBHOOK_COLUMNS } from './webhook.js';
 import { narrowed } from './webhook-rights.js';
 import { WebhookSecrets } from './webhook-secrets.js';
@@ -104,7 +105,10 @@ export class WebhooksService {
     return { ...webhook, stats };
   }
 
-  /** Switching it on forgets why it was disabled. @throws AppError `precondition` when it is not at the expected version */
+  /**
+   * Switching it on forgets why it was disabled. Another URL or owner gets nothing that was queued for the one before.
+   * @throws AppError `precondition` when it is not at the expected version
+   */
   async update(actor: Actor, id: string, dto: UpdateWebhookDto, expected: number | undefined): Promise<Webhook> {
     if (dto.url !== undefined) await this.egress.assertAllowed(dto.url, 'url');
     filterOf(dto.filters);
@@ -144,6 +148,8 @@ export class WebhooksService {
           holder?.credentialId ?? null,
         ],
       );
+      if (updated.url !== webhook.url || (holder && holder.actorId !== webhook.holder_id)) await cancelQueued(tx, id);
+      if (isNarrower(updated, webhook)) await giveUpUnreadable(tx, id, updated);
       this.db.afterCommit(tx, () => this.active.changed());
       return updated;
     });
@@ -190,8 +196,11 @@ function assertNotManaged({ id, managed_by }: Webhook): void {
 }
 
 /** @throws AppError `not_found` */
-async function lock(tx: Tx, id: string): Promise<Webhook> {
-  const [webhook] = await tx.query<Webhook[]>(`SELECT ${WEBHOOK_COLUMNS} FROM webhooks WHERE id = $1 FOR UPDATE`, [id]);
+async function lock(tx: Tx, id: string): Promise<Webhook & { holder_id: string }> {
+  const [webhook] = await tx.query<(Webhook & { holder_id: string })[]>(
+    `SELECT ${WEBHOOK_COLUMNS}, holder_id FROM webhooks WHERE id = $1 FOR UPDATE`,
+    [id],
+  );
   if (!webhook) throw notFound(id);
   return webhook;
 }

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { EventBus } from '../../src/platform/events/index.js';
 import { JobQueue } from '../../src/platform/jobs/index.js';
 import { CheckOwnerRights } from '../../src/platform/ownership/index.js';
+import { Credentials } from '../../src/security/keys/credentials.js';
 import { UserCreated } from '../../src/security/security.events.js';
 import { actor, type TestActor } from '../support/actors.js';
 import { eventually, type TestApp } from '../support/app.js';
@@ -169,6 +170,95 @@ describe('a webhook whose owner lost rights', () => {
     const name = await bench.publish();
     await eventually(() => bench.receiver.at(path).some((one) => payloadOf(one).data.agent_name === name));
     expect(typesAt(path)).not.toContain('user.created');
+    await bench.remove(id);
+  });
+});
+
+describe('what is queued for a webhook', () => {
+  /** A receiver that refuses everything at this path. */
+  function failAt(path: string): void {
+    bench.receiver.answer = (response, request) => status(request.path === path ? 500 : 204)(response, request);
+  }
+  const patch = (id: string, body: object, key = bench.key): Promise<{ status: number }> =>
+    app.call('PATCH', `/api/v1/webhooks/${id}`, { key, body });
+
+  it('is not sent to another URL, but cancelled, and can be recovered', async () => {
+    const { id, path } = await webhookOf(await actor(app), { events: ['ai.agent_registered'], retry_config: {} });
+    const since = new Date().toISOString();
+    failAt(path);
+    const name = await bench.publish();
+    await eventually(() => bench.receiver.at(path).length > 0);
+    const there = `/${randomUUID()}`;
+    expect((await patch(id, { url: bench.receiver.url(there), description: 'moved' })).status).toBe(200);
+    expect(await shown(id)).toMatchObject({ stats: { pending: 0 } });
+    const [cancelled] = await bench.deliveriesOf(id, '?status=cancelled');
+    expect(cancelled).toMatchObject({ event_type: 'ai.agent_registered', next_attempt_at: null });
+    expect(cancelled.finished_at).not.toBeNull();
+    bench.receiver.answer = status(204);
+    const later = await bench.publish();
+    const namesAt = (at: string): unknown[] => bench.receiver.at(at).map((one) => payloadOf(one).data.agent_name);
+    await eventually(() => namesAt(there).includes(later));
+    expect(namesAt(there)).toEqual([later]);
+    const recover = await app.call('POST', `/api/v1/webhooks/${id}/recover?since=${since}`, { key: bench.key });
+    expect(recover.status).toBe(202);
+    await eventually(() => namesAt(there).includes(name));
+    await bench.remove(id);
+  });
+
+  it('stays when neither URL nor owner change, and is not handed to another owner', async () => {
+    const owner = await actor(app);
+    const { id, path } = await webhookOf(owner, { events: ['ai.agent_registered'], retry_config: {} });
+    failAt(path);
+    await bench.publish();
+    await eventually(() => bench.receiver.at(path).length > 0);
+    const url = bench.receiver.url(path);
+    expect((await patch(id, { url, events: ['ai.*'], description: 'same' }, owner.key)).status).toBe(200);
+    expect((await patch(id, { description: 'of another' })).status).toBe(200);
+    expect(await shown(id)).toMatchObject({ stats: { pending: 1 } });
+    expect((await patch(id, { active: true })).status).toBe(200);
+    expect(await shown(id)).toMatchObject({ stats: { pending: 0 } });
+    expect(await bench.deliveriesOf(id, '?status=cancelled')).toHaveLength(1);
+    bench.receiver.answer = status(204);
+    await bench.remove(id);
+  });
+
+  it('for a batch is cancelled too', async () => {
+    const batch_config = { max_size: 100, max_wait_ms: 3_600_000 };
+    const { id } = await webhookOf(await actor(app), { events: ['ai.agent_registered'], batch_config });
+    await bench.publish();
+    const waiting = async (): Promise<number> => {
+      const rows = await app.db.query(`SELECT 1 FROM webhook_batch_items WHERE webhook_id = $1`, [id.slice(8)]);
+      return rows.length;
+    };
+    await eventually(async () => (await waiting()) === 1);
+    expect((await patch(id, { url: bench.receiver.url(`/${randomUUID()}`) })).status).toBe(200);
+    expect(await waiting()).toBe(0);
+    const [cancelled] = await bench.deliveriesOf(id, '?status=cancelled');
+    expect(cancelled).toMatchObject({ event_type: 'ai.agent_registered' });
+    await bench.remove(id);
+  });
+
+  it('is given up with the rights that a writer has less, before the answer', async () => {
+    const owner = await account();
+    const { id, path } = await webhookOf(owner, { events: ['user.created', 'ai.agent_registered'], retry_config: {} });
+    failAt(path);
+    await userCreated();
+    await bench.publish();
+    await eventually(async () => (await shown(id)).stats.pending === 2);
+    const narrow = await app.db.transaction((tx) =>
+      app.get(Credentials).create(tx, {
+        kind: 'api',
+        name: 'narrow',
+        ownerUserId: owner.userId,
+        scopes: ['webhook:write'],
+        expiresInDays: null,
+      }),
+    );
+    expect((await patch(id, { active: true }, narrow.key)).status).toBe(200);
+    expect(await shown(id)).toMatchObject({ stats: { pending: 1 } });
+    const [given] = await bench.deliveriesOf(id, '?status=failed');
+    expect(given.event_type).toBe('user.created');
+    bench.receiver.answer = status(204);
     await bench.remove(id);
   });
 });
