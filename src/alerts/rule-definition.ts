@@ -5,6 +5,22 @@ export type Severity = (typeof SEVERITIES)[number];
 export const OPERATORS = ['gt', 'gte', 'lt', 'lte', 'eq', 'ne'] as const;
 export type Operator = (typeof OPERATORS)[number];
 
+const SIGNS = new Map<unknown, Operator>([
+  ['>', 'gt'],
+  ['>=', 'gte'],
+  ['<', 'lt'],
+  ['<=', 'lte'],
+  ['=', 'eq'],
+  ['!=', 'ne'],
+]);
+/** How an operator may be written in a request. */
+export const OPERATOR_SPELLINGS = [...OPERATORS, ...(SIGNS.keys() as Iterable<string>)];
+
+/** The word for a sign; everything else as it came. */
+export function operatorWord(spelling: unknown): unknown {
+  return SIGNS.get(spelling) ?? spelling;
+}
+
 /** What is done once when an alert is raised, besides telling of it. */
 export type RuleAction =
   | {

@@ -20,7 +20,14 @@ import {
 } from 'class-validator';
 import { PageQueryDto } from '../platform/http/index.js';
 import { LONGEST_EXPRESSION } from './expression.js';
-import { OPERATORS, type Operator, SEVERITIES, type Severity } from './rule-definition.js';
+import {
+  OPERATOR_SPELLINGS,
+  type Operator,
+  OPERATORS,
+  operatorWord,
+  SEVERITIES,
+  type Severity,
+} from './rule-definition.js';
 
 const DAY = 86_400;
 const SOURCE = {
@@ -33,7 +40,12 @@ const GROUP_KEY = {
 };
 
 export class ClearConditionDto {
-  @ApiPropertyOptional({ enum: OPERATORS, example: 'lt', description: 'Default: the contrary of the rule’s operator.' })
+  @ApiPropertyOptional({
+    enum: OPERATOR_SPELLINGS,
+    example: 'lt',
+    description: 'Default: the contrary of the rule’s operator.',
+  })
+  @Transform(({ value }) => operatorWord(value))
   @IsOptional()
   @IsIn(OPERATORS)
   operator?: Operator;
@@ -145,7 +157,8 @@ export class PutRuleDto {
   @Matches(/^\P{Cc}{1,200}$/u, { message: 'metric_name must be 1 to 200 characters' })
   metric_name?: string;
 
-  @ApiPropertyOptional({ enum: OPERATORS, example: 'gt' })
+  @ApiPropertyOptional({ enum: OPERATOR_SPELLINGS, example: 'gt', description: 'A sign is answered as its word.' })
+  @Transform(({ value }) => operatorWord(value))
   @IsOptional()
   @IsIn(OPERATORS)
   operator?: Operator;

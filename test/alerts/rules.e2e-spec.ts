@@ -49,6 +49,20 @@ describe('rules', () => {
     expect((await bench.call('PUT', path, base)).status).toBe(404);
   });
 
+  it.each(Object.entries({ '>': 'gt', '>=': 'gte', '<': 'lt', '<=': 'lte', '=': 'eq', '!=': 'ne' }))(
+    'take %s as %s, also where they clear',
+    async (operator, word) => {
+      const created = await bench.call<Rule>('POST', '/rules', {
+        ...base,
+        operator,
+        clear: { operator, threshold: 70 },
+      });
+      expect(created.status).toBe(201);
+      expect(created.body).toMatchObject({ operator: word, clear: { operator: word } });
+      await remove(created.body);
+    },
+  );
+
   it('are listed with filters, page by page', async () => {
     const rules: Rule[] = [];
     for (const n of [1, 2, 3]) {
