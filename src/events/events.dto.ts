@@ -1,6 +1,7 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
+import { Transform } from 'class-transformer';
 import { IsIn, IsISO8601, IsObject, IsOptional, IsString, Matches, MaxLength, MinLength } from 'class-validator';
-import { EVENT_NAME, EVENT_PRIORITIES, type EventPriority } from '../platform/events/index.js';
+import { EVENT_NAME, EVENT_PRIORITIES, type EventPriority, priorityWord } from '../platform/events/index.js';
 import { PageQueryDto, PaginationDto } from '../platform/http/index.js';
 
 const EVENT_STATUSES = ['pending', 'published', 'expired'] as const;
@@ -49,10 +50,16 @@ export class EmitEventDto {
   metadata?: Record<string, unknown>;
 
   @ApiPropertyOptional({
-    enum: EVENT_PRIORITIES,
+    oneOf: [
+      { type: 'string', enum: [...EVENT_PRIORITIES, 'medium'] },
+      { type: 'integer', minimum: 1, maximum: 10 },
+    ],
     example: 'high',
-    description: 'For filters and receivers; default `normal`. Nothing is delivered sooner for it.',
+    description:
+      'For filters and receivers; default `normal`. Nothing is delivered sooner for it. `medium` is normal; of integers 1 and 2 are low, ' +
+      '3 to 5 normal, 6 to 8 high, 9 and 10 critical.',
   })
+  @Transform(({ value }) => priorityWord(value))
   @IsOptional()
   @IsIn(EVENT_PRIORITIES)
   priority?: EventPriority;
@@ -164,7 +171,12 @@ export class EventQueryDto extends PageQueryDto {
   @MaxLength(200)
   correlation_id?: string;
 
-  @ApiPropertyOptional({ enum: EVENT_PRIORITIES, example: 'high' })
+  @ApiPropertyOptional({
+    enum: [...EVENT_PRIORITIES, 'medium'],
+    example: 'high',
+    description: 'Or 1 to 10, as emitted.',
+  })
+  @Transform(({ value }) => priorityWord(value))
   @IsOptional()
   @IsIn(EVENT_PRIORITIES)
   priority?: EventPriority;

@@ -110,6 +110,31 @@ describe('emitting an event', () => {
   });
 
   it.each([
+    ['medium', 'normal'],
+    [1, 'low'],
+    [2, 'low'],
+    [3, 'normal'],
+    [5, 'normal'],
+    [6, 'high'],
+    [8, 'high'],
+    [9, 'critical'],
+    [10, 'critical'],
+  ])('takes the priority %s as %s, and finds it by both', async (priority, word) => {
+    const type = `${own}.with_priority`;
+    const { body, status } = await post({ type, data: {}, priority, correlation_id: `of-${priority}` });
+    expect(status).toBe(201);
+    expect(body).toMatchObject({ data: { event: { priority: word } } });
+    for (const spelling of [priority, word]) {
+      const found = await list(`event_type=${type}&correlation_id=of-${priority}&priority=${spelling}`);
+      expect(found.events).toMatchObject([{ priority: word }]);
+    }
+  });
+
+  it.each([
+    ['priority', { type: 'orders.created', data: {}, priority: 0 }],
+    ['priority', { type: 'orders.created', data: {}, priority: 11 }],
+    ['priority', { type: 'orders.created', data: {}, priority: 5.5 }],
+    ['priority', { type: 'orders.created', data: {}, priority: [5] }],
     ['type', { type: 'Orders.Created', data: {} }],
     ['type', { type: 'orders', data: {} }],
     ['data', { type: 'orders.created' }],

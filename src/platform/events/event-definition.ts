@@ -39,6 +39,13 @@ export const SERVER_SOURCE = 'nexus';
 
 export const EVENT_PRIORITIES = ['low', 'normal', 'high', 'critical'] as const;
 export type EventPriority = (typeof EVENT_PRIORITIES)[number];
+/** The word for a priority: 1 and 2 are low, to 5 normal, to 8 high, 9 and 10 critical. Anything else stays as it came. */
+export function priorityWord(spelling: unknown): unknown {
+  if (spelling === 'medium') return 'normal';
+  const level = typeof spelling === 'string' && /^\d+$/.test(spelling) ? Number(spelling) : spelling;
+  if (typeof level !== 'number' || !Number.isInteger(level) || level < 1 || level > 10) return spelling;
+  return EVENT_PRIORITIES[[3, 6, 9].filter((from) => level >= from).length];
+}
 
 /** An event that a caller emits: its name is not in the catalogue, its data follow no schema of ours. */
 export type EmittedEvent = Omit<StoredEvent, 'id' | 'seq' | 'subject' | 'actorId' | 'requestId' | 'occurredAt'>;

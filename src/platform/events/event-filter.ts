@@ -1,5 +1,5 @@
 import { AppError } from '../errors/index.js';
-import { SERVER_SOURCE, type StoredEvent } from './event-definition.js';
+import { priorityWord, SERVER_SOURCE, type StoredEvent } from './event-definition.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -45,7 +45,8 @@ function valuesOf(field: string, value: unknown): ReadonlySet<string> {
       `filters.${field.slice(0, 50)} must be a text, number or boolean, or a list of 1 to ${MOST_VALUES} of them`,
     );
   }
-  return new Set(values.map(String));
+  const wanted = field === 'priority' ? [...values, ...values.map(priorityWord)] : values;
+  return new Set(wanted.map(String));
 }
 
 function valueAt(fields: Fields, path: readonly string[]): string {

@@ -2,6 +2,7 @@ export {
   defineEvent,
   isExpired,
   EVENT_PRIORITIES,
+  priorityWord,
   SERVER_SOURCE,
   type EventPriority,
   declaredEvents,
