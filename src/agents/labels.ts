@@ -36,9 +36,11 @@ export function parseLabels(text: string, field: string): Record<string, string>
     return at < 0 ? [pair.trim(), undefined] : [pair.slice(0, at).trim(), pair.slice(at + 1).trim()];
   });
   if (pairs.some(([key, value]) => !KEY.test(key) || value === undefined || !VALUE.test(value))) {
-    throw AppError.validation({ field, issue: 'labels are written key=value[,key=value]' });
+    throw AppError.validation({ field, issue: 'is not a list of labels', expected: 'key=value[,key=value]' });
   }
   const labels = Object.fromEntries(pairs) as Record<string, string>;
-  if (Object.keys(labels).length < pairs.length) throw AppError.validation({ field, issue: 'a label is given twice' });
+  if (Object.keys(labels).length < pairs.length) {
+    throw AppError.validation({ field, issue: 'a label is given twice', expected: 'each label once' });
+  }
   return labels;
 }

@@ -140,6 +140,7 @@ export class RulesService {
       throw AppError.validation({
         field: `actions.${n}.webhook_id`,
         issue: 'is not the id of a webhook',
+        expected: 'the id of a webhook',
         location: 'body',
       });
     }

@@ -109,7 +109,12 @@ async function send(response: Response, ended: AbortSignal, event: string, id: n
 function resumeFrom(after: number | undefined, lastEventId: string | undefined): number {
   if (lastEventId === undefined || lastEventId === '') return after ?? 0;
   if (!/^\d{1,15}$/.test(lastEventId)) {
-    throw AppError.validation({ field: 'Last-Event-ID', issue: 'is not an id of this stream', location: 'header' });
+    throw AppError.validation({
+      field: 'Last-Event-ID',
+      issue: 'is not an id of this stream',
+      expected: 'the id of an event of this stream',
+      location: 'header',
+    });
   }
   return Number(lastEventId);
 }

@@ -16,7 +16,9 @@ const compiled = new LRUCache<string, ValidateFunction>({ max: 500 });
 /** Checks a user's schema of command parameters: JSON Schema 2020-12, bounded in size and depth, self-contained. */
 export function checkSchema(schema: Record<string, unknown>): void {
   const issue = objectionTo(schema);
-  if (issue) throw AppError.validation({ field: 'parameters', issue });
+  if (issue) {
+    throw AppError.validation({ field: 'parameters', issue, expected: 'a bounded, self-contained JSON Schema' });
+  }
   compile(JSON.stringify(schema));
 }
 
@@ -36,7 +38,11 @@ function compile(text: string): ValidateFunction {
     return validate;
   } catch (error) {
     const reason = error instanceof Error ? error.message.slice(0, 300) : 'unknown';
-    throw AppError.validation({ field: 'parameters', issue: `is not a usable JSON Schema: ${reason}` });
+    throw AppError.validation({
+      field: 'parameters',
+      issue: `is not a usable JSON Schema: ${reason}`,
+      expected: 'a JSON Schema (2020-12)',
+    });
   }
 }
 
@@ -65,6 +71,7 @@ function issueOf(error: ErrorObject): FieldIssue {
   return {
     field: ['parameters', ...path].join('.'),
     issue: error.message ?? error.keyword,
+    expected: typeof params.missingProperty === 'string' ? 'a value' : undefined,
     location: 'body',
   };
 }

@@ -3,7 +3,7 @@ import { type Actor, actorHas } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EVENT_COLUMNS, type EventRow, SERVER_SOURCE } from '../platform/events/index.js';
-import { type Page, type PaginationDto, paginationOf, publicId } from '../platform/http/index.js';
+import { notACursor, type Page, type PaginationDto, paginationOf, publicId } from '../platform/http/index.js';
 import { EventDeliveries } from '../webhooks/index.js';
 import { conditionsFor, type EventCriteria } from './event-conditions.js';
 import type { EventDetailDto, EventDto, EventStatus } from './events.dto.js';
@@ -52,6 +52,7 @@ export class EventQueries {
       throw AppError.validation({
         field: 'page',
         issue: `at most ${COUNTED} events can be skipped; go on with next_cursor`,
+        expected: `at most ${COUNTED} events to skip`,
         location: 'query',
       });
     }
@@ -88,7 +89,7 @@ function keysOf([micros, id]: unknown[]): unknown[] {
   if (typeof micros === 'string' && MICROSECONDS.test(micros) && typeof id === 'string' && UUID.test(id)) {
     return [micros, id];
   }
-  throw AppError.validation({ field: 'cursor', issue: 'is not a cursor of this list', location: 'query' });
+  throw notACursor();
 }
 
 function toEventDto(row: Row): EventDto {

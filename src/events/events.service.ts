@@ -64,7 +64,12 @@ export class EventsService {
 function typeOf({ type, event_type }: EmitEventDto): string {
   const name = type ?? event_type;
   if (name === undefined) {
-    throw AppError.validation({ field: 'type', issue: 'type or event_type is needed', location: 'body' });
+    throw AppError.validation({
+      field: 'type',
+      issue: 'is required',
+      expected: 'type or event_type',
+      location: 'body',
+    });
   }
   if (type !== undefined && event_type !== undefined && type !== event_type) {
     throw AppError.validation({ field: 'event_type', issue: 'must be the same as type', location: 'body' });

@@ -61,7 +61,11 @@ export class PurgeService {
 /** @throws AppError `validation` unless there is one of before and older_than */
 function endOf({ before, older_than }: PurgeCriteriaDto): string {
   if ((before === undefined) === (older_than === undefined)) {
-    throw AppError.validation({ field: 'criteria.before', issue: 'one of before and older_than is needed' });
+    throw AppError.validation({
+      field: 'criteria.before',
+      issue: 'one of before and older_than is needed',
+      expected: 'before or older_than',
+    });
   }
   const now = Date.now();
   const end = older_than

@@ -27,7 +27,11 @@ export class ReplayService {
   async start(actor: Actor, dto: CreateReplayDto): Promise<ReplayDto> {
     const { replay_mode: mode = 'immediate', delay_between_events_ms: delayMs = DEFAULT_DELAY_MS } = dto;
     if (mode === 'immediate' && dto.delay_between_events_ms !== undefined) {
-      throw AppError.validation({ field: 'delay_between_events_ms', issue: 'goes with replay_mode paced' });
+      throw AppError.validation({
+        field: 'delay_between_events_ms',
+        issue: 'goes with replay_mode paced',
+        expected: 'replay_mode paced',
+      });
     }
     const filter = filterOf(dto.event_filter);
     const targets = await this.targetsOf(dto.target_subscribers);
@@ -83,7 +87,12 @@ export class ReplayService {
     ];
     if (wrong.length > 0) {
       throw AppError.validation(
-        wrong.map(({ name, issue }) => ({ field: `target_subscribers.${names.indexOf(name)}`, issue, received: name })),
+        wrong.map(({ name, issue }) => ({
+          field: `target_subscribers.${names.indexOf(name)}`,
+          issue,
+          expected: 'the id of an active webhook or its subscription, or the name of a handler',
+          received: name,
+        })),
       );
     }
     return { webhookIds: [...webhooks.keys()], handlers };
@@ -95,7 +104,7 @@ function filterOf(dto: ReplayFilterDto): HistoryFilter & { to: string } {
   const now = new Date();
   if (!dto.start_time && !dto.event_ids && !dto.correlation_id) {
     const issue = 'start_time, event_ids or correlation_id is needed';
-    throw AppError.validation({ field: 'event_filter', issue });
+    throw AppError.validation({ field: 'event_filter', issue, expected: 'a filter that names events' });
   }
   const from = dto.start_time ? instantOf('event_filter.start_time', dto.start_time) : undefined;
   const end = dto.end_time ? instantOf('event_filter.end_time', dto.end_time) : now;

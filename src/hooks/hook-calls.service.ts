@@ -73,7 +73,12 @@ export class HookCalls {
     }
     await this.countFor(hook, to);
     if (call.body === undefined) {
-      throw AppError.validation({ field: '', issue: 'a JSON body is required', location: 'body' });
+      throw AppError.validation({
+        field: '',
+        issue: 'a JSON body is required',
+        expected: 'a JSON body',
+        location: 'body',
+      });
     }
     const received = await this.store(hook, call, verified.messageId);
     this.calls.inc({ result: received.duplicate ? 'duplicate' : 'accepted' });

@@ -2,8 +2,15 @@ import { Injectable } from '@nestjs/common';
 import { type Cache, Caches } from '../platform/cache/index.js';
 import type { Actor } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
-import { type Page, type PageQueryDto, paginationOf, type PaginationDto, resolvePage } from '../platform/http/index.js';
-import { ownSource, queryIssue } from './event-queries.js';
+import {
+  notACursor,
+  type Page,
+  type PageQueryDto,
+  paginationOf,
+  type PaginationDto,
+  resolvePage,
+} from '../platform/http/index.js';
+import { ownSource } from './event-queries.js';
 import type { ListMetricsDto, ListSourcesDto, MetricPageDto, SourcePageDto } from './metrics.dto.js';
 
 /** As old as an answer may be: it is an aggregate of all series, and screens ask for it again and again. */
@@ -103,7 +110,7 @@ export class Discovery {
 function nameAfter({ after }: Page): string | null {
   if (!after) return null;
   if (after.length !== 1 || typeof after[0] !== 'string' || after[0].includes('\0')) {
-    throw queryIssue('cursor', 'is not a cursor of this list');
+    throw notACursor();
   }
   return after[0];
 }

@@ -3,7 +3,14 @@ import type { Actor } from '../platform/context/index.js';
 import { Settings } from '../platform/config/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { type Page, paginationOf, type PaginationDto, publicId, resolvePage } from '../platform/http/index.js';
+import {
+  notACursor,
+  type Page,
+  paginationOf,
+  type PaginationDto,
+  publicId,
+  resolvePage,
+} from '../platform/http/index.js';
 import { readNewestFirst, type Stretch } from './newest-first.js';
 import type { BatchDto, EventDto, EventPageDto, ListEventsDto } from './telemetry.dto.js';
 import { parseTimestamp } from './timestamp.js';
@@ -241,7 +248,7 @@ function placeOf([ts, id]: unknown[]): { ts: string; id: string } {
   if (typeof ts === 'string' && !Number.isNaN(parseTimestamp(ts)) && typeof id === 'string' && UUID.test(id)) {
     return { ts, id };
   }
-  throw queryIssue('cursor', 'is not a cursor of this list');
+  throw notACursor();
 }
 
 function keysOf(last: EventRow | undefined): unknown[] | undefined {

@@ -1,3 +1,4 @@
+import { expectedOf, unknownField } from '../platform/http/index.js';
 import type { EventIds } from './event-id.js';
 import { parseTimestamp } from './timestamp.js';
 
@@ -107,6 +108,7 @@ export interface Metric {
 export interface EventIssue {
   field: string;
   issue: string;
+  expected?: string;
 }
 
 /** What validation needs to know besides the event itself. */
@@ -128,12 +130,14 @@ const MAX_TAG_CHARACTERS = 200;
 /** Far below the largest double, so that sums over a series cannot overflow. */
 const MAX_VALUE = 1e300;
 
+const EVENT_TYPE_RULE = '1 to 100 characters of A-Z a-z 0-9 . _ : -';
 const EVENT_TYPE = /^[A-Za-z0-9._:-]{1,100}$/;
 const SOURCE = /^\P{Cc}{1,100}$/u;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+const REQUIRED = 'is required';
 const KNOWN = new Set(['event_id', 'event_type', 'source', 'timestamp', 'data', 'metadata']);
 
-type Refuse = (field: string, issue: string) => void;
+type Refuse = (field: string, issue: string, expected?: string) => void;
 
 /**
  * Checks one event in a single pass, written by hand because it runs for every event of the high-rate path; same rules and
@@ -147,31 +151,35 @@ export function readEvent(
 ): TelemetryRow | EventIssue[] {
   if (!isObject(raw)) return [{ field: '', issue: 'must be an object' }];
   const issues: EventIssue[] = [];
-  const refuse: Refuse = (field, issue) => void issues.push({ field, issue });
+  const refuse: Refuse = (field, issue, expected) =>
+    void issues.push({ field, issue, expected: expected ?? expectedOf(issue) });
 
   for (const key in raw) {
-    if (!KNOWN.has(key)) refuse(key.slice(0, 100), `property ${key.slice(0, 100)} should not exist`);
+    if (!KNOWN.has(key)) issues.push({ field: key.slice(0, 100), ...unknownField(key, [...KNOWN]) });
   }
   const { event_id: id, event_type: type, source = rules.defaultSource, timestamp, metadata } = raw;
   if (typeof type !== 'string' || !EVENT_TYPE.test(type)) {
-    refuse('event_type', 'must be 1 to 100 characters of A-Z a-z 0-9 . _ : -');
+    refuse('event_type', type === undefined ? REQUIRED : `must be ${EVENT_TYPE_RULE}`, EVENT_TYPE_RULE);
   }
   if (typeof source !== 'string' || !isSource(source)) {
     refuse('source', 'must be 1 to 100 characters without control characters');
   } else if (rules.onlySource !== null && source !== rules.onlySource) {
-    refuse('source', 'an agent may only write under its own name');
+    refuse('source', 'an agent may only write under its own name', rules.onlySource);
   }
   if (id !== undefined) {
     if (typeof id !== 'string' || !UUID.test(id)) refuse('event_id', 'must be a UUID');
-    else if (timestamp === undefined) refuse('timestamp', 'is required with event_id, to recognise a resend');
+    else if (timestamp === undefined) {
+      refuse('timestamp', 'is required with event_id, to recognise a resend', 'an ISO 8601 date and time');
+    }
   }
   const ts = timestamp === undefined ? rules.now : parseTimestamp(timestamp);
   if (Number.isNaN(ts)) refuse('timestamp', 'must be an ISO 8601 date and time with a time zone');
-  else if (ts > rules.newest) refuse('timestamp', `is too far in the future (server time ${iso(rules.now)})`);
-  else if (ts < 0) refuse('timestamp', 'must not be before 1970');
+  else if (ts > rules.newest) {
+    refuse('timestamp', `is too far in the future (server time ${iso(rules.now)})`, `at most ${iso(rules.newest)}`);
+  } else if (ts < 0) refuse('timestamp', 'must not be before 1970');
 
   const metric = isObject(raw.data) ? readMetric(raw.data, refuse) : null;
-  if (!isObject(raw.data)) refuse('data', 'must be an object');
+  if (!isObject(raw.data)) refuse('data', raw.data === undefined ? REQUIRED : 'must be an object', 'an object');
   if (metadata !== undefined && !isObject(metadata)) refuse('metadata', 'must be an object');
   if (issues.length > 0) return issues;
 

@@ -4,6 +4,7 @@ import { type Actor, currentContext } from '../platform/context/index.js';
 import { Settings } from '../platform/config/index.js';
 import type { Tx } from '../platform/database/index.js';
 import { AppError, type FieldIssue } from '../platform/errors/index.js';
+import { unknownField } from '../platform/http/index.js';
 import { Metrics } from '../platform/observability/index.js';
 import { EventIds } from './event-id.js';
 import { Partitions } from './partitions.js';
@@ -47,7 +48,11 @@ export class TelemetryIngest {
       throw AppError.validation(row.map(inBody));
     }
     await this.write({ rows: [row], batch: null });
-    if (row.outcome === 'refused') throw AppError.validation(inBody({ field: '', issue: 'cannot be stored' }));
+    if (row.outcome === 'refused') {
+      throw AppError.validation(
+        inBody({ field: '', issue: 'cannot be stored', expected: 'values that PostgreSQL can store' }),
+      );
+    }
     return row;
   }
 
@@ -149,16 +154,23 @@ export class TelemetryIngest {
 function itemsOf(body: unknown): unknown[] {
   const { events, ...others } = (body ?? {}) as { events?: unknown };
   const issues: FieldIssue[] = Object.keys(others).map((field) =>
-    inBody({ field: field.slice(0, 100), issue: `property ${field.slice(0, 100)} should not exist` }),
+    inBody({ field: field.slice(0, 100), ...unknownField(field, ['events']) }),
   );
-  if (!Array.isArray(events)) issues.push(inBody({ field: 'events', issue: 'must be an array' }));
-  else if (events.length < 1 || events.length > MAX_BATCH_EVENTS) {
+  if (!Array.isArray(events)) {
+    issues.push(
+      inBody({
+        field: 'events',
+        issue: events === undefined ? 'is required' : 'must be an array',
+        expected: 'an array',
+      }),
+    );
+  } else if (events.length < 1 || events.length > MAX_BATCH_EVENTS) {
     issues.push(inBody({ field: 'events', issue: `must hold 1 to ${MAX_BATCH_EVENTS} events` }));
   }
   if (issues.length > 0) throw AppError.validation(issues);
   return events as unknown[];
 }
 
-function inBody({ field, issue }: EventIssue): FieldIssue {
-  return { field, issue, location: 'body' };
+function inBody(issue: EventIssue): FieldIssue {
+  return { ...issue, location: 'body' };
 }

@@ -169,7 +169,12 @@ export class TelemetryWriter {
         row.outcome = 'refused';
         if (!submission.batch) continue;
         submission.batch.rejected++;
-        submission.batch.errors.push({ index: row.index, field: '', issue: 'holds a value that cannot be stored' });
+        submission.batch.errors.push({
+          index: row.index,
+          field: '',
+          issue: 'holds a value that cannot be stored',
+          expected: 'values that PostgreSQL can store',
+        });
       }
       await this.storePatiently([submission]);
       this.committed(submission.rows);

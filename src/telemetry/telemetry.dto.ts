@@ -69,6 +69,7 @@ export class BatchErrorDto {
   @ApiProperty({ example: 3, description: 'Position in `events`, from 0.' }) index!: number;
   @ApiProperty({ example: 'timestamp' }) field!: string;
   @ApiProperty({ example: 'must be an ISO 8601 date and time with a time zone' }) issue!: string;
+  @ApiPropertyOptional({ example: 'an ISO 8601 date and time with a time zone' }) expected?: string;
 }
 
 export class BatchDto {

@@ -20,7 +20,7 @@ const KINDS = {
 
 export type ErrorKind = keyof typeof KINDS;
 
-/** One wrong field of a request (contract C-03). */
+/** One wrong field of a request. What it says of `expected` and `location` is filled in from `issue` and the request. */
 export interface FieldIssue {
   field: string;
   issue: string;

@@ -119,7 +119,7 @@ function tooLarge(limit: number): AppError {
 }
 
 function unreadable(what: string): AppError {
-  return AppError.validation({ field: '', issue: `the body ${what}`, location: 'body' });
+  return AppError.validation({ field: '', issue: `the body ${what}`, expected: 'a whole body', location: 'body' });
 }
 
 /** `application/json` or any `application/*+json`, with or without parameters. */

@@ -236,9 +236,10 @@ function errorExample({ code, message }: { code: string; message: string }, agai
     code === 'VALIDATION_ERROR'
       ? [
           {
-            field: 'timeout',
+            field: 'timeout_seconds',
             issue: 'must not be greater than 3600',
             reason: 'must not be greater than 3600',
+            expected: 'not greater than 3600',
             received: 'number',
             location: 'body',
           },

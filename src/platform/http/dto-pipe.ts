@@ -1,12 +1,13 @@
 import { type ArgumentMetadata, Injectable, ValidationPipe } from '@nestjs/common';
-import type { ValidationError } from 'class-validator';
+import { getMetadataStorage, type ValidationError } from 'class-validator';
 import { AppError, type FieldIssue } from '../errors/index.js';
+import { expectedOf, unknownField } from './field-issues.js';
 
 /** Where `@ApiProperty` keeps what it was given; the package does not export the name. */
 const MODEL_PROPERTIES = 'swagger/apiModelProperties';
 const LOCATIONS = { body: 'body', query: 'query', param: 'path', custom: undefined } as const;
 
-/** Checks bodies and queries against their DTO: types strict, unknown fields refused, every issue named (C-03, rule GEN-04). */
+/** Checks bodies and queries against their DTO: types strict, unknown fields refused, every issue named. */
 @Injectable()
 export class DtoPipe extends ValidationPipe {
   constructor() {
@@ -14,7 +15,7 @@ export class DtoPipe extends ValidationPipe {
       whitelist: true,
       forbidNonWhitelisted: true,
       transform: true,
-      validationError: { target: false, value: true },
+      validationError: { target: true, value: true },
     });
   }
 
@@ -26,7 +27,12 @@ export class DtoPipe extends ValidationPipe {
       this.toValidate(metadata) &&
       (typeof given !== 'object' || given === null || Array.isArray(given))
     ) {
-      throw AppError.validation({ field: '', issue: 'must be a JSON object', location: 'body' });
+      throw AppError.validation({
+        field: '',
+        issue: 'must be a JSON object',
+        received: describe(given),
+        location: 'body',
+      });
     }
     try {
       const checked = (await super.transform(given, metadata)) as unknown;
@@ -70,14 +76,25 @@ function isNullable(dto: object, name: string): boolean {
 function issuesOf(errors: ValidationError[], parent: string, location: FieldIssue['location']): FieldIssue[] {
   return errors.flatMap((error) => {
     const field = parent ? `${parent}.${error.property}` : error.property;
-    const own = Object.values(error.constraints ?? {}).map((issue): FieldIssue => ({
-      field,
-      issue,
-      received: describe(error.value),
-      location,
-    }));
-    return [...own.slice(0, 1), ...issuesOf(error.children ?? [], field, location)];
+    const own = error.constraints ? [{ field, ...wrong(error), received: describe(error.value), location }] : [];
+    return [...own, ...issuesOf(error.children ?? [], field, location)];
   });
+}
+
+/** The first rule that the value breaks, and all that it would have to keep. */
+function wrong({ property, target, value, constraints = {} }: ValidationError): { issue: string; expected?: string } {
+  if ('whitelistValidation' in constraints) return unknownField(property, target ? fieldsOf(target) : []);
+  const rules = Object.values(constraints);
+  const expected = rules.map(expectedOf).filter((rule) => rule !== undefined);
+  return {
+    issue: value === undefined ? 'is required' : rules[0],
+    ...(expected.length > 0 ? { expected: expected.join('; ') } : {}),
+  };
+}
+
+function fieldsOf(dto: object): string[] {
+  const rules = getMetadataStorage().getTargetValidationMetadatas(dto.constructor, '', false, false);
+  return [...new Set(rules.map(({ propertyName }) => propertyName))];
 }
 
 /** What came instead, without repeating a value that may be a secret. */

@@ -17,12 +17,14 @@ export { PublicId, publicId, parsePublicId, requestIdOf } from './public-id.js';
 export {
   PageQueryDto,
   PaginationDto,
+  notACursor,
   resolvePage,
   paginationOf,
   timeAndIdAfter,
   type Page,
   withoutCursor,
 } from './pagination.js';
+export { expectedOf, unknownField } from './field-issues.js';
 export { parseJsonBody, type BodyLimits } from './body-guard.js';
 export { LeanRoutes, type LeanRoute } from './lean-routes.js';
 export { RequestObservers, type FinishedRequest } from './request-observers.js';

@@ -87,7 +87,14 @@ export class LeanRoutes {
       const counting = this.limiter.admit(context, route.rateLimit, response);
       if (counting) await counting;
       const read = await this.bodies.readJson(request, this.settings.bodyLimit, route.limits);
-      if (!read) throw AppError.validation({ field: '', issue: 'a JSON body is required', location: 'body' });
+      if (!read) {
+        throw AppError.validation({
+          field: '',
+          issue: 'a JSON body is required',
+          expected: 'a JSON body',
+          location: 'body',
+        });
+      }
       this.inFlight.takePlace(response, context.ip ?? '');
       const { value, raw } = read;
       ({ status, body } = await inTime(() => route.handle(actor, value, raw), this.settings.requestTimeout));

@@ -74,10 +74,10 @@ export function resolvePage(query: PageQueryDto, sizes: { default: number; max: 
   const byPage = query.page !== undefined || query.per_page !== undefined;
   const byOffset = query.limit !== undefined || query.offset !== undefined;
   if (byPage && (byOffset || query.cursor !== undefined)) {
-    throw queryIssue('page', 'cannot be combined with limit, offset or cursor');
+    throw queryIssue('page', 'cannot be combined with limit, offset or cursor', 'page and per_page alone');
   }
   if (query.cursor !== undefined && query.offset !== undefined) {
-    throw queryIssue('cursor', 'cannot be combined with offset');
+    throw queryIssue('cursor', 'cannot be combined with offset', 'cursor and limit alone');
   }
   const sizeField = byPage ? 'per_page' : 'limit';
   const limit = query[sizeField] ?? Math.min(sizes.default, sizes.max);
@@ -100,7 +100,7 @@ export function timeAndIdAfter(
   if (after.length === 2 && typeof at === 'string' && ISO_TIME.test(at) && typeof id === 'string' && isId(id)) {
     return [at, id];
   }
-  throw queryIssue('cursor', 'is not a cursor of this list');
+  throw notACursor();
 }
 
 /**
@@ -108,7 +108,7 @@ export function timeAndIdAfter(
  * @throws AppError `validation` for a cursor
  */
 export function withoutCursor(page: Page): Page {
-  if (page.after) throw queryIssue('cursor', 'is not a cursor of this list');
+  if (page.after) throw notACursor();
   return page;
 }
 
@@ -123,7 +123,7 @@ function decodeCursor(cursor: string): unknown[] {
   } catch {
     // falls through to the refusal
   }
-  throw queryIssue('cursor', 'is not a cursor of this server');
+  throw notACursor();
 }
 
 /** `nextKeys` are the sort keys of the last item of this page, when there is a next one. */
@@ -147,6 +147,11 @@ export function paginationOf(
   };
 }
 
-function queryIssue(field: string, issue: string): AppError {
-  return AppError.validation({ field, issue, location: 'query' });
+/** For a cursor that the list has not given. */
+export function notACursor(): AppError {
+  return queryIssue('cursor', 'is not a cursor of this list', 'next_cursor of an answer of this list');
+}
+
+function queryIssue(field: string, issue: string, expected?: string): AppError {
+  return AppError.validation({ field, issue, expected, location: 'query' });
 }

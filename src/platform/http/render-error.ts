@@ -2,6 +2,7 @@ import { HttpException } from '@nestjs/common';
 import { QueryFailedError } from 'typeorm';
 import { currentContext } from '../context/index.js';
 import { AppError, isAppError } from '../errors/index.js';
+import { expectedOf } from './field-issues.js';
 
 export interface RenderedError {
   status: number;
@@ -11,7 +12,7 @@ export interface RenderedError {
   unexpected: boolean;
 }
 
-/** Any thrown thing as the one error body of the API (contract C-02, C-03). Nothing internal gets through. */
+/** Any thrown thing as the one error body of the API. Nothing internal gets through. */
 export function renderError(thrown: unknown): RenderedError {
   const error = toAppError(thrown);
   const timestamp = new Date().toISOString();
@@ -40,7 +41,13 @@ export function renderError(thrown: unknown): RenderedError {
 
 function renderDetails(error: AppError): unknown {
   if (!Array.isArray(error.details)) return error.details ?? {};
-  return error.details.map((issue) => ({ ...issue, reason: issue.issue }));
+  const location = currentContext()?.method === 'GET' ? 'query' : 'body';
+  return error.details.map((issue) => ({
+    location,
+    ...issue,
+    reason: issue.issue,
+    expected: issue.expected ?? expectedOf(issue.issue),
+  }));
 }
 
 /** What to log of an unexpected error. */
@@ -76,7 +83,11 @@ function fromSqlState(code: string, cause: unknown): AppError | null {
   if (code === '23505') return new AppError('conflict', 'The resource already exists', { cause });
   if (code === '57014') return new AppError('timeout', 'The database took too long', { cause });
   if (code.startsWith('22')) {
-    return AppError.validation({ field: '', issue: 'a value is out of the range that can be stored' });
+    return AppError.validation({
+      field: '',
+      issue: 'a value is out of the range that can be stored',
+      expected: 'values that PostgreSQL can store',
+    });
   }
   if (['40001', '40P01', '55P03', '53300'].includes(code) || code.startsWith('57') || code.startsWith('08')) {
     return new AppError('unavailable', 'The database is busy or restarting', { retryAfter: 1, cause });

@@ -32,6 +32,7 @@ export function presentedCredential(headers: IncomingHttpHeaders): PresentedCred
     throw AppError.validation({
       field: 'Authorization',
       issue: 'only one credential may be sent',
+      expected: 'one credential',
       location: 'header',
     });
   }

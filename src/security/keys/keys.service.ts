@@ -117,7 +117,12 @@ export function grantedTo(actor: Actor, texts: readonly string[], field: string)
   const granted = texts.map((text, index) => {
     const wanted = parseGrant(text);
     if (!wanted) {
-      throw AppError.validation({ field: `${field}.${index}`, issue: 'is not a known scope', location: 'body' });
+      throw AppError.validation({
+        field: `${field}.${index}`,
+        issue: 'is not a known scope',
+        expected: 'a permission of GET /auth/roles',
+        location: 'body',
+      });
     }
     const grant = grantable(actor, wanted);
     if (!grant) {

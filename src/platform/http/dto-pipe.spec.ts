@@ -1,0 +1,70 @@
+import { ApiProperty } from '@nestjs/swagger';
+import { Type } from 'class-transformer';
+import { IsInt, IsOptional, IsString, Max, MaxLength, ValidateNested } from 'class-validator';
+import { describe, expect, it } from 'vitest';
+import { AppError, type FieldIssue } from '../errors/index.js';
+import { DtoPipe } from './dto-pipe.js';
+
+class InnerDto {
+  @ApiProperty()
+  @IsInt()
+  @Max(10)
+  max_retries!: number;
+}
+
+class OuterDto {
+  @ApiProperty()
+  @IsString()
+  @MaxLength(5)
+  metric_name!: string;
+
+  @ApiProperty()
+  @IsOptional()
+  @ValidateNested()
+  @Type(() => InnerDto)
+  retry_config?: InnerDto;
+}
+
+async function issuesOf(body: unknown): Promise<FieldIssue[]> {
+  const refused: unknown = await new DtoPipe()
+    .transform(body, { type: 'body', metatype: OuterDto })
+    .catch((error: unknown) => error);
+  expect(refused).toBeInstanceOf(AppError);
+  return (refused as AppError).details as FieldIssue[];
+}
+
+describe('a wrong body', () => {
+  it('that lacks a field is told that it is required, and what it must be', async () => {
+    expect(await issuesOf({})).toEqual([
+      {
+        field: 'metric_name',
+        issue: 'is required',
+        expected: 'shorter than or equal to 5 characters; a string',
+        received: 'undefined',
+        location: 'body',
+      },
+    ]);
+  });
+
+  it('is told the first rule that it breaks, and all that are expected', async () => {
+    const [issue] = await issuesOf({ metric_name: 'cpu', retry_config: { max_retries: 'x' } });
+    expect(issue).toMatchObject({ field: 'retry_config.max_retries', received: 'string' });
+    expect(issue.issue).toMatch(/must/);
+    expect(issue.expected).toBe('not greater than 10; an integer number');
+  });
+
+  it('with an unknown field is told the nearest that is known there', async () => {
+    const [outer, inner] = await issuesOf({ metric_name: 'cpu', metric: 1, retry_config: { max_retires: 1 } });
+    expect(outer).toMatchObject({ field: 'metric', issue: 'is not a known field; did you mean metric_name?' });
+    expect(outer.expected).toBe('one of metric_name, retry_config');
+    expect(inner).toMatchObject({
+      field: 'retry_config.max_retires',
+      issue: 'is not a known field; did you mean max_retries?',
+    });
+    expect((await issuesOf({ metric_name: 'cpu', colour: 1 }))[0].issue).toBe('is not a known field');
+  });
+
+  it('that is no object is told so', async () => {
+    expect(await issuesOf([])).toMatchObject([{ issue: 'must be a JSON object', received: 'array' }]);
+  });
+});
