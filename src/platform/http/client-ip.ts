@@ -33,15 +33,6 @@ export function clientIp(request: IncomingMessage): string {
   return client;
 }
 
-/** The network that one client has to itself: of an IPv6 address its /64, else the address. */
-export function networkOf(ip: string): string {
-  if (!ip.includes(':') || !ipaddr.IPv6.isValid(ip)) return ip;
-  return `${ipaddr.IPv6.parse(ip)
-    .parts.slice(0, 4)
-    .map((part) => part.toString(16))
-    .join(':')}::/64`;
-}
-
 function within(address: string, ranges: Range[]): boolean {
   if (!ipaddr.isValid(address)) return false;
   const parsed = ipaddr.parse(address);

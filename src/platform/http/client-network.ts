@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
 const IPV6_BITS = 64;
@@ -9,6 +10,8 @@ const IPV4_BITS = 32;
  * @param ipv4Bits a shorter prefix also groups IPv4 addresses
  */
 export function networkOf(ip: string | undefined, ipv4Bits = IPV4_BITS): string {
+  // Most are: asked with every request.
+  if (ipv4Bits === IPV4_BITS && ip !== undefined && isIPv4(ip)) return ip;
   if (ip === undefined || !ipaddr.isValid(ip)) return 'unknown';
   const address = ipaddr.process(ip);
   if (address instanceof ipaddr.IPv6) {

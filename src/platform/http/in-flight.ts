@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 import { Settings } from '../config/index.js';
 import { AppError } from '../errors/index.js';
-import { networkOf } from './client-ip.js';
+import { networkOf } from './client-network.js';
 
 const GOODBYE_MS = 100;
 /** Part of the places that one client network may hold: the rest is always left to others. */
