@@ -1,10 +1,11 @@
 import { once } from 'node:events';
-import { Controller, Get, Headers, Param, Query, Res } from '@nestjs/common';
+import { Controller, Get, Headers, Ip, Param, Query, Res } from '@nestjs/common';
 import { ApiExtraModels, ApiOkResponse, ApiOperation, ApiTags, getSchemaPath } from '@nestjs/swagger';
 import type { Response } from 'express';
-import type { Actor } from '../platform/context/index.js';
+import { type Actor, currentContext } from '../platform/context/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { Allow, CurrentActor, PublicId, publicId, Streaming, TakesTicket, Wire } from '../platform/http/index.js';
+import type { CredentialHolder } from '../platform/realtime/index.js';
 import { CommandLogQueryDto, CommandLogDto, OutputChunkDto } from './command-logs.dto.js';
 import { CommandLogs, endOf, type OutputChunk } from './command-logs.service.js';
 
@@ -42,9 +43,15 @@ export class CommandLogsController {
     @Param('id', new PublicId('cmd')) id: string,
     @Query() query: CommandLogQueryDto,
     @Headers('last-event-id') lastEventId: string | undefined,
+    @Headers('authorization') authorization: string | undefined,
+    @Headers('x-api-key') apiKey: string | undefined,
+    @Ip() ip: string,
     @Res() response: Response,
   ): Promise<void> {
-    if (query.follow === 'true') return this.stream(actor, id, resumeFrom(query.after, lastEventId), response);
+    if (query.follow === 'true') {
+      const headers = currentContext()?.ticket?.headers ?? { authorization, 'x-api-key': apiKey };
+      return this.stream({ actor, headers, ip }, id, resumeFrom(query.after, lastEventId), response);
+    }
     const page = await this.logs.page(actor, id, query.after ?? 0);
     if (query.format === 'raw') {
       response
@@ -61,12 +68,12 @@ export class CommandLogsController {
     } satisfies CommandLogDto);
   }
 
-  private async stream(actor: Actor, id: string, after: number, response: Response): Promise<void> {
+  private async stream(reader: CredentialHolder, id: string, after: number, response: Response): Promise<void> {
     const gone = new AbortController();
     response.once('close', () => gone.abort());
     let keepalive: NodeJS.Timeout | undefined;
     try {
-      await this.logs.follow(actor, id, after, gone.signal, async (page, ended) => {
+      await this.logs.follow(reader, id, after, gone.signal, async (page, ended) => {
         // Whoever may not read it, or asks for what is not there, gets an ordinary refusal before this.
         keepalive ??= open(response);
         for (const chunk of page.chunks) {

@@ -2,8 +2,8 @@ import { Injectable } from '@nestjs/common';
 import type { Actor } from '../platform/context/index.js';
 import { Database, prepared } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { Gatekeeper, InFlight, publicId } from '../platform/http/index.js';
-import { Bus } from '../platform/realtime/index.js';
+import { InFlight, publicId } from '../platform/http/index.js';
+import { Bus, type CredentialHolder, CredentialWatch } from '../platform/realtime/index.js';
 import { onlyAgent } from './command-queries.service.js';
 import { type CommandState, isFinal, statusOf } from './command-status.js';
 import { COMMANDS_CHANGED } from './command-writer.js';
@@ -59,7 +59,7 @@ export class CommandLogs {
   constructor(
     private readonly db: Database,
     private readonly bus: Bus,
-    private readonly gatekeeper: Gatekeeper,
+    private readonly watch: CredentialWatch,
     private readonly inFlight: InFlight,
   ) {}
 
@@ -72,20 +72,19 @@ export class CommandLogs {
 
   /**
    * Calls `onPage` with all output from byte `after` on until the command has ended; first at once, with what there is. Returns
-   * then, or early when `signal` is aborted, the actor lost its rights (G10) or the server stops; `onPage` hears of any of these, too.
+   * then, or early when `signal` is aborted, the reader lost rights or the server stops; `onPage` hears of any of these, too.
    * @throws AppError `not_found`, before the first page
    */
   async follow(
-    actor: Actor,
+    reader: CredentialHolder,
     id: string,
     after: number,
     signal: AbortSignal,
     onPage: (page: OutputPage, ended: AbortSignal) => Promise<void>,
   ): Promise<void> {
     const revoked = new AbortController();
-    const stopListening = this.gatekeeper.onRevoked(({ actorId, credentialId }) => {
-      if (actorId === actor.id || (credentialId !== undefined && credentialId === actor.credentialId)) revoked.abort();
-    });
+    const { actor } = reader;
+    const unwatch = this.watch.watch(reader, () => revoked.abort());
     const end = AbortSignal.any([signal, revoked.signal, this.inFlight.draining]);
     const bell = new Bell();
     const unsubscribe = this.bus.subscribe<string[]>(COMMANDS_CHANGED, (ids) => ids.includes(id) && bell.ring());
@@ -109,7 +108,7 @@ export class CommandLogs {
       }
     } finally {
       unsubscribe();
-      stopListening();
+      unwatch();
     }
   }
 

@@ -1,6 +1,7 @@
 import { Global, Module } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
 import { Gatekeeper } from '../platform/http/index.js';
+import { CredentialWatch } from '../platform/realtime/index.js';
 import { AccessGuard } from './access/access.guard.js';
 import { AccessTokens } from './access/access-tokens.js';
 import { Authenticator } from './access/authenticator.js';
@@ -53,6 +54,7 @@ import { SecurityWorker } from './security.worker.js';
     AlertSignals,
     Authenticator,
     Credentials,
+    CredentialWatch,
     FirstRun,
     KeysService,
     KeyStrategy,
@@ -70,6 +72,6 @@ import { SecurityWorker } from './security.worker.js';
     { provide: Gatekeeper, useExisting: Authenticator },
     { provide: APP_GUARD, useClass: AccessGuard },
   ],
-  exports: [AgentCredentials, FirstRun, Gatekeeper],
+  exports: [AgentCredentials, CredentialWatch, FirstRun, Gatekeeper],
 })
 export class SecurityModule {}

@@ -2,7 +2,8 @@ import { Injectable, type OnModuleDestroy } from '@nestjs/common';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
 import { AppError, isAppError } from '../platform/errors/index.js';
-import { Gatekeeper, InFlight } from '../platform/http/index.js';
+import { InFlight } from '../platform/http/index.js';
+import { CredentialWatch } from '../platform/realtime/index.js';
 import { SseClient, type SseOrigin } from './sse-client.js';
 import type { StreamClient } from './stream-client.js';
 import { StreamHub } from './stream-hub.js';
@@ -11,31 +12,18 @@ import { StreamSubscriptions, type Wish } from './stream-subscriptions.js';
 import { RETRY_AFTER_MS } from './stream.gateway.js';
 
 const BEAT_MS = 5000;
-/** A revocation message can be lost between processes: every reader's credential is looked up again this often. */
-const RECHECK_MS = 60_000;
 
-/** The readers of server-sent events of this process: kept alive, cut when revoked (G10), sent away when the server drains. */
+/** The readers of server-sent events of this process: kept alive, cut when they lose rights, sent away when the server drains. */
 @Injectable()
 export class SseStreams implements OnModuleDestroy {
   private readonly beating = setInterval(() => this.beatAll(), BEAT_MS).unref();
-  private readonly stopListening: () => void;
-  private readonly checkedAt = new WeakMap<SseClient, number>();
 
   constructor(
     private readonly hub: StreamHub,
     private readonly subscriptions: StreamSubscriptions,
-    private readonly gatekeeper: Gatekeeper,
+    private readonly watch: CredentialWatch,
     private readonly inFlight: InFlight,
-  ) {
-    this.stopListening = gatekeeper.onRevoked(({ actorId, credentialId }) => {
-      for (const client of this.clients()) {
-        const { actor } = client;
-        if (actor.id === actorId || (credentialId !== undefined && actor.credentialId === credentialId)) {
-          this.revoked(client);
-        }
-      }
-    });
-  }
+  ) {}
 
   /**
    * Answers with a stream until the reader goes.
@@ -49,14 +37,18 @@ export class SseStreams implements OnModuleDestroy {
     } catch (error) {
       throw asAppError(error);
     }
-    this.checkedAt.set(client, Date.now());
     const drain = (): void => this.drain(client);
+    const unwatch = this.watch.watch({ actor, headers: origin.credential, ip: origin.ip }, (reason) =>
+      this.revoked(client, reason),
+    );
     response.once('close', () => {
+      unwatch();
       this.inFlight.draining.removeEventListener('abort', drain);
       this.hub.leave(client);
     });
     // Gone while its wish was looked at.
     if (response.destroyed) {
+      unwatch();
       this.hub.leave(client);
       return;
     }
@@ -80,7 +72,6 @@ export class SseStreams implements OnModuleDestroy {
 
   onModuleDestroy(): void {
     clearInterval(this.beating);
-    this.stopListening();
     for (const client of this.clients()) this.drain(client);
   }
 
@@ -90,28 +81,14 @@ export class SseStreams implements OnModuleDestroy {
     client.close();
   }
 
-  private revoked(client: SseClient): void {
-    client.tell({ type: 'error', code: 'AUTHENTICATION_FAILED', message: 'The credential is no longer valid' });
+  private revoked(client: SseClient, message: string): void {
+    client.tell({ type: 'error', code: 'AUTHENTICATION_FAILED', message });
     client.close();
   }
 
   private beatAll(): void {
     const now = Date.now();
-    for (const client of this.clients()) {
-      client.beat(now);
-      if (now - (this.checkedAt.get(client) ?? 0) < RECHECK_MS) continue;
-      this.checkedAt.set(client, now);
-      void this.check(client);
-    }
-  }
-
-  private async check(client: SseClient): Promise<void> {
-    const { credential, ip } = client.origin;
-    try {
-      await this.gatekeeper.authenticate(credential, ip);
-    } catch (error) {
-      if (isAppError(error) && error.kind === 'unauthenticated') this.revoked(client);
-    }
+    for (const client of this.clients()) client.beat(now);
   }
 
   private clients(): SseClient[] {

@@ -152,7 +152,10 @@ describe('The bus on PostgreSQL', () => {
       );
     await eventually(async () => (await connections()).length === 0);
     const transport = new PostgresTransport(database.url, silent);
-    const starting = transport.start(() => undefined);
+    const starting = transport.start(
+      () => undefined,
+      () => undefined,
+    );
     await transport.stop();
     await expect(starting).rejects.toThrow('stopped');
     await eventually(async () => (await connections()).length === 0);

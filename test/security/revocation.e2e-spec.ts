@@ -1,9 +1,14 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Gatekeeper } from '../../src/platform/http/index.js';
 import { Bus } from '../../src/platform/realtime/index.js';
 import { LivePrincipals } from '../../src/security/access/live-principals.js';
 import { actor } from '../support/actors.js';
-import { startTestApp, type TestApp } from '../support/app.js';
+import { eventually, startTestApp, type TestApp } from '../support/app.js';
+import { registerAgent } from '../support/fake-agent.js';
+import { EventReader } from '../streaming/event-reader.js';
+import { StreamReader } from '../streaming/stream-client.js';
+
+vi.setConfig({ testTimeout: 90_000 });
 
 const ME = '/api/v1/auth/me';
 const env = { NEXUS_JWT_SECRET: 'the-same-secret-in-both-of-the-processes' };
@@ -75,6 +80,56 @@ describe('revoking', () => {
     expect(await early).not.toBeNull();
     await here.db.query(`UPDATE credentials SET revoked_at = now() WHERE id = $1`, [victim.keyId]);
     expect(await principals.key(victim.key)).toBeNull();
+  });
+});
+
+describe('what stays open', () => {
+  /** A socket, server-sent events and the log of a command that waits, all opened on the other process with this key. */
+  async function openAll(key: string): Promise<{ closed(): boolean[] }> {
+    const admin = await actor(here);
+    const agent = await registerAgent(here, admin.key);
+    const command = await here.call<{ command_id: string }>('POST', '/api/v1/commands', {
+      key: admin.key,
+      body: { command_type: 'system.ping', target: agent.id },
+    });
+    const socket = await StreamReader.open(there.url, key, { channels: ['commands.*'] });
+    const events = EventReader.open(there.url, key);
+    await events.next('connection_established');
+    const log = await fetch(`${there.url}/api/v1/commands/${command.body.command_id}/logs?follow=true`, {
+      headers: { authorization: `Bearer ${key}` },
+    });
+    expect(log.status).toBe(200);
+    let logEnded = false;
+    void log.text().then(() => (logEnded = true));
+    return { closed: () => [socket.closed !== undefined, events.ended, logEnded] };
+  }
+  const all = (open: { closed(): boolean[] }): boolean => open.closed().every((one) => one);
+
+  it('ends with the time of its key', async () => {
+    const { key } = await actor(here, { expiresInDays: 8 / 86_400 });
+    const [open, other] = [await openAll(key), await openAll((await actor(here)).key)];
+    expect(open.closed()).toEqual([false, false, false]);
+    await eventually(() => all(open), 30_000);
+    expect(other.closed()).toEqual([false, false, false]);
+  });
+
+  it('is checked for its scopes, and what acts by itself too, once the bus is back that was away', async () => {
+    const [owner, kept] = [await actor(here), await actor(here)];
+    const [open, other] = [await openAll(owner.key), await openAll(kept.key)];
+    const { body } = await here.call<{ webhook_id: string }>('POST', '/api/v1/webhooks', {
+      key: owner.key,
+      body: { url: 'https://example.com/hook', events: ['task.completed'] },
+    });
+    await here.db.query(`UPDATE users SET roles = '{viewer}' WHERE id = $1`, [owner.userId]);
+    const lost = await here.db.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+       WHERE application_name = 'nexus-bus' AND datname = current_database()`,
+    );
+    expect(lost).toHaveLength(2);
+    await eventually(() => all(open), 30_000);
+    expect(other.closed()).toEqual([false, false, false]);
+    const shown = () => here.call<{ active: boolean }>('GET', `/api/v1/webhooks/${body.webhook_id}`, { key: kept.key });
+    await eventually(async () => !(await shown()).body.active, 30_000);
   });
 });
 

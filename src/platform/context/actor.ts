@@ -17,6 +17,8 @@ export interface Actor {
   readonly targetLabels?: Readonly<Record<string, string>>;
   /** Labels every agent must carry that the actor changes; not set: any agent. No agent carries a label with null. */
   readonly agentLabels?: Readonly<Record<string, string | null>>;
+  /** When the credential ends, Unix milliseconds; not set: it has no end. */
+  readonly expiresAt?: number;
   /** UUID of the agent when `type` is `agent`. */
   readonly agentId?: string;
   /** UUID of the user when a user stands behind the credential. */

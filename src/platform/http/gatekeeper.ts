@@ -19,8 +19,8 @@ export abstract class Gatekeeper {
   abstract authenticate(headers: IncomingHttpHeaders, ip: string): Actor | Promise<Actor>;
 
   /**
-   * Calls `listener` when a credential or principal has lost its rights, on every process, within a second (G10): open
-   * sockets and streams of the actor must be cut.
+   * Calls `listener` when a credential or principal has lost its rights, on every process, within a second. With neither id messages
+   * may have been lost: anybody may have lost rights.
    */
   abstract onRevoked(listener: (revoked: { actorId?: string; credentialId?: string }) => void): () => void;
 

@@ -18,7 +18,7 @@ export class PostgresTransport implements BusTransport {
     private readonly logger: Logger,
   ) {}
 
-  async start(onMessage: (message: string) => void): Promise<void> {
+  async start(onMessage: (message: string) => void, onReconnect: () => void): Promise<void> {
     const client = new pg.Client({
       connectionString: this.url,
       application_name: 'nexus-bus',
@@ -31,7 +31,7 @@ export class PostgresTransport implements BusTransport {
       if (this.client !== client || this.stopped) return;
       this.client = undefined;
       this.logger.warn('The bus lost its database connection and will reconnect');
-      this.reconnect(onMessage);
+      this.reconnect(onMessage, onReconnect);
     };
     client.on('error', lost);
     client.on('end', lost);
@@ -51,12 +51,15 @@ export class PostgresTransport implements BusTransport {
     return this.client !== undefined;
   }
 
-  private reconnect(onMessage: (message: string) => void): void {
+  private reconnect(onMessage: (message: string) => void, onReconnect: () => void): void {
     setTimeout(() => {
       if (this.stopped) return;
-      this.start(onMessage).then(
-        () => this.logger.info('The bus is connected again'),
-        () => this.reconnect(onMessage),
+      this.start(onMessage, onReconnect).then(
+        () => {
+          this.logger.info('The bus is connected again');
+          onReconnect();
+        },
+        () => this.reconnect(onMessage, onReconnect),
       );
     }, RECONNECT_MS).unref();
   }
@@ -90,11 +93,12 @@ export class RedisTransport implements BusTransport {
     }
   }
 
-  async start(onMessage: (message: string) => void): Promise<void> {
+  async start(onMessage: (message: string) => void, onReconnect: () => void): Promise<void> {
     this.subscriber.on('message', (_channel, message: string) => onMessage(message));
     try {
       await Promise.all([this.publisher.connect(), this.subscriber.connect()]);
       await this.subscriber.subscribe(CHANNEL);
+      this.subscriber.on('ready', onReconnect);
     } catch (error) {
       await this.stop();
       throw error;

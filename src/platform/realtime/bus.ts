@@ -4,8 +4,11 @@ import { Logger } from '../observability/index.js';
 
 /** Carries messages between processes; each process also hears its own. */
 export interface BusTransport {
-  /** Calls `onMessage` for every message of any process, this one included; reconnects by itself once it was connected. */
-  start(onMessage: (message: string) => void): Promise<void>;
+  /**
+   * Calls `onMessage` for every message of any process, this one included; reconnects by itself once it was connected, and calls
+   * `onReconnect` then.
+   */
+  start(onMessage: (message: string) => void, onReconnect: () => void): Promise<void>;
   send(message: string): Promise<void>;
   stop(): Promise<void>;
   /** False while messages cannot be sent or received. */
@@ -20,6 +23,8 @@ interface Envelope {
 
 type Listener = (payload: never) => unknown;
 
+/** Not a channel between processes. */
+const RECONNECTED = 'bus.reconnected';
 /** NOTIFY carries less than 8000 bytes; the same limit holds for every transport, so that none works by luck. */
 const MAX_BYTES = 7000;
 /** Messages on their way at once; past it the other side is stuck, and memory is worth more than what may be lost. */
@@ -41,7 +46,18 @@ export class Bus {
   ) {}
 
   async start(): Promise<void> {
-    await this.transport?.start((message) => this.receive(message));
+    await this.transport?.start(
+      (message) => this.receive(message),
+      () => this.tell(RECONNECTED, null),
+    );
+  }
+
+  /**
+   * Calls `listener` after the bus was away: messages of other processes may have been lost.
+   * @returns a function that ends the subscription
+   */
+  onReconnect(listener: () => void): () => void {
+    return this.subscribe(RECONNECTED, listener);
   }
 
   /**

@@ -15,6 +15,7 @@ import {
   requestIdOf,
   RequestObservers,
 } from '../http/index.js';
+import { CredentialWatch } from './credential-watch.js';
 import { CLOSE_GOING_AWAY, CLOSE_POLICY, Socket } from './socket.js';
 import { SocketTickets } from './socket-tickets.js';
 import {
@@ -49,13 +50,6 @@ export interface SocketOptions {
   browsers: boolean;
 }
 
-interface Held {
-  socket: Socket;
-  ip: string;
-  headers: IncomingHttpHeaders;
-  checkedAt: number;
-}
-
 interface Attempt {
   request: IncomingMessage;
   stream: Duplex;
@@ -71,14 +65,12 @@ interface Attempt {
 interface Endpoint {
   options: SocketOptions;
   server: WebSocketServer;
-  held: Set<Held>;
+  held: Set<Socket>;
   /** Sockets of each actor. */
   counts: Map<string, number>;
 }
 
 const BEAT_MS = 5000;
-/** A revocation message can be lost between processes: every socket's credential is looked up again this often. */
-const RECHECK_MS = 60_000;
 /** Sockets and handshakes of this process. */
 const MAX_SOCKETS = 5000;
 const MAX_HANDSHAKES = 1000;
@@ -86,16 +78,16 @@ const MAX_HANDSHAKES = 1000;
 /**
  * Nest's WebSocket adapter with the rules of this server: a client is authenticated before the upgrade completes and is
  * refused with the ordinary error body; compression is off; messages, buffers and sockets per actor are bounded; silent and
- * slow peers are closed; a socket is cut when its actor or credential is revoked (rule 33, G8, G10).
+ * slow peers are closed; a socket is cut when its actor or credential loses rights.
  */
 export class SocketAdapter extends WsAdapter {
   private readonly endpoints = new Map<string, Endpoint>();
   private readonly beat = setInterval(() => this.beatAll(), BEAT_MS);
-  private readonly stopListening: () => void;
   private handshakes = 0;
 
   private readonly http: Server;
   private readonly gatekeeper: Gatekeeper;
+  private readonly watch: CredentialWatch;
   private readonly limiter: RateLimiter;
   private readonly observers: RequestObservers;
   private readonly tickets: SocketTickets;
@@ -107,6 +99,7 @@ export class SocketAdapter extends WsAdapter {
     super(app);
     this.http = app.getHttpServer();
     this.gatekeeper = app.get(Gatekeeper);
+    this.watch = app.get(CredentialWatch);
     this.limiter = app.get(RateLimiter);
     this.observers = app.get(RequestObservers);
     this.tickets = app.get(SocketTickets);
@@ -114,14 +107,6 @@ export class SocketAdapter extends WsAdapter {
     this.accepts = this.settings.runsApi;
     this.http.on('upgrade', this.onUpgrade);
     this.beat.unref();
-    this.stopListening = this.gatekeeper.onRevoked(({ actorId, credentialId }) => {
-      for (const { socket } of this.sockets()) {
-        const { actor } = socket;
-        if (actor.id === actorId || (credentialId !== undefined && actor.credentialId === credentialId)) {
-          socket.close(CLOSE_POLICY, 'The credential was revoked');
-        }
-      }
-    });
   }
 
   override create(_port: number, options: SocketOptions): WebSocketServer {
@@ -151,22 +136,17 @@ export class SocketAdapter extends WsAdapter {
     for (const endpoint of this.all()) {
       if (endpoint.server !== server) continue;
       const closed = [...endpoint.held].map(
-        ({ socket }) => new Promise<void>((resolve) => socket.onClose(() => resolve())),
+        (socket) => new Promise<void>((resolve) => socket.onClose(() => resolve())),
       );
-      for (const { socket } of endpoint.held) socket.close(CLOSE_GOING_AWAY, 'The server is stopping');
+      for (const socket of endpoint.held) socket.close(CLOSE_GOING_AWAY, 'The server is stopping');
       await Promise.all(closed);
     }
   }
 
   override async dispose(): Promise<void> {
     clearInterval(this.beat);
-    this.stopListening();
     this.http.off('upgrade', this.onUpgrade);
     await Promise.resolve();
-  }
-
-  private *sockets(): Generator<Held> {
-    for (const endpoint of this.all()) yield* endpoint.held;
   }
 
   /** Each endpoint once, however many paths it has. */
@@ -279,16 +259,13 @@ export class SocketAdapter extends WsAdapter {
   ): void {
     const { actor } = socket;
     const { authorization, 'x-api-key': key } = headers;
-    const entry: Held = {
-      socket,
-      ip: context.ip ?? '',
-      headers: { authorization, 'x-api-key': key },
-      checkedAt: Date.now(),
-    };
-    held.add(entry);
+    const holder = { actor, headers: { authorization, 'x-api-key': key }, ip: context.ip ?? '' };
+    const unwatch = this.watch.watch(holder, (reason) => socket.close(CLOSE_POLICY, reason));
+    held.add(socket);
     counts.set(actor.id, (counts.get(actor.id) ?? 0) + 1);
     socket.onClose(() => {
-      held.delete(entry);
+      unwatch();
+      held.delete(socket);
       const rest = (counts.get(actor.id) ?? 1) - 1;
       if (rest > 0) counts.set(actor.id, rest);
       else counts.delete(actor.id);
@@ -298,21 +275,6 @@ export class SocketAdapter extends WsAdapter {
 
   private beatAll(): void {
     const now = Date.now();
-    for (const held of this.sockets()) {
-      held.socket.beat(now);
-      if (now - held.checkedAt < RECHECK_MS) continue;
-      held.checkedAt = now;
-      void this.check(held);
-    }
-  }
-
-  private async check({ headers, ip, socket }: Held): Promise<void> {
-    try {
-      await this.gatekeeper.authenticate(headers, ip);
-    } catch (error) {
-      if (isAppError(error) && error.kind === 'unauthenticated') {
-        socket.close(CLOSE_POLICY, 'The credential is no longer valid');
-      }
-    }
+    for (const { held } of this.all()) for (const socket of held) socket.beat(now);
   }
 }

@@ -12,7 +12,7 @@ const ISSUER = 'nexus';
 const AUDIENCE = 'nexus-api';
 const TYPE = 'at+jwt';
 /** Clocks of callers and replicas may differ by this many seconds. */
-const SKEW_SECONDS = 60;
+export const SKEW_SECONDS = 60;
 
 export interface AccessClaims {
   userId: string;

@@ -5,7 +5,7 @@ import { isAppError } from '../../platform/errors/index.js';
 import { Gatekeeper, type Holder } from '../../platform/http/index.js';
 import { Metrics } from '../../platform/observability/index.js';
 import { AlertSignals } from '../alerts/alert-signals.js';
-import { AccessTokens } from './access-tokens.js';
+import { AccessTokens, SKEW_SECONDS } from './access-tokens.js';
 import { LivePrincipals, type Principal } from './live-principals.js';
 import { expiredToken, invalidToken, type PresentedCredential, presentedCredential } from './presented-credential.js';
 import { type Revoked, Revocations } from './revocations.js';
@@ -84,6 +84,7 @@ export class Authenticator extends Gatekeeper {
     // The claim counts whole seconds.
     if (claims.issuedAt < Math.floor(principal.notBefore / 1000)) throw invalidToken('The session has ended');
     this.lastUsed.touch(principal.actor);
-    return principal.actor;
+    const expiresAt = Math.min(principal.expiresAt ?? Infinity, (claims.expiresAt + SKEW_SECONDS) * 1000);
+    return { ...principal.actor, expiresAt };
   }
 }

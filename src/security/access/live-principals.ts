@@ -142,6 +142,7 @@ export class LivePrincipals implements OnModuleInit {
       credentialId: publicId(row.kind === 'tok' ? 'token' : 'key', row.id),
       roles,
       ...credentialRights(held, grantsOf(row.scopes)),
+      ...(row.expires_at ? { expiresAt: row.expires_at.getTime() } : {}),
     };
     return { actor, expiresAt: row.expires_at?.getTime() ?? null, notBefore: 0 };
   }

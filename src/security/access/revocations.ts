@@ -10,7 +10,7 @@ export interface Revoked {
 
 const CHANNEL = 'security.revoked';
 
-/** Tells every process that rights were taken away or changed (G10). */
+/** Tells every process that rights were taken away or changed. */
 @Injectable()
 export class Revocations {
   constructor(
@@ -25,8 +25,12 @@ export class Revocations {
     });
   }
 
-  /** @returns a function that ends the subscription */
+  /**
+   * The listener also gets an empty message after the bus was away, as messages may have been lost.
+   * @returns a function that ends the subscription
+   */
   subscribe(listener: (revoked: Revoked) => void): () => void {
-    return this.bus.subscribe<Revoked>(CHANNEL, listener);
+    const ends = [this.bus.subscribe<Revoked>(CHANNEL, listener), this.bus.onReconnect(() => listener({}))];
+    return () => ends.forEach((end) => end());
   }
 }
