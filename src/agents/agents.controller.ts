@@ -7,13 +7,11 @@ import {
   Audit,
   CurrentActor,
   IfMatch,
-  paginationOf,
   PublicId,
   publicId,
   resolvePage,
   versionETag,
   Wire,
-  withoutCursor,
 } from '../platform/http/index.js';
 import type { Agent } from './agent.js';
 import {
@@ -70,14 +68,11 @@ export class AgentsController {
   @ApiOperation({ operationId: 'listAgents', summary: 'List agents by status, capability, type or label' })
   @ApiOkResponse({ type: AgentListDto })
   async list(@CurrentActor() actor: Actor, @Query() query: AgentQueryDto): Promise<AgentListDto> {
-    const page = withoutCursor(resolvePage(query, { default: 20, max: 100 }));
+    const page = resolvePage(query, { default: 20, max: 100 });
     const { status, capability, type, label } = query;
     const labels = label === undefined ? undefined : parseLabels(label, 'label');
-    const { agents, total } = await this.agents.list(actor, { status, capability, type, labels }, page);
-    return {
-      agents: agents.map(toAgentDto),
-      pagination: paginationOf(page, { total, hasMore: page.offset + agents.length < total }),
-    };
+    const { rows, pagination } = await this.agents.list(actor, { status, capability, type, labels }, page);
+    return { agents: rows.map(toAgentDto), pagination };
   }
 
   @Get(':id')

@@ -7,7 +7,7 @@ import { Database, type Tx } from '../platform/database/index.js';
 import { EgressClient } from '../platform/egress/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EventBus } from '../platform/events/index.js';
-import { type Page, publicId } from '../platform/http/index.js';
+import { type Page, pageOf, type PaginationDto, publicId, timeAndIdAfter } from '../platform/http/index.js';
 import { AgentCredentials } from '../security/index.js';
 import { type Agent, AGENT_COLUMNS, type AgentChanges, type AgentStatus } from './agent.js';
 import { assertMayChange, assertWithin, labelsWithin, trustedLabels } from './agent-limits.js';
@@ -108,7 +108,7 @@ export class AgentsService {
   }
 
   /** Newest first; without a status deregistered agents are left out. An agent sees itself alone (rule 22). */
-  async list(actor: Actor, filter: AgentFilter, page: Page): Promise<{ agents: Agent[]; total: number }> {
+  async list(actor: Actor, filter: AgentFilter, page: Page): Promise<{ rows: Agent[]; pagination: PaginationDto }> {
     const where = `
       CASE WHEN $1::text IS NULL THEN a.status <> 'deregistered' ELSE a.status = $1 END
       AND ($2::text IS NULL OR $2 = ANY (a.capabilities))
@@ -122,14 +122,16 @@ export class AgentsService {
       JSON.stringify(filter.labels ?? {}),
       actor.agentId ?? null,
     ];
-    const [agents, [{ total }]] = await Promise.all([
+    const [found, [{ total }]] = await Promise.all([
       this.db.query<Agent>(
-        `SELECT ${AGENT_COLUMNS} FROM agents a WHERE ${where} ORDER BY a.registered_at DESC, a.id LIMIT $6 OFFSET $7`,
-        [...params, page.limit, page.offset],
+        `SELECT ${AGENT_COLUMNS} FROM agents a
+         WHERE ${where} AND ($8::timestamptz IS NULL OR (date_trunc('milliseconds', a.registered_at), a.id) < ($8, $9::uuid))
+         ORDER BY date_trunc('milliseconds', a.registered_at) DESC, a.id DESC LIMIT $6 OFFSET $7`,
+        [...params, page.limit + 1, page.offset, ...timeAndIdAfter(page)],
       ),
       this.db.query<{ total: number }>(`SELECT count(*)::int AS total FROM agents a WHERE ${where}`, params),
     ]);
-    return { agents, total };
+    return pageOf(page, found, total, (last) => [last.registeredAt, last.id]);
   }
 
   /** @throws AppError `not_found`, also for an agent that asks for another */

@@ -6,13 +6,11 @@ import {
   Allow,
   CurrentActor,
   PageQueryDto,
-  paginationOf,
   Public,
   PublicId,
   publicId,
   resolvePage,
   Wire,
-  withoutCursor,
 } from '../platform/http/index.js';
 import {
   CreateJoinTokenDto,
@@ -60,12 +58,8 @@ export class JoinTokensController {
   @ApiOperation({ operationId: 'listJoinTokens', summary: 'List join tokens, newest first, without their secrets' })
   @ApiOkResponse({ type: JoinTokenListDto })
   async list(@CurrentActor() actor: Actor, @Query() query: PageQueryDto): Promise<JoinTokenListDto> {
-    const page = withoutCursor(resolvePage(query, { default: 20, max: 100 }));
-    const { tokens, total } = await this.joinTokens.list(actor, page);
-    return {
-      join_tokens: tokens.map(toJoinTokenDto),
-      pagination: paginationOf(page, { total, hasMore: page.offset + tokens.length < total }),
-    };
+    const { rows, pagination } = await this.joinTokens.list(actor, resolvePage(query, { default: 20, max: 100 }));
+    return { join_tokens: rows.map(toJoinTokenDto), pagination };
   }
 
   @Delete('join-tokens/:id')

@@ -5,7 +5,7 @@ import { type Actor, currentContext } from '../platform/context/index.js';
 import { generateOneTimeToken, hashKey, parseOneTimeToken } from '../platform/crypto/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { type Page, publicId } from '../platform/http/index.js';
+import { type Page, pageOf, type PaginationDto, publicId, timeAndIdAfter } from '../platform/http/index.js';
 import type { Agent } from './agent.js';
 import { assertWithin, labelsWithin } from './agent-limits.js';
 import { type AgentKeys, AgentsService } from './agents.service.js';
@@ -59,19 +59,22 @@ export class JoinTokensService {
   }
 
   /** Newest first; an actor who is limited by labels sees only tokens with these. */
-  async list(actor: Actor, page: Page): Promise<{ tokens: JoinToken[]; total: number }> {
+  async list(actor: Actor, page: Page): Promise<{ rows: JoinToken[]; pagination: PaginationDto }> {
     const within = JSON.stringify(actor.agentLabels ?? {});
-    const [tokens, [{ total }]] = await Promise.all([
+    const [found, [{ total }]] = await Promise.all([
       this.db.query<JoinToken>(
-        `SELECT ${COLUMNS} FROM agent_join_tokens WHERE labels @> $3::jsonb ORDER BY created_at DESC, id LIMIT $1 OFFSET $2`,
-        [page.limit, page.offset, within],
+        `SELECT ${COLUMNS} FROM agent_join_tokens
+         WHERE labels @> $3::jsonb
+           AND ($4::timestamptz IS NULL OR (date_trunc('milliseconds', created_at), id) < ($4, $5::uuid))
+         ORDER BY date_trunc('milliseconds', created_at) DESC, id DESC LIMIT $1 OFFSET $2`,
+        [page.limit + 1, page.offset, within, ...timeAndIdAfter(page)],
       ),
       this.db.query<{ total: number }>(
         `SELECT count(*)::int AS total FROM agent_join_tokens WHERE labels @> $1::jsonb`,
         [within],
       ),
     ]);
-    return { tokens, total };
+    return pageOf(page, found, total, (last) => [last.createdAt, last.id]);
   }
 
   /**

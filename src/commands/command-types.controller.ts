@@ -1,16 +1,7 @@
 import { Body, Controller, Delete, Get, Param, Post, Put, Query, Res } from '@nestjs/common';
 import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
-import {
-  Allow,
-  IfMatch,
-  PageQueryDto,
-  paginationOf,
-  resolvePage,
-  versionETag,
-  Wire,
-  withoutCursor,
-} from '../platform/http/index.js';
+import { Allow, IfMatch, PageQueryDto, resolvePage, versionETag, Wire } from '../platform/http/index.js';
 import {
   CommandTypeDto,
   CommandTypeListDto,
@@ -33,12 +24,8 @@ export class CommandTypesController {
   @ApiOperation({ summary: 'List the command types of the catalogue', operationId: 'listCommandTypes' })
   @ApiOkResponse({ type: CommandTypeListDto })
   async list(@Query() query: PageQueryDto): Promise<CommandTypeListDto> {
-    const page = withoutCursor(resolvePage(query, LIST_SIZES));
-    const { types, total } = await this.types.list(page);
-    return {
-      types: types.map(toCommandTypeDto),
-      pagination: paginationOf(page, { total, hasMore: page.offset + types.length < total }),
-    };
+    const { rows, pagination } = await this.types.list(resolvePage(query, LIST_SIZES));
+    return { types: rows.map(toCommandTypeDto), pagination };
   }
 
   @Get(':type')

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { type Cache, Caches } from '../platform/cache/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { assertVersion, type Page } from '../platform/http/index.js';
+import { assertVersion, nameAfter, type Page, pageOf, type PaginationDto } from '../platform/http/index.js';
 import type { CommandTypeDto, CreateCommandTypeDto, PutCommandTypeDto } from './command-types.dto.js';
 import { checkSchema } from './parameter-schemas.js';
 
@@ -48,15 +48,16 @@ export class CommandTypes {
   }
 
   /** By name. */
-  async list(page: Page): Promise<{ types: CommandType[]; total: number }> {
-    const [types, [{ total }]] = await Promise.all([
+  async list(page: Page): Promise<{ rows: CommandType[]; pagination: PaginationDto }> {
+    const [found, [{ total }]] = await Promise.all([
       this.db.query<CommandType>(
-        `SELECT ${COLUMNS} FROM command_types WHERE deleted_at IS NULL ORDER BY type LIMIT $1 OFFSET $2`,
-        [page.limit, page.offset],
+        `SELECT ${COLUMNS} FROM command_types WHERE deleted_at IS NULL AND ($3::text IS NULL OR type > $3)
+         ORDER BY type LIMIT $1 OFFSET $2`,
+        [page.limit + 1, page.offset, nameAfter(page)],
       ),
       this.db.query<{ total: number }>(`SELECT count(*)::int AS total FROM command_types WHERE deleted_at IS NULL`),
     ]);
-    return { types, total };
+    return pageOf(page, found, total, (last) => [last.type]);
   }
 
   async find(type: string): Promise<CommandType | null> {

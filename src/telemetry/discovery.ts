@@ -2,14 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { type Cache, Caches } from '../platform/cache/index.js';
 import type { Actor } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
-import {
-  notACursor,
-  type Page,
-  type PageQueryDto,
-  paginationOf,
-  type PaginationDto,
-  resolvePage,
-} from '../platform/http/index.js';
+import { nameAfter, type PageQueryDto, paginationOf, type PaginationDto, resolvePage } from '../platform/http/index.js';
 import { ownSource } from './event-queries.js';
 import type { ListMetricsDto, ListSourcesDto, MetricPageDto, SourcePageDto } from './metrics.dto.js';
 
@@ -105,14 +98,6 @@ export class Discovery {
     });
     return { rows, pagination };
   }
-}
-
-function nameAfter({ after }: Page): string | null {
-  if (!after) return null;
-  if (after.length !== 1 || typeof after[0] !== 'string' || after[0].includes('\0')) {
-    throw notACursor();
-  }
-  return after[0];
 }
 
 function times({ first_seen: first, last_seen: last }: Pick<Seen, 'first_seen' | 'last_seen'>): {

@@ -8,6 +8,7 @@ import {
   CurrentActor,
   IfMatch,
   PageQueryDto,
+  pageOfSorted,
   PublicId,
   publicId,
   RateLimit,
@@ -61,8 +62,10 @@ export class WebhooksController {
   @Allow('webhook:read')
   @ApiOperation({ summary: 'The catalogue of events, with the schemas of their data', operationId: 'listEventTypes' })
   @ApiOkResponse({ type: EventTypeListDto })
-  eventTypes(): EventTypeListDto {
-    return { event_types: declaredEvents().map(({ type, summary, schema }) => ({ type, summary, schema })) };
+  eventTypes(@Query() query: PageQueryDto): EventTypeListDto {
+    const page = resolvePage(query, { default: 20, max: 100 });
+    const { rows, pagination } = pageOfSorted(page, declaredEvents(), ({ type }) => type);
+    return { event_types: rows.map(({ type, summary, schema }) => ({ type, summary, schema })), pagination };
   }
 
   @Get(':id')

@@ -336,4 +336,5 @@ class EventTypeDto {
 
 export class EventTypeListDto {
   @ApiProperty({ type: [EventTypeDto] }) event_types!: EventTypeDto[];
+  @ApiProperty({ type: PaginationDto }) pagination!: PaginationDto;
 }

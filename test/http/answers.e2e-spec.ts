@@ -102,7 +102,11 @@ describe('answers', () => {
 
   it('tags envelopes by their data', async () => {
     const first = await call('/wrapped');
-    expect(first.json).toMatchObject({ success: true, data: { answer: 42 }, message: 'OK' });
+    expect(first.json).toMatchObject({
+      success: true,
+      data: { answer: 42 },
+      message: 'Operation completed successfully',
+    });
     expect(first.json.request_id).toBe(first.headers.get('x-request-id'));
     const again = await call('/wrapped', { headers: { 'if-none-match': first.headers.get('etag') ?? '' } });
     expect([again.status, again.text]).toEqual([304, '']);

@@ -49,3 +49,54 @@ it('is told what is wrong with a cursor that no list has given', async () => {
   }
   expect(wrong).toEqual([]);
 }, 120_000);
+
+it('leads through every list, item by item', async () => {
+  const { key, userId } = await actor(app);
+  const make = (path: string, body: object): Promise<unknown> => app.call('POST', `/api/v1${path}`, { key, body });
+  for (const n of [1, 2, 3]) {
+    const agent = { agent_type: 'service', capabilities: ['test'], version: '1.0.0' };
+    await make('/ai/agents', { ...agent, agent_name: `cursor-${n}` });
+    await make('/ai/agents/join-tokens', {});
+    await make('/auth/api-keys', { name: `cursor-${n}`, permissions: ['system:read'] });
+    await make('/security/tokens', { name: `cursor-${n}`, scopes: ['system:read'] });
+    await make('/security/roles', { name: `cursor-${n}`, scopes: ['system:read'] });
+    await make('/commands/types', { type: `cursor.type${n}` });
+    await app.db.query(
+      `INSERT INTO sessions (id, user_id, remember, expires_at)
+       VALUES (gen_random_uuid(), $1, false, now() + interval '1 hour')`,
+      [userId],
+    );
+  }
+  const lists = {
+    '/ai/agents': 'agents',
+    '/ai/agents/join-tokens': 'join_tokens',
+    '/auth/api-keys': 'data.api_keys',
+    '/security/tokens': 'tokens',
+    '/commands/types': 'types',
+    '/auth/sessions': 'data.sessions',
+    '/security/roles': 'roles',
+    '/auth/roles': 'data.roles',
+    '/webhooks/event-types': 'event_types',
+  };
+  for (const [path, name] of Object.entries(lists)) {
+    const page = async (query: string): Promise<{ items: unknown[]; next: string | null; total: number }> => {
+      const { body, text } = await app.call<Record<string, unknown>>('GET', `/api/v1${path}?${query}`, { key });
+      const data = (name.startsWith('data.') ? body.data : body) as Record<string, unknown> | undefined;
+      const items = data?.[name.replace('data.', '')];
+      expect(items, `${path} ${text}`).toBeInstanceOf(Array);
+      const { next_cursor, total } = data?.pagination as { next_cursor: string | null; total: number };
+      // The first field of each is what it is called by.
+      return { items: (items as object[]).map((item) => Object.values(item)[0] as unknown), next: next_cursor, total };
+    };
+    const whole = await page('limit=100');
+    expect([whole.items.length, whole.next], path).toEqual([whole.total, null]);
+    expect(whole.total, path).toBeGreaterThan(2);
+    const walked: unknown[] = [];
+    for (let next: string | null = ''; next !== null;) {
+      const one = await page(`limit=2${next ? `&cursor=${next}` : ''}`);
+      walked.push(...one.items);
+      next = one.next;
+    }
+    expect(walked, path).toEqual(whole.items);
+  }
+});

@@ -297,7 +297,7 @@ describe('what a webhook hears', () => {
   it('is described in the catalogue', async () => {
     const { body } = await app.call<{ event_types: { type: string; summary: string; schema: { type: string } }[] }>(
       'GET',
-      '/api/v1/webhooks/event-types',
+      '/api/v1/webhooks/event-types?limit=100',
       { key },
     );
     expect(body.event_types.map((e) => e.type)).toEqual(declaredEvents().map((e) => e.type));

@@ -1,4 +1,5 @@
 import type { OpenAPIObject } from '@nestjs/swagger';
+import { SUCCESS_MESSAGE } from './wire.js';
 
 type Json = Record<string, unknown>;
 interface Operation extends Json {
@@ -176,7 +177,7 @@ function completeOperation(operation: Operation, method: string, path: string, l
   }
 }
 
-/** Shows success bodies of the envelope profile as they are sent (contract C-01). */
+/** Shows success bodies of the envelope profile as they are sent. */
 function wrapAnswers(operation: Operation): void {
   for (const [status, response] of Object.entries(operation.responses)) {
     const content = (response.content as Record<string, Json> | undefined)?.['application/json'];
@@ -187,7 +188,7 @@ function wrapAnswers(operation: Operation): void {
       properties: {
         success: { type: 'boolean', const: true },
         data: content.schema,
-        message: { type: 'string', examples: ['OK'] },
+        message: { type: 'string', examples: [SUCCESS_MESSAGE] },
         timestamp: { type: 'string', format: 'date-time', examples: ['2025-11-03T01:54:00.000Z'] },
         request_id: { type: 'string', examples: [HEADERS['X-Request-ID'].example] },
       },

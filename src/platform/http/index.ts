@@ -21,8 +21,10 @@ export {
   resolvePage,
   paginationOf,
   timeAndIdAfter,
+  nameAfter,
+  pageOf,
+  pageOfSorted,
   type Page,
-  withoutCursor,
 } from './pagination.js';
 export { expectedOf, unknownField } from './field-issues.js';
 export { parseJsonBody, type BodyLimits } from './body-guard.js';

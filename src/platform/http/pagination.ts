@@ -104,12 +104,40 @@ export function timeAndIdAfter(
 }
 
 /**
- * Of a list that is paged by number or offset only.
- * @throws AppError `validation` for a cursor
+ * Name of the last item seen in a list by name, for its query; null on the first page.
+ * @throws AppError `validation` when the cursor is of another list
  */
-export function withoutCursor(page: Page): Page {
-  if (page.after) throw notACursor();
-  return page;
+export function nameAfter({ after }: Page): string | null {
+  if (!after) return null;
+  const [name] = after;
+  if (after.length === 1 && typeof name === 'string' && !name.includes('\0')) return name;
+  throw notACursor();
+}
+
+/** A page, made of what a query has found for it: one row more than the page takes tells that there is a next one. */
+export function pageOf<Row>(
+  page: Page,
+  found: readonly Row[],
+  total: number,
+  keysOf: (last: Row) => unknown[],
+): { rows: Row[]; pagination: PaginationDto } {
+  const rows = found.slice(0, page.limit);
+  const hasMore = found.length > page.limit;
+  return {
+    rows,
+    pagination: paginationOf(page, { total, hasMore, nextKeys: hasMore ? keysOf(rows[rows.length - 1]) : [] }),
+  };
+}
+
+/** A page of a whole list in memory that is ordered by `keyOf`. */
+export function pageOfSorted<Row>(
+  page: Page,
+  all: readonly Row[],
+  keyOf: (row: Row) => string,
+): { rows: Row[]; pagination: PaginationDto } {
+  const after = nameAfter(page);
+  const rest = after === null ? all.slice(page.offset) : all.filter((row) => keyOf(row) > after);
+  return pageOf(page, rest, all.length, (last) => [keyOf(last)]);
 }
 
 function encodeCursor(keys: unknown[]): string {

@@ -15,8 +15,9 @@ import { currentContext } from '../context/index.js';
 import { weakETag } from './etag.js';
 
 const WIRE = 'nexus:wire';
+export const SUCCESS_MESSAGE = 'Operation completed successfully';
 
-/** Shape of success bodies (contract C-01): `envelope` wraps in `{success, data, message, timestamp, request_id}`; `raw` does not. */
+/** Shape of success bodies: `envelope` wraps in `{success, data, message, timestamp, request_id}`; `raw` does not. */
 export type WireProfile = 'envelope' | 'raw';
 
 /** One profile per controller; there is no override per request. */
@@ -43,7 +44,7 @@ export class WireInterceptor implements NestInterceptor {
         return {
           success: true,
           data,
-          message: 'OK',
+          message: SUCCESS_MESSAGE,
           timestamp: new Date().toISOString(),
           request_id: currentContext()?.requestId,
         };

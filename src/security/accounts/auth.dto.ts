@@ -9,6 +9,7 @@ import {
   MaxLength,
   MinLength,
 } from 'class-validator';
+import { PaginationDto } from '../../platform/http/index.js';
 
 const USER_ID = 'user_7a1e3c52-6c0b-4b0e-9d0a-3f8f2a5d9a10';
 const SESSION_ID = 'sess_1b4e28ba-2fa1-41d2-883f-0016d3cca427';
@@ -159,6 +160,7 @@ export class SessionDto {
 
 export class SessionListDto {
   @ApiProperty({ type: [SessionDto] }) sessions!: SessionDto[];
+  @ApiProperty({ type: PaginationDto }) pagination!: PaginationDto;
 }
 
 export class SessionsEndedDto extends MessageDto {

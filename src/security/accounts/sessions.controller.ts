@@ -1,7 +1,7 @@
-import { Controller, Delete, Get, Param } from '@nestjs/common';
+import { Controller, Delete, Get, Param, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../../platform/context/index.js';
-import { Allow, CurrentActor, PublicId, Wire } from '../../platform/http/index.js';
+import { Allow, CurrentActor, PageQueryDto, PublicId, resolvePage, Wire } from '../../platform/http/index.js';
 import { MessageDto, SessionListDto, SessionsEndedDto } from './auth.dto.js';
 import { SessionsService } from './sessions.service.js';
 
@@ -13,10 +13,10 @@ export class SessionsController {
   constructor(private readonly sessions: SessionsService) {}
 
   @Get()
-  @ApiOperation({ summary: 'List the own live sessions', operationId: 'authSessionsList' })
+  @ApiOperation({ summary: 'List the own live sessions, newest first', operationId: 'authSessionsList' })
   @ApiOkResponse({ type: SessionListDto })
-  list(@CurrentActor() actor: Actor): Promise<SessionListDto> {
-    return this.sessions.list(actor);
+  list(@CurrentActor() actor: Actor, @Query() query: PageQueryDto): Promise<SessionListDto> {
+    return this.sessions.list(actor, resolvePage(query, { default: 20, max: 100 }));
   }
 
   @Delete()

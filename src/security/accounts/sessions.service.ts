@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { type Actor, actorHas } from '../../platform/context/index.js';
 import { Database } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
-import { parsePublicId, publicId } from '../../platform/http/index.js';
+import { type Page, pageOf, parsePublicId, publicId } from '../../platform/http/index.js';
 import type { SessionDto, SessionListDto } from './auth.dto.js';
 import { type Session, Sessions } from './sessions.js';
 import { userIdOf } from './users.js';
@@ -15,9 +15,10 @@ export class SessionsService {
     private readonly sessions: Sessions,
   ) {}
 
-  async list(actor: Actor): Promise<SessionListDto> {
-    const live = await this.sessions.live(this.owner(actor));
-    return { sessions: live.map((session) => toDto(session, actor)) };
+  async list(actor: Actor, page: Page): Promise<SessionListDto> {
+    const { found, total } = await this.sessions.live(this.owner(actor), page);
+    const { rows, pagination } = pageOf(page, found, total, (last) => [last.created_at, last.id]);
+    return { sessions: rows.map((session) => toDto(session, actor)), pagination };
   }
 
   endOthers(actor: Actor): Promise<number> {

@@ -3,7 +3,7 @@ import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { currentContext } from '../../platform/context/index.js';
 import { generateOneTimeToken, hashKey, parseOneTimeToken } from '../../platform/crypto/index.js';
 import { Database, type Tx } from '../../platform/database/index.js';
-import { publicId } from '../../platform/http/index.js';
+import { type Page, publicId, timeAndIdAfter } from '../../platform/http/index.js';
 import { Logger, Metrics } from '../../platform/observability/index.js';
 import { AccessTokens } from '../access/access-tokens.js';
 import { builtInScopes } from '../access/built-in-roles.js';
@@ -154,12 +154,19 @@ export class Sessions implements OnModuleInit {
     return ended.map(({ id }) => id);
   }
 
-  /** Live sessions of a user, the last used first. */
-  live(userId: string): Promise<Session[]> {
-    return this.db.query<Session>(
-      `SELECT * FROM sessions WHERE user_id = $1 AND ${LIVE} ORDER BY last_seen_at DESC, id`,
+  /** Live sessions of a user, the newest first; one more than the page takes. */
+  async live(userId: string, page: Page): Promise<{ found: Session[]; total: number }> {
+    const found = await this.db.query<Session>(
+      `SELECT * FROM sessions WHERE user_id = $1 AND ${LIVE}
+         AND ($4::timestamptz IS NULL OR (date_trunc('milliseconds', created_at), id) < ($4, $5::uuid))
+       ORDER BY date_trunc('milliseconds', created_at) DESC, id DESC LIMIT $2 OFFSET $3`,
+      [userId, page.limit + 1, page.offset, ...timeAndIdAfter(page)],
+    );
+    const [{ total }] = await this.db.query<{ total: number }>(
+      `SELECT count(*)::int AS total FROM sessions WHERE user_id = $1 AND ${LIVE}`,
       [userId],
     );
+    return { found, total };
   }
 
   /** Whether the user has or had this session; ended ones are known until they would have expired. */

@@ -24,7 +24,7 @@ const EVERYONE_ELSE = 'many';
 const LOCK = 7_241_990_077;
 const KEEP = `interval '90 days'`;
 const PURGE = 1000;
-const SIZES = { default: 50, max: 100 };
+const SIZES = { default: 20, max: 100 };
 
 /** What happened to the server's own security (row SEC-13): raised once per type, subject and hour, told as an event. */
 @Injectable()

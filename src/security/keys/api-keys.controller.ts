@@ -18,8 +18,8 @@ export class ApiKeysController {
   @ApiOperation({ summary: 'List the own API keys, newest first', operationId: 'authApiKeysList' })
   @ApiOkResponse({ type: ApiKeyListDto })
   async list(@CurrentActor() actor: Actor, @Query() query: PageQueryDto): Promise<ApiKeyListDto> {
-    const { found, pagination } = await this.keys.list(actor, 'api', query);
-    return { api_keys: found.map(toDto), pagination };
+    const { rows, pagination } = await this.keys.list(actor, 'api', query);
+    return { api_keys: rows.map(toDto), pagination };
   }
 
   @Post()

@@ -4,7 +4,7 @@ import type { Actor } from '../../platform/context/index.js';
 import { generateKey, type KeyKind } from '../../platform/crypto/index.js';
 import { Database, type Tx } from '../../platform/database/index.js';
 import { EventBus } from '../../platform/events/index.js';
-import { parsePublicId, publicId } from '../../platform/http/index.js';
+import { type Page, parsePublicId, publicId, timeAndIdAfter } from '../../platform/http/index.js';
 import { invalidToken } from '../access/presented-credential.js';
 import { Revocations } from '../access/revocations.js';
 import { TokenCreated, TokenRevoked } from '../security.events.js';
@@ -113,11 +113,12 @@ export class Credentials {
   }
 
   /** Keys of people by kind, newest first, revoked ones included; null for any owner. */
-  async list(kind: 'api' | 'tok', ownerUserId: string | null, limit: number, offset: number): Promise<Credential[]> {
+  async list(kind: 'api' | 'tok', ownerUserId: string | null, page: Page): Promise<Credential[]> {
     return this.db.query<Credential>(
       `SELECT ${COLUMNS} FROM credentials WHERE kind = $1 AND ($2::uuid IS NULL OR owner_user_id = $2)
-       ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4`,
-      [kind, ownerUserId, limit, offset],
+         AND ($5::timestamptz IS NULL OR (date_trunc('milliseconds', created_at), id) < ($5, $6::uuid))
+       ORDER BY date_trunc('milliseconds', created_at) DESC, id DESC LIMIT $3 OFFSET $4`,
+      [kind, ownerUserId, page.limit + 1, page.offset, ...timeAndIdAfter(page)],
     );
   }
 

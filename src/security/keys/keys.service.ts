@@ -2,13 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { type Actor, actorHas } from '../../platform/context/index.js';
 import { Database } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
-import {
-  type PageQueryDto,
-  type PaginationDto,
-  paginationOf,
-  resolvePage,
-  withoutCursor,
-} from '../../platform/http/index.js';
+import { type PageQueryDto, type PaginationDto, pageOf, resolvePage } from '../../platform/http/index.js';
 import { SecurityAlerts } from '../alerts/security-alerts.js';
 import { formatGrant, grantable, parseGrant } from '../access/scopes.js';
 import { userIdOf } from '../accounts/users.js';
@@ -27,7 +21,7 @@ export interface KeyRequest {
 }
 
 const DAY_MS = 86_400_000;
-const SIZES = { default: 50, max: 100 };
+const SIZES = { default: 20, max: 100 };
 
 /** People making and revoking keys: API keys of their own, and tokens, which security admins see all of. */
 @Injectable()
@@ -69,14 +63,14 @@ export class KeysService {
     actor: Actor,
     kind: Kind,
     query: PageQueryDto,
-  ): Promise<{ found: Credential[]; pagination: PaginationDto }> {
-    const page = withoutCursor(resolvePage(query, SIZES));
+  ): Promise<{ rows: Credential[]; pagination: PaginationDto }> {
+    const page = resolvePage(query, SIZES);
     const owner = kind === 'tok' ? this.ownerSeenBy(actor) : userIdOf(actor);
     const [total, found] = await Promise.all([
       this.credentials.count(kind, owner),
-      this.credentials.list(kind, owner, page.limit, page.offset),
+      this.credentials.list(kind, owner, page),
     ]);
-    return { found, pagination: paginationOf(page, { total, hasMore: page.offset + found.length < total }) };
+    return pageOf(page, found, total, (last) => [last.created_at, last.id]);
   }
 
   /** @throws AppError `not_found`, also for one of somebody else */

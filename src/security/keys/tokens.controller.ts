@@ -48,8 +48,8 @@ export class TokensController {
   })
   @ApiOkResponse({ type: TokenListDto })
   async list(@CurrentActor() actor: Actor, @Query() query: PageQueryDto): Promise<TokenListDto> {
-    const { found, pagination } = await this.keys.list(actor, 'tok', query);
-    return { tokens: found.map(toDto), pagination };
+    const { rows, pagination } = await this.keys.list(actor, 'tok', query);
+    return { tokens: rows.map(toDto), pagination };
   }
 
   @Get(':id')

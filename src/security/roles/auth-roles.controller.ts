@@ -1,6 +1,6 @@
-import { Controller, Get } from '@nestjs/common';
+import { Controller, Get, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { Allow, Wire } from '../../platform/http/index.js';
+import { Allow, PageQueryDto, resolvePage, Wire } from '../../platform/http/index.js';
 import { ALL_SCOPES } from '../access/scopes.js';
 import { RolesAndPermissionsDto } from './roles.dto.js';
 import { RolesService } from './roles.service.js';
@@ -15,7 +15,10 @@ export class AuthRolesController {
   @Get()
   @ApiOperation({ summary: 'List roles and every permission there is', operationId: 'authRolesList' })
   @ApiOkResponse({ type: RolesAndPermissionsDto })
-  async list(): Promise<RolesAndPermissionsDto> {
-    return { roles: await this.roles.list(), all_permissions: [...ALL_SCOPES] };
+  async list(@Query() query: PageQueryDto): Promise<RolesAndPermissionsDto> {
+    return {
+      ...(await this.roles.list(resolvePage(query, { default: 20, max: 100 }))),
+      all_permissions: [...ALL_SCOPES],
+    };
   }
 }

@@ -1,8 +1,16 @@
-import { Body, Controller, Delete, Get, Param, Post, Put, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Param, Post, Put, Query, Res } from '@nestjs/common';
 import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import type { Actor } from '../../platform/context/index.js';
-import { Allow, CurrentActor, IfMatch, versionETag, Wire } from '../../platform/http/index.js';
+import {
+  Allow,
+  CurrentActor,
+  IfMatch,
+  PageQueryDto,
+  resolvePage,
+  versionETag,
+  Wire,
+} from '../../platform/http/index.js';
 import { CreateRoleDto, RoleDeletedDto, RoleDto, RoleListDto, UpdateRoleDto } from './roles.dto.js';
 import { RolesService, type VersionedRole } from './roles.service.js';
 
@@ -16,8 +24,8 @@ export class RolesController {
   @Get()
   @ApiOperation({ summary: 'List roles', operationId: 'rolesList' })
   @ApiOkResponse({ type: RoleListDto })
-  async list(): Promise<RoleListDto> {
-    return { roles: await this.roles.list() };
+  list(@Query() query: PageQueryDto): Promise<RoleListDto> {
+    return this.roles.list(resolvePage(query, { default: 20, max: 100 }));
   }
 
   @Post()

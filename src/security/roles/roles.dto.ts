@@ -1,5 +1,6 @@
 import { ApiProperty, ApiPropertyOptional, OmitType } from '@nestjs/swagger';
 import { ArrayMaxSize, IsArray, IsOptional, IsString, Matches, MaxLength } from 'class-validator';
+import { PaginationDto } from '../../platform/http/index.js';
 
 export class CreateRoleDto {
   @ApiProperty({ example: 'release-manager', pattern: '^[a-z][a-z0-9_-]{1,49}$' })
@@ -39,6 +40,7 @@ export class RoleDto {
 
 export class RoleListDto {
   @ApiProperty({ type: [RoleDto] }) roles!: RoleDto[];
+  @ApiProperty({ type: PaginationDto }) pagination!: PaginationDto;
 }
 
 export class RolesAndPermissionsDto extends RoleListDto {

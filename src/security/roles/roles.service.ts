@@ -3,12 +3,12 @@ import { Injectable } from '@nestjs/common';
 import type { Actor } from '../../platform/context/index.js';
 import { Database, type Tx } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
-import { assertVersion, publicId } from '../../platform/http/index.js';
+import { assertVersion, type Page, pageOfSorted, publicId } from '../../platform/http/index.js';
 import { SecurityAlerts } from '../alerts/security-alerts.js';
 import { BUILT_IN_ROLES, builtInRole } from '../access/built-in-roles.js';
 import { Revocations } from '../access/revocations.js';
 import { grantedTo } from '../keys/keys.service.js';
-import type { CreateRoleDto, RoleDto, UpdateRoleDto } from './roles.dto.js';
+import type { CreateRoleDto, RoleDto, RoleListDto, UpdateRoleDto } from './roles.dto.js';
 
 interface RoleRow {
   id: string;
@@ -34,12 +34,19 @@ export class RolesService {
     private readonly alerts: SecurityAlerts,
   ) {}
 
-  async list(): Promise<RoleDto[]> {
-    const custom = await this.db.query<RoleRow>(`SELECT * FROM roles WHERE deleted_at IS NULL ORDER BY name`);
-    return [
-      ...BUILT_IN_ROLES.map((role) => ({ ...role, scopes: [...role.scopes], built_in: true })),
-      ...custom.map(toDto),
+  /** The built-in ones, then the others by name. */
+  async list(page: Page): Promise<RoleListDto> {
+    const custom = await this.db.query<RoleRow>(`SELECT * FROM roles WHERE deleted_at IS NULL`);
+    const all = [
+      ...BUILT_IN_ROLES.map((role, n) => ({
+        key: String(n),
+        role: { ...role, scopes: [...role.scopes], built_in: true },
+      })),
+      // Names begin with a letter, which comes after any digit.
+      ...custom.map((row) => ({ key: row.name, role: toDto(row) })).sort((a, b) => (a.key < b.key ? -1 : 1)),
     ];
+    const { rows, pagination } = pageOfSorted(page, all, ({ key }) => key);
+    return { roles: rows.map(({ role }) => role), pagination };
   }
 
   /** @throws AppError `not_found` */
