@@ -1,5 +1,6 @@
 import { CreateAgentSigningKeys1763950000000 } from './agents/agent-signing-keys.migration.js';
 import { CreateAgents1763700500000 } from './agents/agents.migration.js';
+import { NameCommandTargets1763970100000 } from './commands/command-targets.migration.js';
 import { CreateCommands1763700600000 } from './commands/commands.migration.js';
 import { CreateEventSubscriptions1763710200000 } from './events/event-subscriptions.migration.js';
 import { NoteSubscriptionOwners1763962000000 } from './events/subscription-owners.migration.js';
@@ -76,6 +77,7 @@ export const schema: Schema = {
     NoteSubscriptionOwners1763962000000,
     AllowCancelledDeliveries1763963000000,
     KeepOldTelemetry1763970000000,
+    NameCommandTargets1763970100000,
     NoteDeliveryInfo1763980000000,
   ],
 };

@@ -31,6 +31,10 @@ export interface CommandRow {
   target: string;
   agent_id: string | null;
   executor: Executor;
+  /** Name of who carries it out; null for a parent. */
+  target_name: string | null;
+  priority: number;
+  created_by: string;
   status: CommandState;
   created_at: Date;
   delivered_at: Date | null;

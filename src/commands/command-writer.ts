@@ -7,7 +7,7 @@ import { JobQueue } from '../platform/jobs/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
 import { Bus } from '../platform/realtime/index.js';
 import { CommandDraft, type CommandRow } from './command-draft.js';
-import { type CommandState, isFinal, parentState, statusOf } from './command-status.js';
+import { type CommandState, isFinal, parentState, priorityWord, statusOf } from './command-status.js';
 import {
   CommandCancelled,
   CommandCompleted,
@@ -161,6 +161,8 @@ function eventData(row: CommandRow, state: CommandState): CommandEventData {
     target: row.target,
     agent_id: row.agent_id && publicId('agent', row.agent_id),
     parent_id: row.parent_id && publicId('cmd', row.parent_id),
+    source: row.target_name ?? row.created_by,
+    priority: priorityWord(row.priority),
     status: statusOf(state),
     substatus: state,
     ...(isFinal(state) && result
@@ -175,7 +177,7 @@ function eventData(row: CommandRow, state: CommandState): CommandEventData {
 
 async function lock(tx: Tx, ids: readonly string[]): Promise<CommandDraft[]> {
   const rows = await tx.query<(Omit<CommandRow, 'output_bytes'> & { output_bytes: string })[]>(
-    `SELECT id, parent_id, command_type, target, agent_id, executor, status, created_at, delivered_at, started_at,
+    `SELECT id, parent_id, command_type, target, agent_id, executor, target_name, priority, created_by, status, created_at, delivered_at, started_at,
             completed_at, deadline_at, due_at, attempts, result, held_result, output_bytes, output_truncated,
             callback_url, callback_due_at
      FROM commands WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE`,

@@ -1,5 +1,5 @@
 import { defineEvent, type EventDefinition, payloadSchema } from '../platform/events/index.js';
-import { COMMAND_STATES, COMMAND_STATUSES } from './command-status.js';
+import { COMMAND_STATES, COMMAND_STATUSES, type Priority, PRIORITIES } from './command-status.js';
 
 /** What every event of a command tells (row CMD-10); ids are public ids. */
 export interface CommandEventData {
@@ -8,6 +8,9 @@ export interface CommandEventData {
   target: string;
   agent_id: string | null;
   parent_id: string | null;
+  /** Name of the agent it is for; of a command of several agents who created it. */
+  source: string;
+  priority: Priority;
   status: string;
   substatus: string;
   error?: { code: string; message: string };
@@ -22,6 +25,11 @@ const schema = payloadSchema(
     target: { type: 'string' },
     agent_id: { type: ['string', 'null'] },
     parent_id: { type: ['string', 'null'], description: 'The command that was sent to several targets.' },
+    source: {
+      type: 'string',
+      description: 'Name of the agent it is for, or `nexus`; of a command for several agents the id of who created it.',
+    },
+    priority: { enum: Object.keys(PRIORITIES) },
     status: { enum: COMMAND_STATUSES },
     substatus: { enum: COMMAND_STATES },
   },

@@ -147,6 +147,7 @@ export class CommandsService {
 }
 
 interface NewCommand extends CommandView {
+  target_name: string | null;
   credential: string | null;
   request_id: string | null;
   idempotency_key: string | null;
@@ -155,6 +156,9 @@ interface NewCommand extends CommandView {
   due_at: Date | null;
   timeline: { at: string; status: string; detail?: string }[];
 }
+
+/** Whom a command for several agents is for: nobody itself. */
+type Fanout = Omit<PlannedTarget, 'name'> & { name: null };
 
 /** One row for one target; for several a parent first, then a child for each. */
 function rowsOf(
@@ -166,7 +170,7 @@ function rowsOf(
 ): NewCommand[] {
   const now = new Date();
   const at = (ms: number): Date => new Date(now.getTime() + ms);
-  const row = (id: string, target: string, { agentId, executor }: Omit<PlannedTarget, 'name'>): NewCommand => ({
+  const row = (id: string, target: string, { agentId, name, executor }: PlannedTarget | Fanout): NewCommand => ({
     id,
     parent_id: null,
     retry_of: retryOf,
@@ -174,6 +178,7 @@ function rowsOf(
     target,
     agent_id: agentId,
     executor,
+    target_name: name,
     parameters: plan.parameters,
     priority: plan.priority,
     timeout_seconds: plan.timeoutSeconds,
@@ -210,15 +215,15 @@ function rowsOf(
     idempotency_key: null,
     idempotency_hash: null,
   }));
-  return [row(id, plan.target, { agentId: null, executor: 'fanout' }), ...children];
+  return [row(id, plan.target, { agentId: null, name: null, executor: 'fanout' }), ...children];
 }
 
 const INSERT = prepared(
   'commands.create',
-  `INSERT INTO commands (id, parent_id, retry_of, command_type, target, agent_id, executor, parameters, priority,
+  `INSERT INTO commands (id, parent_id, retry_of, command_type, target, target_name, agent_id, executor, parameters, priority,
       timeout_seconds, status, callback_url, created_by, credential, request_id, idempotency_key, idempotency_hash,
       created_at, deadline_at, due_at, timeline)
-    SELECT id, parent_id, retry_of, command_type, target, agent_id, executor, parameters, priority, timeout_seconds,
+    SELECT id, parent_id, retry_of, command_type, target, target_name, agent_id, executor, parameters, priority, timeout_seconds,
       status, callback_url, created_by, credential, request_id, idempotency_key, idempotency_hash, created_at,
       deadline_at, due_at, timeline
     FROM jsonb_populate_recordset(NULL::commands, $1)
@@ -242,6 +247,8 @@ function queuedData(row: NewCommand): CommandEventData {
     target: row.target,
     agent_id: row.agent_id && publicId('agent', row.agent_id),
     parent_id: row.parent_id && publicId('cmd', row.parent_id),
+    source: row.target_name ?? row.created_by,
+    priority: priorityWord(row.priority),
     status: 'queued',
     substatus: 'queued',
   };

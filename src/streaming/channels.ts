@@ -1,4 +1,6 @@
 import { type Actor, actorHas } from '../platform/context/index.js';
+import { nearestNames } from '../platform/errors/index.js';
+import { declaredEvents } from '../platform/events/index.js';
 import { StreamProblem } from './stream-problem.js';
 
 /** Where an event is heard, and the scope that reading it takes. */
@@ -45,6 +47,13 @@ const TELEMETRY_CHANNELS = ['telemetry.metrics', 'telemetry.events'];
 export const ALL_EVENTS = 'events';
 const ALL_EVENTS_SCOPE = 'event:subscribe';
 
+/** Channels of events that callers emit, with any data. */
+const OPEN = new Set([ALL_EVENTS, 'custom.events', 'hooks.events', 'security.events']);
+/** What events of the catalogue have and telemetry has not; any other field may be one of its data. */
+const NOT_OF_TELEMETRY = new Set(['subject', 'priority', 'correlation_id']);
+/** Fields of every event, whatever it tells. */
+const FIELDS_OF_ALL = ['event_type', 'subject', 'metadata', 'data'];
+
 const NAME = /^[a-z0-9_*]+(\.[a-z0-9_*]+)*$/;
 const LONGEST = 100;
 
@@ -89,20 +98,59 @@ export function readingScopes(actor: Pick<Actor, 'scopes'>): string[] {
   return [...new Set(HOMES.map(({ scope }) => scope))].filter((scope) => actorHas(actor, scope));
 }
 
+/**
+ * Whether events of a channel may have a field, written as in filters: a filter on one that they never have is not applied to the
+ * channel, so that one subscription may filter several channels.
+ */
+export function mayHave(channel: string, field: string): boolean {
+  const [first, second] = field.split('.');
+  const name = first === 'data' && second !== undefined ? second : first === 'tag' ? 'tags' : first;
+  if (isTelemetry(channel)) return first === 'data' || !NOT_OF_TELEMETRY.has(name);
+  return OPEN.has(channel) || (fields().get(channel)?.has(name) ?? false);
+}
+
+/** Names of the fields that events of the server's own have. */
+export function knownFields(): string[] {
+  return [...fields().values()].flatMap((names) => [...names]);
+}
+
+/** Whether no event of this channel exists yet: its domain is still to come. */
+export function isSilent(channel: string): boolean {
+  return !OPEN.has(channel) && !isTelemetry(channel) && !fields().has(channel);
+}
+
+let declaredFields: Map<string, Set<string>> | undefined;
+
+/** Fields by channel, of what is declared; all is when the server runs. */
+function fields(): Map<string, Set<string>> {
+  if (declaredFields) return declaredFields;
+  declaredFields = new Map();
+  for (const { type, schema } of declaredEvents()) {
+    const { channel } = homeOf(type);
+    const names = declaredFields.get(channel) ?? new Set(FIELDS_OF_ALL);
+    for (const name of Object.keys(schema.properties ?? {})) names.add(name);
+    declaredFields.set(channel, names);
+  }
+  return declaredFields;
+}
+
 export function isTelemetry(channel: string): boolean {
   return TELEMETRY_CHANNELS.includes(channel);
 }
 
 /**
- * The channels that names and wildcards stand for, of those the actor may listen to.
+ * The channels that names and wildcards stand for, of those the actor may listen to. A wildcard stands for channels that have events.
  * @throws StreamProblem INVALID_CHANNEL for a name or wildcard that stands for none, INSUFFICIENT_SCOPE
  */
 export function resolveChannels(actor: Actor, names: readonly string[]): string[] {
   const found = new Set<string>();
   for (const name of names) {
     const matches = matcherOf([checked(name)]);
-    const named = name === ALL_EVENTS ? [ALL_EVENTS] : [...channelScopes.keys()].filter(matches);
-    if (named.length === 0) throw new StreamProblem('INVALID_CHANNEL', `There is no channel ${name}`);
+    const named = name === ALL_EVENTS ? [ALL_EVENTS] : offered(name, [...channelScopes.keys()].filter(matches));
+    if (named.length === 0) {
+      const there = [...channelScopes.keys(), ALL_EVENTS].filter((channel) => !isSilent(channel));
+      throw new StreamProblem('INVALID_CHANNEL', `There is no channel ${name}; there are ${nearestNames(name, there)}`);
+    }
     const allowed = named.filter((channel) => mayListen(actor, channel));
     if (allowed.length === 0) {
       throw new StreamProblem('INSUFFICIENT_SCOPE', `${name} needs the scope ${scopesOf(named[0]).join(' or ')}`);
@@ -110,6 +158,11 @@ export function resolveChannels(actor: Actor, names: readonly string[]): string[
     for (const channel of allowed) found.add(channel);
   }
   return [...found];
+}
+
+/** A channel that has no events yet is found by its name alone. */
+function offered(name: string, channels: string[]): string[] {
+  return channels.filter((channel) => channel === name || !isSilent(channel));
 }
 
 /** True for names that any of the patterns stands for; `*` is one or more of any characters (row EVT-10). */

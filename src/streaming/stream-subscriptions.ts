@@ -1,11 +1,11 @@
 import { Injectable } from '@nestjs/common';
-import { isAppError } from '../platform/errors/index.js';
-import { EventFeed, type Filter, filterOf } from '../platform/events/index.js';
+import { EventFeed } from '../platform/events/index.js';
 import { parsePublicId } from '../platform/http/index.js';
 import { ALL_EVENTS, checked, isTelemetry, matcherOf, resolveChannels } from './channels.js';
 import { SavedSubscriptions } from './saved-subscriptions.js';
 import type { StreamClient } from './stream-client.js';
 import { CatalogueEvent, type StreamEvent } from './stream-event.js';
+import { filtersBy, warningsOf } from './stream-filters.js';
 import { StreamHub } from './stream-hub.js';
 import { StreamProblem } from './stream-problem.js';
 import { Subscription } from './subscription.js';
@@ -73,6 +73,7 @@ export class StreamSubscriptions {
       channels,
       ...(wish.patterns === undefined ? {} : { patterns: wish.patterns }),
       filters: wish.filters ?? {},
+      ...warningsOf(channels, wish.filters),
     });
     if (!start) {
       subscription.catchingUp.clear();
@@ -132,7 +133,7 @@ export class StreamSubscriptions {
     const channels = resolveChannels(client.actor, names).filter((one) => client.only?.includes(one) ?? true);
     if (channels.length === 0) throw new StreamProblem('INSUFFICIENT_SCOPE', 'The ticket is for other channels');
     const id = typeof wish.subscription_id === 'string' ? wish.subscription_id : undefined;
-    return { subscription: new Subscription(channels, types, wantedBy(wish.filters), id), channels };
+    return { subscription: new Subscription(channels, types, filtersBy(wish.filters, channels), id), channels };
   }
 
   private hears(client: StreamClient, channel: string): boolean {
@@ -250,14 +251,6 @@ export class StreamSubscriptions {
   /** Something may be missing: whoever needs it reads the lists again (rule 20). */
   private gap(client: StreamClient, channels: readonly string[]): void {
     client.tell({ type: 'gap', channels, message: 'relist', timestamp: new Date().toISOString() });
-  }
-}
-
-function wantedBy(filters: unknown): Filter | null {
-  try {
-    return filterOf(filters);
-  } catch (error) {
-    throw isAppError(error) ? new StreamProblem('VALIDATION_ERROR', error.message) : error;
   }
 }
 

@@ -19,7 +19,8 @@ export class Subscription {
   constructor(
     channels: readonly string[],
     types: readonly string[],
-    private readonly filter: Filter | null,
+    /** By channel. */
+    private readonly filters: ReadonlyMap<string, Filter | null>,
     /** `sub_...`: of a saved subscription its own. */
     readonly id = publicId('sub', randomUUID()),
   ) {
@@ -31,7 +32,7 @@ export class Subscription {
     if (event.seq !== null && event.seq <= this.sentUpTo) return false;
     if (event.expired) return false;
     if (channel === ALL_EVENTS && this.typeFits && !this.typeFits(event.type)) return false;
-    return this.filter === null || this.filter(event);
+    return this.filters.get(channel)?.(event) ?? true;
   }
 
   /** Keeps the events that go by from now on, until {@link kept}. */

@@ -40,6 +40,17 @@ describe('a command to a connected agent', () => {
     expect(entries.map((entry) => entry.action)).toContain('POST /api/v1/commands');
   });
 
+  it('says in its events what priority it has and which agent it is for, whatever the target names', async () => {
+    const { agent } = await nexus.agent({}, (fake, { command_id }) => fake.execute(command_id, ''));
+    for (const target of [agent.id, agent.name]) {
+      const id = await nexus.send(target, { priority: 'high' });
+      await nexus.until(id, 'completed');
+      const events = await nexus.app.db.query<{ data: object }>(`SELECT data FROM events WHERE subject = $1`, [id]);
+      expect(events).toHaveLength(3);
+      for (const { data } of events) expect(data).toMatchObject({ target, source: agent.name, priority: 'high' });
+    }
+  });
+
   it('is shown delivered only once the agent has acknowledged it', async () => {
     const fake = await nexus.agent();
     const id = await nexus.send(fake.agent.id);

@@ -190,8 +190,8 @@ describe('emitting an event', () => {
 
   it('of a kind that the server acts on moves the server to nothing, however it came into the outbox', async () => {
     const command_id = `cmd_${randomUUID()}`;
-    const data = { command_id, command_type: 'x', target: 'x', agent_id: null, parent_id: null };
-    const told = { ...data, status: 'queued', substatus: 'queued' } as const;
+    const data = { command_id, command_type: 'x', target: 'x', agent_id: null, parent_id: null, source: 'x' };
+    const told = { ...data, priority: 'normal', status: 'queued', substatus: 'queued' } as const;
     await app.db.query(
       `INSERT INTO events (id, type, data, actor_id, source) VALUES (gen_random_uuid(), 'command.queued', $1, 'user_1', 'shop')`,
       [JSON.stringify(told)],

@@ -105,6 +105,8 @@ export async function commandEvent(app: TestApp, over: Record<string, unknown> =
     target: 'web-1',
     agent_id: null,
     parent_id: null,
+    source: 'web-1',
+    priority: 'normal',
     status: 'completed',
     substatus: 'completed',
     ...over,

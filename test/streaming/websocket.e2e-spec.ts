@@ -192,6 +192,68 @@ describe('subscribing', () => {
     await Promise.all([one.close(), some.close()]);
   });
 
+  it('is taken as the specification prints it: a filter is left out where events never have its field', async () => {
+    const channels = ['telemetry.metrics', 'tasks.updates', 'commands.status'];
+    const filters = { source: 'agent_001', priority: ['high', 'critical'] };
+    const reader = await open();
+    expect(await reader.subscribe({ channels, filters })).toMatchObject({
+      type: 'subscription_confirmed',
+      channels,
+      warnings: ['Events of telemetry.metrics have no priority: not filtered by it', 'tasks.updates has no events yet'],
+    });
+    for (const source of ['agent_001', 'agent_002']) await telemetry(app, key, [metric({ source })]);
+    for (const [source, priority] of [
+      ['agent_002', 'high'],
+      ['agent_001', 'normal'],
+      ['agent_001', 'critical'],
+    ]) {
+      await commandEvent(app, { source, priority });
+    }
+    await eventually(() => reader.events.length === 2);
+    expect(reader.events.find(({ channel }) => channel === 'telemetry.metrics')).toMatchObject({
+      data: { event_type: 'system.metric', source: 'agent_001', metric_name: 'cpu', value: 1 },
+    });
+    expect(reader.events.find(({ channel }) => channel === 'commands.status')).toMatchObject({
+      data: { source: 'agent_001', priority: 'critical' },
+    });
+    await reader.close();
+  });
+
+  it('takes one filter for several channels, but no field that nothing has', async () => {
+    const reader = await open();
+    await reader.subscribe({ channels: ['commands.status', 'agents.status'], filters: { target: 'web-9' } });
+    await commandEvent(app);
+    await commandEvent(app, { target: 'web-9' });
+    await agentEvents(app, 5, 6);
+    await eventually(() => reader.events.length === 2);
+    expect(reader.events.map(({ channel }) => channel)).toEqual(['commands.status', 'agents.status']);
+    expect(await reader.subscribe({ channels: ['commands.status'], filters: { targett: 'web-9' } })).toMatchObject({
+      code: 'VALIDATION_ERROR',
+      message: expect.stringContaining('has the field targett; there are target') as string,
+    });
+    await reader.close();
+  });
+
+  it('offers only channels that have events, and says which there are', async () => {
+    const reader = await open();
+    const { channels } = await reader.subscribe({ channels: ['*'] });
+    expect(channels).toEqual(
+      expect.arrayContaining(['commands.status', 'agents.status', 'system.alerts', 'custom.events']),
+    );
+    for (const silent of ['tasks.updates', 'ai.requests', 'jobs.events']) expect(channels).not.toContain(silent);
+    for (const [name, first] of [
+      ['command.status', 'commands.status'],
+      ['tasks.*', 'agents.status'],
+      ['telemetry.metric', 'telemetry.metrics'],
+    ]) {
+      const refused = await reader.subscribe({ channels: [name] });
+      expect(refused).toMatchObject({ type: 'error', code: 'INVALID_CHANNEL' });
+      expect(refused.message).toContain(`There is no channel ${name}; there are `);
+      expect(refused.message).toContain(first);
+    }
+    await reader.close();
+  });
+
   it('ends by channel or by id', async () => {
     const reader = await open({ channels: ['commands.status', 'agents.status'] });
     reader.say({ action: 'unsubscribe', channels: ['commands.*'] });

@@ -1,2 +1,3 @@
 export { AppError, isAppError } from './app-error.js';
 export type { ErrorKind, FieldIssue } from './app-error.js';
+export { nearestNames } from './nearest.js';

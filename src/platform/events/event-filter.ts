@@ -18,15 +18,16 @@ const NONE = ' '.repeat(LONGEST + 1);
 
 /**
  * A filter of wanted values, one or a list per field; all fields must fit (row STR-03). A field may be a path (`data.unit`);
- * `tag.<name>` is a tag of telemetry. Null when nothing is filtered.
+ * `tag.<name>` is a tag of telemetry. Null when nothing is filtered; fields that do not apply are checked, but filter nothing.
  * @throws AppError `validation`
  */
-export function filterOf(wanted: unknown): Filter | null {
+export function filterOf(wanted: unknown, applies: (field: string) => boolean = () => true): Filter | null {
   if (wanted === undefined || wanted === null) return null;
   if (typeof wanted !== 'object' || Array.isArray(wanted)) throw invalid('filters must be an object');
   const entries = Object.entries(wanted);
   if (entries.length > MOST_FIELDS) throw invalid(`filters must not have more than ${MOST_FIELDS} fields`);
-  const tests = entries.map(([field, value]) => ({ path: pathOf(field), values: valuesOf(field, value) }));
+  const all = entries.map(([field, value]) => ({ field, path: pathOf(field), values: valuesOf(field, value) }));
+  const tests = all.filter(({ field }) => applies(field));
   if (tests.length === 0) return null;
   return ({ fields }) => tests.every(({ path, values }) => values.has(valueAt(fields, path)));
 }

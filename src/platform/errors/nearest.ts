@@ -1,0 +1,34 @@
+const MOST = 10;
+
+/**
+ * What there is instead of a name that is not there, for an error message: the most similar names first, a bounded number of them.
+ */
+export function nearestNames(wrong: string, names: Iterable<string>): string {
+  const word = wrong.slice(0, 100);
+  const sorted = [...new Set(names)]
+    .map((name) => ({ name, distance: distance(word, name) - commonStart(word, name) }))
+    .sort((a, b) => a.distance - b.distance || (a.name < b.name ? -1 : 1))
+    .map(({ name }) => name);
+  if (sorted.length === 0) return 'none';
+  const rest = sorted.length - MOST;
+  return sorted.slice(0, MOST).join(', ') + (rest > 0 ? ` and ${rest} more` : '');
+}
+
+function commonStart(a: string, b: string): number {
+  let at = 0;
+  while (at < a.length && a[at] === b[at]) at++;
+  return at;
+}
+
+/** Levenshtein distance: single characters to insert, delete or replace. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next.push(Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row[b.length];
+}
