@@ -1,5 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadSettings } from '../../src/platform/config/index.js';
+import { PasswordHasher } from '../../src/platform/crypto/index.js';
+import { StartError } from '../../src/platform/database/index.js';
+import { Users } from '../../src/security/accounts/users.js';
 import { FirstRun } from '../../src/security/index.js';
+import { Credentials } from '../../src/security/keys/credentials.js';
 import { actor } from '../support/actors.js';
 import { startTestApp, type TestApp } from '../support/app.js';
 
@@ -24,6 +29,30 @@ describe('the first start', () => {
     expect(first.password?.length).toBeGreaterThanOrEqual(20);
     const { status } = await app.call('GET', '/api/v1/security/audit', { key: first.apiKey });
     expect(status).toBe(200);
+  });
+
+  it('takes a chosen password only as far as it is a good one', async () => {
+    await app.db.query('TRUNCATE users CASCADE');
+    const startWith = (password: string): ReturnType<FirstRun['ensureAdmin']> =>
+      new FirstRun(
+        app.db,
+        loadSettings({ NEXUS_ADMIN_PASSWORD: password }),
+        app.get(PasswordHasher),
+        app.get(Users),
+        app.get(Credentials),
+      ).ensureAdmin();
+    for (const weak of ['twelve-chars', 'password1234567890', 'admin likes otters', 'aaaaaaaaaaaaaaaaaaaa']) {
+      const refusal = await startWith(weak).catch((error: unknown) => error);
+      expect(refusal).toBeInstanceOf(StartError);
+      expect((refusal as StartError).message).toMatch(
+        /^The password in NEXUS_ADMIN_PASSWORD .+; choose another one\.$/,
+      );
+      expect((refusal as StartError).message).not.toContain(weak);
+    }
+    expect(await app.db.query('SELECT 1 FROM users')).toEqual([]);
+    expect(await startWith('three quiet otters paddle')).toMatchObject({ username: 'admin', password: null });
+    // With a user there is nothing to take it for.
+    expect(await startWith('twelve-chars')).toBeNull();
   });
 
   it('gives test actors their role', async () => {

@@ -541,15 +541,15 @@ describe('changing the password', () => {
       confirm_password: next,
     });
     expect([wrong.status, wrong.body.error.type]).toEqual([401, 'INVALID_CREDENTIALS']);
-    for (const [new_password, confirm_password] of [
-      ['short', 'short'],
-      [`${user.username} and more of it`, `${user.username} and more of it`],
-      ['passwordpassword', 'passwordpassword'],
-      [PASSWORD, PASSWORD],
-      [next, `${next}!`],
+    for (const [new_password, confirm_password, code] of [
+      ['short', 'short', 'WEAK_PASSWORD'],
+      [`${user.username} and more of it`, `${user.username} and more of it`, 'WEAK_PASSWORD'],
+      ['passwordpassword', 'passwordpassword', 'WEAK_PASSWORD'],
+      [PASSWORD, PASSWORD, 'VALIDATION_ERROR'],
+      [next, `${next}!`, 'VALIDATION_ERROR'],
     ]) {
       const refused = await change(tokens.access_token, { current_password: PASSWORD, new_password, confirm_password });
-      expect([new_password, refused.status]).toEqual([new_password, 400]);
+      expect([new_password, refused.status, refused.body.error.code]).toEqual([new_password, 400, code]);
     }
   });
 });

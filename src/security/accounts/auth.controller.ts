@@ -101,7 +101,7 @@ export class AuthController {
   @Allow()
   @ApiOperation({
     summary: 'Change the own password',
-    description: 'Ends every other session of the user.',
+    description: 'Ends every other session of the user. A new password that is too weak is refused as `WEAK_PASSWORD`.',
     operationId: 'authPasswordChange',
   })
   @ApiOkResponse({ type: MessageDto })

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { Settings } from '../../platform/config/index.js';
-import { generateOneTimeToken, PasswordHasher } from '../../platform/crypto/index.js';
-import { Database } from '../../platform/database/index.js';
+import { checkPasswordStrength, generateOneTimeToken, PasswordHasher } from '../../platform/crypto/index.js';
+import { Database, StartError } from '../../platform/database/index.js';
 import { Credentials } from '../keys/credentials.js';
 import { Users } from './users.js';
 
@@ -16,7 +16,7 @@ export interface FirstAdmin {
 const FIRST_RUN_LOCK = 7_241_990_053;
 const USERNAME = 'admin';
 
-/** Makes the first administrator; there is no default password (AUTH-26). */
+/** Makes the first administrator; there is no default password. */
 @Injectable()
 export class FirstRun {
   constructor(
@@ -30,11 +30,14 @@ export class FirstRun {
   /**
    * Creates the user `admin` and a first API key when there is no user at all; of replicas that start together one does.
    * @returns the secrets, to be shown this once; null when there are users
+   * @throws StartError for a chosen password that is too weak
    */
   async ensureAdmin(): Promise<FirstAdmin | null> {
     const [before] = await this.db.query(`SELECT 1 FROM users LIMIT 1`);
     if (before) return null;
     const { adminPassword } = this.settings;
+    const weakness = adminPassword && checkPasswordStrength(adminPassword, { username: USERNAME });
+    if (weakness) throw new StartError(`The password in NEXUS_ADMIN_PASSWORD ${weakness}; choose another one.`);
     const password = adminPassword ?? generatePassword();
     const passwordHash = await this.hasher.hash(password);
     return this.db.transaction(async (tx) => {

@@ -102,15 +102,25 @@ export class LoginService {
 
   /**
    * Every session but the caller's ends (AUTH-07).
-   * @throws AppError `unauthenticated` for a wrong current password, `validation` for a new one that is too weak
+   * @throws AppError `unauthenticated` for a wrong current password, `validation` for a new one that is the same, and with the
+   *   code WEAK_PASSWORD for one that is too weak
    */
   async changePassword(actor: Actor, userId: string, current: string, wanted: string): Promise<void> {
     const [user] = await this.db.query<User>(`SELECT * FROM users WHERE id = $1`, [userId]);
-    const weakness =
-      wanted === current
-        ? 'must differ from the current password'
-        : checkPasswordStrength(wanted, { username: user.username, email: user.email ?? undefined });
-    if (weakness) throw AppError.validation({ field: 'new_password', issue: weakness, location: 'body' });
+    if (wanted === current) {
+      throw AppError.validation({
+        field: 'new_password',
+        issue: 'must differ from the current password',
+        location: 'body',
+      });
+    }
+    const weakness = checkPasswordStrength(wanted, { username: user.username, email: user.email ?? undefined });
+    if (weakness) {
+      throw new AppError('validation', 'The new password is too weak', {
+        code: 'WEAK_PASSWORD',
+        details: [{ field: 'new_password', issue: weakness, location: 'body' }],
+      });
+    }
     await this.checkPassword(user.username, { ...user, known: true }, current);
     const hash = await this.hasher.hash(wanted);
     await this.db.transaction(async (tx) => {
