@@ -64,6 +64,13 @@ export class AuditEntryDto {
   })
   ip_address!: string | null;
   @ApiProperty({ type: String, nullable: true, example: 'NexusClient/1.0' }) user_agent!: string | null;
+  @ApiProperty({
+    type: String,
+    nullable: true,
+    example: 'alice',
+    description: 'What the caller said in `X-User-ID`: a note, which nothing has checked.',
+  })
+  claimed_user_id!: string | null;
   @ApiProperty({ example: 201 }) status_code!: number;
   @ApiProperty({
     example: 1,

@@ -20,6 +20,7 @@ interface EntryRow {
   count: number;
   ip_address: string | null;
   user_agent: string | null;
+  claimed_user_id: string | null;
   request_id: string | null;
 }
 
@@ -84,6 +85,7 @@ function toDto(row: EntryRow): AuditEntryDto {
     resource_id: row.resource_id,
     ip_address: row.ip_address,
     user_agent: row.user_agent,
+    claimed_user_id: row.claimed_user_id,
     status_code: row.status_code,
     count: row.count,
     request_id: row.request_id,

@@ -42,7 +42,7 @@ it('holds a mutation with who, what, whence and the resource it made', async () 
   const made = await app.call<{ agent_id: string }>('POST', '/api/v1/ai/agents', {
     key: admin.key,
     body: newAgent('audited'),
-    headers: { 'user-agent': 'NexusClient/1.0', 'x-request-id': 'audit-1' },
+    headers: { 'user-agent': 'NexusClient/1.0', 'x-request-id': 'audit-1', 'x-user-id': 'alice' },
   });
   expect(made.status).toBe(201);
   const { entries } = await audit(`resource_id=${made.body.agent_id}`);
@@ -54,6 +54,7 @@ it('holds a mutation with who, what, whence and the resource it made', async () 
       status_code: 201,
       user_agent: 'NexusClient/1.0',
       request_id: 'audit-1',
+      claimed_user_id: 'alice',
       count: 1,
     }),
   ]);
