@@ -162,10 +162,11 @@ const ADD_TO_MINUTES = `
 
 function entryOf(context: RequestContext, status: number): Entry {
   const path = context.path ?? '';
+  const actor = context.actor ?? context.auditedAs;
   return {
     at: new Date().toISOString(),
-    actorId: context.actor?.id ?? 'anonymous',
-    credentialId: context.actor?.credentialId ?? null,
+    actorId: actor?.id ?? 'anonymous',
+    credentialId: actor?.credentialId ?? null,
     action: clean(`${context.method} ${path}`).slice(0, 500),
     resourceId: context.resourceId ?? path.match(PUBLIC_ID)?.at(-1) ?? null,
     status,

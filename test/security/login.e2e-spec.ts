@@ -323,6 +323,46 @@ describe('login and refresh', () => {
   });
 });
 
+describe('the audit trail', () => {
+  interface Entry {
+    actor_id: string;
+    credential_id: string | null;
+    action: string;
+    status_code: number;
+  }
+  const entriesOf = (sessionId: string): Promise<Entry[]> =>
+    app.db.query<Entry>(
+      `SELECT actor_id, credential_id, action, status_code FROM audit_entries WHERE credential_id = $1 ORDER BY id`,
+      [sessionId],
+    );
+
+  it('names the user and the session of logins, refreshes and refresh tokens that are used again', async () => {
+    const { tokens, session } = await login();
+    expect((await refresh(tokens.refresh_token)).status).toBe(200);
+    expect((await refresh(tokens.refresh_token)).status).toBe(401);
+    const own = { actor_id: `user_${user.id}`, credential_id: session.session_id };
+    expect(await entriesOf(session.session_id)).toEqual([
+      { ...own, action: 'POST /api/v1/auth/login', status_code: 200 },
+      { ...own, action: 'POST /api/v1/auth/refresh', status_code: 200 },
+      { ...own, action: 'POST /api/v1/auth/refresh', status_code: 401 },
+    ]);
+  });
+
+  it('has no entry of a success for a refresh token that is unknown or has expired', async () => {
+    const { tokens, session } = await login();
+    await app.db.query(`UPDATE refresh_tokens SET expires_at = now() - interval '1 second' WHERE session_id = $1`, [
+      session.session_id.slice(5),
+    ]);
+    const count = async (): Promise<unknown[]> =>
+      app.db.query(`SELECT 1 FROM audit_entries WHERE action = 'POST /api/v1/auth/refresh'`);
+    const before = (await count()).length;
+    expect((await refresh(tokens.refresh_token)).status).toBe(401);
+    await app.db.query(`DELETE FROM refresh_tokens WHERE session_id = $1`, [session.session_id.slice(5)]);
+    expect((await refresh(tokens.refresh_token)).status).toBe(401);
+    expect(await count()).toHaveLength(before);
+  });
+});
+
 describe('a refresh token', () => {
   it('is exchanged for new tokens', async () => {
     const { tokens } = await login();

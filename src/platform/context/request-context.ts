@@ -20,6 +20,8 @@ export interface RequestContext {
   route?: string;
   /** `X-User-ID`: context only, never identity (GEN-08). */
   claimedUserId?: string;
+  /** Whom the audit entry names when the request itself proved who it is (login, refresh) and there is no actor. */
+  auditedAs?: Pick<Actor, 'id' | 'credentialId'>;
   /** Public id of the resource the request acts on, for the audit entry. */
   resourceId?: string;
   /** HTTP status of a success on this route; set by the guard for the audit entry written before the answer. */

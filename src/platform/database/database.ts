@@ -114,6 +114,8 @@ export class Database implements OnApplicationShutdown {
       });
       context.resourceId = inner.resourceId;
       context.audited = inner.audited;
+      context.auditedAs = inner.auditedAs;
+      context.expectedStatus = inner.expectedStatus;
       for (const action of actions) this.perform(action);
       return result;
     } finally {

@@ -82,6 +82,7 @@ export class Sessions implements OnModuleInit {
         remember,
       ],
     );
+    auditAs(session);
     return { session, tokens: await this.issue(tx, user, session) };
   }
 
@@ -93,13 +94,11 @@ export class Sessions implements OnModuleInit {
     if (!parseOneTimeToken(refreshToken, REFRESH)) throw invalidToken('The refresh token is not valid');
     // Refused only after the commit: the end of a session that was stolen must not be rolled back.
     const outcome = await this.db.transaction((tx) => this.rotate(tx, hashKey(refreshToken)));
-    if (outcome === 'expired') throw expiredToken();
     if (outcome === 'reused') throw invalidToken('The refresh token was used before; the session has ended');
-    if (outcome === 'unknown') throw invalidToken('The refresh token is not valid');
     return outcome;
   }
 
-  private async rotate(tx: Tx, hash: Buffer): Promise<Tokens | 'expired' | 'reused' | 'unknown'> {
+  private async rotate(tx: Tx, hash: Buffer): Promise<Tokens | 'reused'> {
     const [row] = await tx.query<
       (Session & { used_at: Date | null; expired: boolean; session_id: string; roles: string[] })[]
     >(
@@ -109,12 +108,16 @@ export class Sessions implements OnModuleInit {
        FOR UPDATE OF r`,
       [hash],
     );
-    if (!row) return 'unknown';
+    if (!row) throw invalidToken('The refresh token is not valid');
+    auditAs(row);
     if (row.used_at) {
+      const context = currentContext();
+      // The audit entry is written with the end of the session, before the answer.
+      if (context) context.expectedStatus = 401;
       await this.end(tx, row.user_id, [row.id]);
       return 'reused';
     }
-    if (row.expired) return 'expired';
+    if (row.expired) throw expiredToken();
     await tx.query(`UPDATE refresh_tokens SET used_at = now() WHERE hash = $1`, [hash]);
     await tx.query(`UPDATE sessions SET last_seen_at = now() WHERE id = $1`, [row.id]);
     return this.issue(tx, { id: row.user_id, roles: row.roles }, row);
@@ -179,4 +182,11 @@ export class Sessions implements OnModuleInit {
   async purge(): Promise<void> {
     await this.db.query(`DELETE FROM sessions WHERE expires_at < now()`);
   }
+}
+
+/** The request has just proved to belong to this session. */
+function auditAs(session: Session): void {
+  const context = currentContext();
+  if (context)
+    {context.auditedAs = { id: publicId('user', session.user_id), credentialId: publicId('sess', session.id) };}
 }
