@@ -29,6 +29,7 @@ import { NoteCredentialParents1763960000000 } from './security/keys/credential-p
 import { CreateSecurity1763700200000 } from './security/security.migration.js';
 import { CreateStreamTickets1763702000000 } from './streaming/streaming.migration.js';
 import { KeepOldTelemetry1763970000000 } from './telemetry/old-events.migration.js';
+import { CreateWriteProbe1763930200000 } from './system/write-probe.migration.js';
 import { CreateTelemetry1763700400000 } from './telemetry/telemetry.migration.js';
 import { AllowCancelledDeliveries1763963000000 } from './webhooks/cancelled-deliveries.migration.js';
 import { JoinDeliveryIndexes1763800100000 } from './webhooks/delivery-indexes.migration.js';
@@ -71,6 +72,7 @@ export const schema: Schema = {
     KeepLoginNetworks1763920200000,
     CreateScheduleRuns1763930000000,
     CreateEventCheckpoints1763930100000,
+    CreateWriteProbe1763930200000,
     CreateAgentSigningKeys1763950000000,
     NoteCredentialParents1763960000000,
     NoteRuleOwners1763961000000,

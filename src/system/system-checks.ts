@@ -2,16 +2,19 @@ import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
 import { Database } from '../platform/database/index.js';
 import { JobQueue, JobRegistry } from '../platform/jobs/index.js';
-import { HealthRegistry, Metrics } from '../platform/observability/index.js';
+import { CheckFailed, HealthRegistry, Metrics } from '../platform/observability/index.js';
 
 type QueueCounts = Record<string, Record<string, number>>;
 
 /** Counting costs a query per queue; whoever asks within this time shares one result. */
 const COUNTS_AGE_MS = 5000;
+/** A write that worked is good for this long. */
+const WRITE_AGE_MS = 5000;
 
 /** Health checks and gauges of the parts every process has: the database and the queues. */
 @Injectable()
 export class SystemChecks implements OnModuleInit {
+  private writtenAt = -Infinity;
   private counted: { at: number; counts: Promise<QueueCounts> } | undefined;
 
   constructor(
@@ -46,9 +49,25 @@ export class SystemChecks implements OnModuleInit {
   }
 
   private async checkDatabase(): Promise<Record<string, unknown>> {
-    await this.db.query('SELECT 1');
+    await this.checkWrites();
     const { active, max } = this.db.connections();
     return { connections_active: active, connections_max: max };
+  }
+
+  /** A standby, a read-only or a full database answers questions and is of no use. */
+  private async checkWrites(): Promise<void> {
+    if (performance.now() - this.writtenAt < WRITE_AGE_MS) {
+      await this.db.query('SELECT 1');
+      return;
+    }
+    try {
+      await this.db.query(
+        'INSERT INTO write_probe DEFAULT VALUES ON CONFLICT (one) DO UPDATE SET written_at = excluded.written_at',
+      );
+    } catch (error) {
+      throw new CheckFailed('The database takes no changes', { writable: false, reason: sqlStateOf(error) });
+    }
+    this.writtenAt = performance.now();
   }
 
   private async checkQueues(): Promise<Record<string, unknown>> {
@@ -74,4 +93,8 @@ export class SystemChecks implements OnModuleInit {
     );
     return Object.fromEntries(names.map((name, index) => [name, counts[index]]));
   }
+}
+
+function sqlStateOf(error: unknown): string | null {
+  return (error as { driverError?: { code?: string } }).driverError?.code ?? null;
 }

@@ -223,6 +223,8 @@ function isPassing(error: unknown): boolean {
   return PASSING.test(code ?? '') || PASSING.test(message ?? '');
 }
 
-function unavailable(cause: unknown): AppError {
+/** A full disk has an answer of its own. */
+function unavailable(cause: unknown): unknown {
+  if ((cause as { code?: string }).code === '53100') return cause;
   return new AppError('unavailable', 'Telemetry cannot be stored at the moment', { retryAfter: 1, cause });
 }

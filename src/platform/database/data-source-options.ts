@@ -12,6 +12,7 @@ const REQUEST_SESSION = {
   statement_timeout: 5000,
   lock_timeout: 2000,
   idle_in_transaction_session_timeout: 10_000,
+  tcp_user_timeout: 20_000,
   TimeZone: 'UTC',
 };
 
@@ -36,6 +37,7 @@ export function dataSourceOptions(
     extra: {
       ...sessionOptions(REQUEST_SESSION, sharesSessions),
       keepAlive: true,
+      keepAliveInitialDelayMillis: 10_000,
       idleTimeoutMillis: 30_000,
     },
   };

@@ -41,8 +41,10 @@ export class DatabaseModule {
               max: BULK_POOL,
               application_name: 'nexus-bulk',
               connectionTimeoutMillis: 5000,
+              keepAlive: true,
+              keepAliveInitialDelayMillis: 10_000,
               ...sessionOptions(
-                { statement_timeout: 30_000, lock_timeout: 5000, TimeZone: 'UTC' },
+                { statement_timeout: 15_000, lock_timeout: 5000, tcp_user_timeout: 20_000, TimeZone: 'UTC' },
                 settings.sharesSessions,
               ),
             }),

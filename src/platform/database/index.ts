@@ -7,4 +7,5 @@ export { prepared } from './prepared.js';
 export { RangePartitions } from './range-partitions.js';
 export { sessionOptions } from './session-options.js';
 export { migrate } from './migrate.js';
+export { WatchedClient } from './watched-client.js';
 export { StartError, startEmbeddedPostgres, type EmbeddedPostgres } from './embedded-postgres.js';

@@ -1,4 +1,4 @@
-import pg from 'pg';
+import { WatchedClient } from './watched-client.js';
 
 /** Names by statement. */
 const kept = new Map<string, string>();
@@ -16,7 +16,7 @@ export function prepared(name: string, sql: string): string {
 }
 
 /** The client of the application's pools: it knows which statements are kept. */
-export class PreparingClient extends pg.Client {
+export class PreparingClient extends WatchedClient {
   override query(sql: unknown, values?: unknown, callback?: unknown): never {
     const name = typeof sql === 'string' ? kept.get(sql) : undefined;
     const args = name === undefined ? [sql, values, callback] : [{ name, text: sql, values }, callback];

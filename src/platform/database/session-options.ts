@@ -1,5 +1,6 @@
-import pg from 'pg';
+import type pg from 'pg';
 import { PreparingClient } from './prepared.js';
+import { WatchedClient } from './watched-client.js';
 
 /** Settings of PostgreSQL that a pool's statements run with, by their names. Numbers of milliseconds for timeouts. */
 export type SessionSettings = Readonly<Record<string, string | number>>;
@@ -41,7 +42,7 @@ type Send = (query: unknown, values?: unknown, callback?: unknown) => unknown;
 type Callback = (error: Error | null, result?: unknown) => void;
 
 /** Keeps nothing in the session between transactions; a statement outside of one gets its own. */
-abstract class TransactionClient extends pg.Client {
+abstract class TransactionClient extends WatchedClient {
   protected abstract readonly local: string;
 
   override query(query: unknown, values?: unknown, callback?: unknown): never {

@@ -15,6 +15,7 @@ const KINDS = {
   internal: { status: 500, code: 'INTERNAL_ERROR', retryable: false },
   upstream: { status: 502, code: 'UPSTREAM_FAILED', retryable: true },
   unavailable: { status: 503, code: 'SERVICE_UNAVAILABLE', retryable: true },
+  insufficient_storage: { status: 507, code: 'INSUFFICIENT_STORAGE', retryable: true },
   timeout: { status: 504, code: 'TIMEOUT', retryable: true },
 } as const;
 

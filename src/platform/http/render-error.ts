@@ -56,6 +56,10 @@ export function causeOf(thrown: unknown): string {
   return cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
 }
 
+/** A full disk is cleared by people, a failover by itself. */
+const FULL_RETRY_SECONDS = 60;
+const READ_ONLY_RETRY_SECONDS = 5;
+
 /** Driver errors of a connection that could not be had or was cut. */
 const CONNECTION_LOST =
   /ECONNREFUSED|ECONNRESET|EPIPE|timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error|Cannot use a pool after calling end/;
@@ -87,6 +91,18 @@ function fromSqlState(code: string, cause: unknown): AppError | null {
       field: '',
       issue: 'a value is out of the range that can be stored',
       expected: 'values that PostgreSQL can store',
+    });
+  }
+  if (code === '53100') {
+    return new AppError('insufficient_storage', 'The database has no space left on its disk', {
+      retryAfter: FULL_RETRY_SECONDS,
+      cause,
+    });
+  }
+  if (['25006', '53200', '58030'].includes(code)) {
+    return new AppError('unavailable', 'The database takes no changes at the moment', {
+      retryAfter: READ_ONLY_RETRY_SECONDS,
+      cause,
     });
   }
   if (['40001', '40P01', '55P03', '53300'].includes(code) || code.startsWith('57') || code.startsWith('08')) {

@@ -54,9 +54,15 @@ export async function postgresBackend(url: string): Promise<QueueBackend> {
       connectionString: url,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       keepAlive: true,
+      keepAliveInitialDelayMillis: 10_000,
       max,
       application_name: name,
-      ...sessionOptions({ statement_timeout: STATEMENT_TIMEOUT_MS, search_path: `${SCHEMA}, public`, ...COMMITS }),
+      ...sessionOptions({
+        statement_timeout: STATEMENT_TIMEOUT_MS,
+        tcp_user_timeout: 20_000,
+        search_path: `${SCHEMA}, public`,
+        ...COMMITS,
+      }),
     });
     // Every queue listens on it.
     pool.setMaxListeners(0);

@@ -2,6 +2,7 @@ import type { LoggerService } from '@nestjs/common';
 import { type DestinationStream, type Logger as Pino, pino } from 'pino';
 import { currentContext } from '../context/index.js';
 import { redact, redactText } from './redact.js';
+import { RepeatedLines } from './repeated-lines.js';
 
 /** Bytes held for a standard error that nobody reads; what comes then is lost rather than the memory. */
 const MAX_BUFFERED = 16 * 1024 * 1024;
@@ -9,6 +10,7 @@ const MAX_BUFFERED = 16 * 1024 * 1024;
 /** JSON lines on standard error, with the request id of the work in hand, without secrets (row GEN-28). */
 export class Logger implements LoggerService {
   private readonly pino: Pino;
+  private readonly repeated = new RepeatedLines();
 
   /** `destination` other than standard error: for tests. */
   constructor(level: string, destination: DestinationStream = standardError()) {
@@ -60,6 +62,11 @@ export class Logger implements LoggerService {
       this.pino[level](message === undefined ? {} : { context: redact(message) }, redactText(fields));
     } else {
       const text = typeof message === 'string' ? redactText(message) : undefined;
+      if (typeof fields.err === 'string' && (level === 'warn' || level === 'error')) {
+        const left = this.repeated.admit(`${level} ${text} ${fields.err}`);
+        if (left === null) return;
+        if (left > 0) fields = { ...fields, left_out_before: left };
+      }
       this.pino[level](redact(fields) as Record<string, unknown>, text);
     }
   }

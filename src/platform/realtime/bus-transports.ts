@@ -1,15 +1,17 @@
 import { Redis } from 'ioredis';
-import pg from 'pg';
+import { WatchedClient } from '../database/index.js';
 import type { Logger } from '../observability/index.js';
 import type { BusTransport } from './bus.js';
 
 const CHANNEL = 'nexus_bus';
 const RECONNECT_MS = 500;
 const CONNECT_TIMEOUT_MS = 5000;
+/** Nothing is said on the connection for long: only a question shows that the server is still there. */
+const PING_MS = 2000;
 
 /** LISTEN/NOTIFY on one connection of its own (it must not go through a transaction-mode pooler). */
 export class PostgresTransport implements BusTransport {
-  private client: pg.Client | undefined;
+  private client: WatchedClient | undefined;
   private stopped = false;
   private last: Promise<unknown> = Promise.resolve();
 
@@ -19,7 +21,7 @@ export class PostgresTransport implements BusTransport {
   ) {}
 
   async start(onMessage: (message: string) => void, onReconnect: () => void): Promise<void> {
-    const client = new pg.Client({
+    const client = new WatchedClient({
       connectionString: this.url,
       application_name: 'nexus-bus',
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
@@ -35,12 +37,15 @@ export class PostgresTransport implements BusTransport {
     };
     client.on('error', lost);
     client.on('end', lost);
+    const ping = setInterval(() => void client.query('SELECT 1').catch(() => undefined), PING_MS).unref();
+    client.on('end', () => clearInterval(ping));
     client.on('notification', (n) => onMessage(n.payload ?? ''));
     try {
       await client.connect();
       await client.query(`LISTEN ${CHANNEL}`);
       if (this.stopped) throw new Error('the bus was stopped');
     } catch (error) {
+      clearInterval(ping);
       await client.end().catch(() => undefined);
       throw error;
     }
