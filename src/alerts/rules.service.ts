@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
 import { type Actor, actorHas } from '../platform/context/index.js';
-import { Database, type Tx } from '../platform/database/index.js';
+import { advisoryLock, Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import {
   assertVersion,
@@ -27,7 +27,7 @@ import type { PutRuleDto, RuleListQueryDto } from './rules.dto.js';
 import { wildcards } from './wildcards.js';
 
 /** Serialises the creation of rules, so that their limit holds. */
-const RULES_LOCK = 7_241_990_061;
+const RULES_LOCK = advisoryLock('alerts.rules');
 
 /** The rules and their life (row TEL-07). What a change does to open alerts happens in its transaction. */
 @Injectable()

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { Actor } from '../platform/context/index.js';
-import { Database } from '../platform/database/index.js';
+import { advisoryLock, Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import {
   Deletions,
@@ -21,7 +21,7 @@ const MOST = 1000;
 const LONGEST_DAYS = 366;
 const MAX_TAGS = 20;
 const MAX_TAG_CHARACTERS = 200;
-const SILENCES_LOCK = 7_241_990_062;
+const SILENCES_LOCK = advisoryLock('alerts.silences');
 
 /** A row of `alert_silences`. */
 export interface Silence {

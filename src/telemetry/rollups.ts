@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { PoolClient } from 'pg';
 import { Settings } from '../platform/config/index.js';
-import { Database } from '../platform/database/index.js';
+import { advisoryLock, Database } from '../platform/database/index.js';
 import { Metrics } from '../platform/observability/index.js';
 import { bucketOf, dailySince, DAY_MS, keepDays, RESOLUTIONS, type Resolution } from './resolutions.js';
 
@@ -12,7 +12,7 @@ const DUTY = 0.15;
 /** Work of one run before it rests, ms. */
 const RUN_MS = 750;
 /** One roller at a time across all processes. */
-const ROLLUP_LOCK = 7_241_990_053;
+const ROLLUP_LOCK = advisoryLock('telemetry.roll-up');
 
 /** Raw values of `[$2, $3)` per series and bin. */
 const FROM_RAW = `

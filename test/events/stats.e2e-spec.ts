@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { advisoryLock } from '../../src/platform/database/index.js';
 import { actor } from '../support/actors.js';
 import { eventually } from '../support/app.js';
 import { EventBench } from './harness.js';
@@ -156,7 +157,7 @@ describe('the health of events', () => {
     await beside.connect();
     try {
       // As long as another process holds its lock, the relay does nothing.
-      await beside.query('SELECT pg_advisory_lock(7241990052)');
+      await beside.query(`SELECT pg_advisory_lock(${advisoryLock('events.relay')})`);
       const { event_id } = await bench.emit(`${own}.made`);
       const ago = (seconds: number): Promise<unknown> =>
         beside.query('UPDATE events SET occurred_at = now() - make_interval(secs => $2) WHERE id = $1', [

@@ -2,11 +2,17 @@ import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { DataSource, type MigrationInterface, type QueryRunner } from 'typeorm';
 import { afterEach, beforeEach, expect, inject, it } from 'vitest';
-import { dataSourceOptions, migrate, type Schema, StartError } from '../../src/platform/database/index.js';
+import {
+  advisoryLock,
+  dataSourceOptions,
+  migrate,
+  type Schema,
+  StartError,
+} from '../../src/platform/database/index.js';
 import { schema } from '../../src/schema.js';
 import { execute } from './harness.js';
 
-const LOCK = 7_241_990_051;
+const LOCK = advisoryLock('database.migrate');
 let url: string;
 let name: string;
 

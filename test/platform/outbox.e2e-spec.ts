@@ -2,7 +2,7 @@ import { Injectable, type INestApplicationContext } from '@nestjs/common';
 import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { currentContext, runInContext } from '../../src/platform/context/index.js';
-import { Database } from '../../src/platform/database/index.js';
+import { advisoryLock, Database } from '../../src/platform/database/index.js';
 import {
   defineEvent,
   EventBus,
@@ -64,7 +64,7 @@ class Bad {
 }
 
 /** Lower half of the relay's advisory lock, as pg_locks shows it. */
-const RELAY_LOCK = 7_241_990_052 % 2 ** 32;
+const RELAY_LOCK = Number(BigInt.asUintN(32, BigInt(advisoryLock('events.relay'))));
 
 let database: TestDatabase;
 let beside: pg.Client;
@@ -339,7 +339,7 @@ describe('Retention', () => {
     await eventually(async () => (await unrelayed()) === 0);
     // One that no relay has seen yet: it holds the lock of the relay.
     await beside.query('BEGIN');
-    await beside.query(`SELECT pg_advisory_lock(${7_241_990_052})`);
+    await beside.query(`SELECT pg_advisory_lock(${advisoryLock('events.relay')})`);
     await leftBehind(1);
     await beside.query(`${age} WHERE relayed_at IS NULL`);
     await beside.query('COMMIT');

@@ -1,3 +1,4 @@
+export { advisoryLock, LOCK_NAMES } from './advisory-locks.js';
 export { Database, type Tx } from './database.js';
 export { DatabaseModule } from './database.module.js';
 export { dataSourceOptions, type Schema } from './data-source-options.js';

@@ -1,8 +1,9 @@
 import type { Pool } from 'pg';
+import { advisoryLock } from './advisory-locks.js';
 
 const DAY_MS = 86_400_000;
 /** Serialises the makers of partitions, also across processes. */
-const PARTITION_LOCK = 7_241_990_054;
+const PARTITION_LOCK = advisoryLock('database.partitions');
 
 interface Range {
   name: string;

@@ -1,7 +1,7 @@
 import { type BeforeApplicationShutdown, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { Settings } from '../config/index.js';
 import { runDetached } from '../context/index.js';
-import { Database, type Tx } from '../database/index.js';
+import { advisoryLock, Database, type Tx } from '../database/index.js';
 import { JobQueue, StoreMarker } from '../jobs/index.js';
 import { Logger } from '../observability/index.js';
 import { isExpired } from './event-definition.js';
@@ -10,7 +10,7 @@ import { EventJobs } from './event-jobs.js';
 import { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';
 
 const ROUND_MS = 5000;
-const CHECKPOINT_LOCK = 7_241_990_053;
+const CHECKPOINT_LOCK = advisoryLock('events.checkpoints');
 /** Jobs of one queue that are looked at; behind a longer queue the checkpoints of its subscribers stay where they are. */
 const MAX_OUTSTANDING = 1000;
 const BATCH = 500;

@@ -1,6 +1,6 @@
 import { type BeforeApplicationShutdown, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { runDetached } from '../context/index.js';
-import { Database } from '../database/index.js';
+import { advisoryLock, Database } from '../database/index.js';
 import { JobQueue } from '../jobs/index.js';
 import { Logger } from '../observability/index.js';
 import { isExpired } from './event-definition.js';
@@ -12,7 +12,7 @@ const BATCH = 500;
 const POLL_MS = 1000;
 /** Pause after a round, in milliseconds: short beside what a reader of a live stream notices, long beside a round. */
 const REST_MS = 25;
-const RELAY_LOCK = 7_241_990_052;
+const RELAY_LOCK = advisoryLock('events.relay');
 
 /**
  * Takes events out of the outbox in order: gives each its place and adds one job per subscriber. One

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { Settings } from '../../platform/config/index.js';
 import { checkPasswordStrength, generateOneTimeToken, PasswordHasher } from '../../platform/crypto/index.js';
-import { Database, StartError } from '../../platform/database/index.js';
+import { advisoryLock, Database, StartError } from '../../platform/database/index.js';
 import { Credentials } from '../keys/credentials.js';
 import { Users } from './users.js';
 
@@ -12,8 +12,8 @@ export interface FirstAdmin {
   apiKey: string;
 }
 
-/** Held while the first user is made; any fixed number that nothing else uses. */
-const FIRST_RUN_LOCK = 7_241_990_053;
+/** Held while the first user is made. */
+const FIRST_RUN_LOCK = advisoryLock('security.first-run');
 const USERNAME = 'admin';
 
 /** Makes the first administrator; there is no default password. */

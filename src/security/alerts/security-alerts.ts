@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { type Actor, currentContext } from '../../platform/context/index.js';
-import { Database, type Tx } from '../../platform/database/index.js';
+import { advisoryLock, Database, type Tx } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
 import { EventBus } from '../../platform/events/index.js';
 import { type PaginationDto, paginationOf, publicId, resolvePage, timeAndIdAfter } from '../../platform/http/index.js';
@@ -21,7 +21,7 @@ const WINDOW = `interval '1 hour'`;
 /** Subjects of one type within the window; the others share one more alert, so that many senders cannot fill the table. */
 const MOST_SUBJECTS = 100;
 const EVERYONE_ELSE = 'many';
-const LOCK = 7_241_990_077;
+const LOCK = advisoryLock('security.alerts');
 const KEEP = `interval '90 days'`;
 const PURGE = 1000;
 const SIZES = { default: 20, max: 100 };
