@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { PoolClient } from 'pg';
 import { Settings } from '../platform/config/index.js';
-import { advisoryLock, Database } from '../platform/database/index.js';
+import { advisoryLock, Database, type WatchedClient } from '../platform/database/index.js';
 import { Metrics } from '../platform/observability/index.js';
 import { bucketOf, dailySince, DAY_MS, keepDays, RESOLUTIONS, type Resolution } from './resolutions.js';
 
@@ -12,6 +12,9 @@ const DUTY = 0.15;
 /** Work of one run before it rests, ms. */
 const RUN_MS = 750;
 /** One roller at a time across all processes. */
+const STATEMENT_TIMEOUT_MS = 300_000;
+/** Above it: the connection of a server that does not even end the statement is given up. */
+const PATIENCE_MS = STATEMENT_TIMEOUT_MS + 10_000;
 const ROLLUP_LOCK = advisoryLock('telemetry.roll-up');
 
 /** Raw values of `[$2, $3)` per series and bin. */
@@ -74,13 +77,15 @@ export class Rollups {
   async run(now: number, signal: AbortSignal): Promise<void> {
     const start = performance.now();
     if (start < this.restUntil) return;
-    const client = await this.db.bulk.connect();
+    const client = (await this.db.bulk.connect()) as PoolClient & WatchedClient;
     let failure: Error | undefined;
     try {
       await this.compact(client);
       for (;;) {
         const due = await nextDue(client, now);
-        if (!due || signal.aborted || !(await this.roll(client, due.resolution, due.bucket, now))) break;
+        if (!due || signal.aborted) break;
+        const rolling = (): Promise<boolean> => this.roll(client, due.resolution, due.bucket, now);
+        if (!(await client.withPatience(PATIENCE_MS, rolling))) break;
         if (performance.now() - start > RUN_MS) break;
       }
     } catch (error) {
@@ -107,7 +112,7 @@ export class Rollups {
     await client.query('BEGIN');
     // Losing the last of these commits in a crash only means doing it again.
     await client.query(`SET LOCAL synchronous_commit = off`);
-    await client.query(`SET LOCAL statement_timeout = '5min'`);
+    await client.query(`SET LOCAL statement_timeout = ${STATEMENT_TIMEOUT_MS}`);
     const lock = await client.query<{ mine: boolean }>(`SELECT pg_try_advisory_xact_lock(${ROLLUP_LOCK}) AS mine`);
     if (!lock.rows[0].mine) {
       await client.query('ROLLBACK');

@@ -4,7 +4,14 @@ import net from 'node:net';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { currentContext, type RequestContext, runInContext } from '../../src/platform/context/index.js';
-import { Database, guardPool, prepared, type Tx } from '../../src/platform/database/index.js';
+import {
+  Database,
+  guardPool,
+  prepared,
+  sessionOptions,
+  type Tx,
+  WatchedClient,
+} from '../../src/platform/database/index.js';
 import { AppError } from '../../src/platform/errors/index.js';
 import { eventually } from '../support/eventually.js';
 import { int32, message, READY } from '../support/postgres-wire.js';
@@ -281,6 +288,25 @@ describe('Without the database', () => {
       `SELECT name, setting FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout') ORDER BY name`,
     );
     expect(rows.map((r) => r.setting)).toEqual(['10000', '2000', '5000']);
+  });
+
+  it('a silent connection is given up late enough for statements that may take longer', async () => {
+    const client = new WatchedClient(db.url);
+    await client.connect();
+    const { stream } = (client as unknown as { connection: { stream: net.Socket } }).connection;
+    try {
+      const found: unknown[] = [stream.timeout];
+      await client.withPatience(60_000, async () => {
+        await client.query('SELECT 1');
+        found.push(stream.timeout);
+      });
+      expect([...found, stream.timeout]).toEqual([17_000, 60_000, 17_000]);
+    } finally {
+      await client.end();
+    }
+    const unlimited = sessionOptions({ statement_timeout: 0 }).Client;
+    expect(unlimited.prototype).not.toBeInstanceOf(WatchedClient);
+    expect(sessionOptions({ statement_timeout: 5000 }).Client.prototype).toBeInstanceOf(WatchedClient);
   });
 });
 

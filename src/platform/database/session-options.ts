@@ -1,4 +1,4 @@
-import type pg from 'pg';
+import pg from 'pg';
 import { PreparingClient } from './prepared.js';
 import { WatchedClient } from './watched-client.js';
 
@@ -19,7 +19,9 @@ interface PoolParts {
  */
 export function sessionOptions(settings: SessionSettings, sharesSessions = false): PoolParts {
   if (!sharesSessions) {
-    return { Client: PreparingClient, onConnect: (client) => client.query(statementsOf('SET', settings)) };
+    // Without a limit a statement may take as long as it needs: silence means nothing then.
+    const Client = settings.statement_timeout === 0 ? pg.Client : PreparingClient;
+    return { Client, onConnect: (client) => client.query(statementsOf('SET', settings)) };
   }
   const local = statementsOf('SET LOCAL', settings);
   return {

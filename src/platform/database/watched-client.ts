@@ -13,12 +13,25 @@ export class WatchedClient extends pg.Client {
     super(config);
     // Not sooner: with TLS the socket is another one until then.
     this.once('connect', () => {
-      const { stream } = (this as unknown as { connection: { stream: Socket } }).connection;
-      stream.setTimeout(SILENCE_MS, () => {
+      this.stream.setTimeout(SILENCE_MS, () => {
         if (this.isIdle()) return;
-        stream.destroy(new Error('Connection terminated: the database has not answered'));
+        this.stream.destroy(new Error('Connection terminated: the database has not answered'));
       });
     });
+  }
+
+  /** Runs work whose statements may take longer than those of the pools. */
+  async withPatience<T>(silenceMs: number, work: () => Promise<T>): Promise<T> {
+    this.stream.setTimeout(silenceMs);
+    try {
+      return await work();
+    } finally {
+      this.stream.setTimeout(SILENCE_MS);
+    }
+  }
+
+  private get stream(): Socket {
+    return (this as unknown as { connection: { stream: Socket } }).connection.stream;
   }
 
   private isIdle(): boolean {
