@@ -26,6 +26,7 @@ import { KeepLoginNetworks1763920200000 } from './security/accounts/login-networ
 import { PartitionAudit1763920000000 } from './security/audit-partitions.migration.js';
 import { CreateAudit1763700100000 } from './security/audit.migration.js';
 import { NoteCredentialParents1763960000000 } from './security/keys/credential-parents.migration.js';
+import { CreateMasterKeyProbe1763930300000 } from './security/master-key-probe.migration.js';
 import { CreateSecurity1763700200000 } from './security/security.migration.js';
 import { CreateStreamTickets1763702000000 } from './streaming/streaming.migration.js';
 import { KeepOldTelemetry1763970000000 } from './telemetry/old-events.migration.js';
@@ -73,6 +74,7 @@ export const schema: Schema = {
     CreateScheduleRuns1763930000000,
     CreateEventCheckpoints1763930100000,
     CreateWriteProbe1763930200000,
+    CreateMasterKeyProbe1763930300000,
     CreateAgentSigningKeys1763950000000,
     NoteCredentialParents1763960000000,
     NoteRuleOwners1763961000000,

@@ -2,13 +2,14 @@ import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { AppModule } from './app.module.js';
 import type { Settings } from './platform/config/index.js';
+import { masterKeysOf } from './platform/crypto/index.js';
 import { migrate } from './platform/database/index.js';
 import { configureHttp, createHttpAdapter, drainHttp } from './platform/http/index.js';
 import { HealthRegistry, Logger } from './platform/observability/index.js';
 import { SocketAdapter } from './platform/realtime/index.js';
 import type { FirstRunSecrets } from './banner.js';
 import { schema } from './schema.js';
-import { FirstRun } from './security/index.js';
+import { FirstRun, MasterKeyProbe } from './security/index.js';
 
 export interface RunningServer {
   readonly app: NestExpressApplication;
@@ -25,6 +26,8 @@ export async function startServer(
   databaseUrl: string,
   warnings: string[] = [],
 ): Promise<RunningServer> {
+  // A malformed key is told in one sentence; inside Nest it would be told with its stack.
+  masterKeysOf(settings);
   await migrate(settings.databaseDirectUrl ?? databaseUrl, schema);
   const app = await NestFactory.create<NestExpressApplication>(
     AppModule.with(settings, databaseUrl),
@@ -50,6 +53,7 @@ async function open(app: NestExpressApplication, settings: Settings, warnings: s
   app.useWebSocketAdapter(new SocketAdapter(app));
   configureHttp(app);
   for (const warning of warnings) logger.warn(warning);
+  await app.get(MasterKeyProbe).check();
   await app.listen(settings.port, settings.host);
   const firstRun = settings.runsApi ? await app.get(FirstRun).ensureAdmin() : null;
   const health = app.get(HealthRegistry);

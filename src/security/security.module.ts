@@ -12,6 +12,7 @@ import { AccessTokenStrategy, KeyStrategy } from './access/strategies.js';
 import { AccountService } from './accounts/account.service.js';
 import { AuthController } from './accounts/auth.controller.js';
 import { FirstRun } from './accounts/first-run.js';
+import { MasterKeyProbe } from './master-key-probe.js';
 import { JwksController } from './accounts/jwks.controller.js';
 import { LoginAttempts } from './accounts/login-attempts.js';
 import { LoginService } from './accounts/login.service.js';
@@ -56,6 +57,7 @@ import { SecurityWorker } from './security.worker.js';
     Credentials,
     CredentialWatch,
     FirstRun,
+    MasterKeyProbe,
     KeysService,
     KeyStrategy,
     LastUsed,
@@ -72,6 +74,6 @@ import { SecurityWorker } from './security.worker.js';
     { provide: Gatekeeper, useExisting: Authenticator },
     { provide: APP_GUARD, useClass: AccessGuard },
   ],
-  exports: [AgentCredentials, CredentialWatch, FirstRun, Gatekeeper],
+  exports: [AgentCredentials, CredentialWatch, FirstRun, Gatekeeper, MasterKeyProbe],
 })
 export class SecurityModule {}

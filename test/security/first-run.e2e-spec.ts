@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadSettings } from '../../src/platform/config/index.js';
 import { PasswordHasher } from '../../src/platform/crypto/index.js';
@@ -7,6 +8,8 @@ import { FirstRun } from '../../src/security/index.js';
 import { Credentials } from '../../src/security/keys/credentials.js';
 import { actor } from '../support/actors.js';
 import { startTestApp, type TestApp } from '../support/app.js';
+import { freePort, NexusProcess, temporaryHome } from '../support/nexus-process.js';
+import { createTestDatabase, type TestDatabase } from '../support/test-database.js';
 
 let app: TestApp;
 beforeAll(async () => void (app = await startTestApp()));
@@ -60,5 +63,58 @@ describe('the first start', () => {
     const { status, body } = await app.call('GET', '/api/v1/security/audit', { key: viewer.key });
     expect(status).toBe(403);
     expect(body).toMatchObject({ success: false, error: { code: 'AUTHORIZATION_FAILED' } });
+  });
+});
+
+describe('The master keys', () => {
+  const newKey = (id: string): string => `${id}:${randomBytes(32).toString('base64')}`;
+  const homes: { path: string; remove(): void }[] = [];
+  const processes: NexusProcess[] = [];
+  let database: TestDatabase;
+  beforeAll(async () => {
+    database = await createTestDatabase();
+  });
+  afterAll(async () => {
+    await Promise.all(processes.map((nexus) => nexus.kill()));
+    await database.drop();
+    for (const home of homes) home.remove();
+  });
+
+  const launch = async (keys: string): Promise<NexusProcess> => {
+    const home = temporaryHome();
+    homes.push(home);
+    const env = { DATABASE_URL: database.url, NEXUS_MASTER_KEYS: keys };
+    const nexus = NexusProcess.launch({ home: home.path, port: await freePort(), env });
+    processes.push(nexus);
+    return nexus;
+  };
+  const starts = async (keys: string): Promise<void> => {
+    const nexus = await launch(keys);
+    await nexus.says('is running', 60_000);
+    expect(await nexus.stop()).toBe(0);
+  };
+  const refusal = async (keys: string): Promise<string> => {
+    const nexus = await launch(keys);
+    expect(await nexus.exited).toBe(1);
+    // Lines of the log are JSON.
+    return nexus.output
+      .split('\n')
+      .filter((line) => line && !line.startsWith('{'))
+      .join('\n');
+  };
+
+  it('must be those of the database, also after a rotation', async () => {
+    const [first, second] = [newKey('a'), newKey('b')];
+    await starts(first);
+    for (const other of [second, newKey('a')]) {
+      expect(await refusal(other)).toMatch(/^The master keys of this process are not those of the database: [^\n]+$/);
+    }
+    await starts(`${second},${first}`);
+    await starts(second);
+    expect(await refusal(first)).toMatch(/not those of the database/);
+  });
+
+  it('are refused in one sentence when one is malformed', async () => {
+    expect(await refusal('a:short')).toBe('NEXUS_MASTER_KEYS: entry 1 is not id:base64 of 32 bytes');
   });
 });

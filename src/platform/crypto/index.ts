@@ -11,8 +11,8 @@ export {
   type GeneratedToken,
   type KeyKind,
 } from './key-format.js';
-export { MasterKeys, type MasterKey } from './master-key.js';
+export { masterKeysOf, MasterKeys, type MasterKey } from './master-key.js';
 export { checkPasswordStrength, type PasswordContext } from './password-strength.js';
 export { PasswordHasher } from './password.js';
-export { SecretBox } from './secret-box.js';
+export { SecretBox, SecretBoxError } from './secret-box.js';
 export { assertRotatable, IsSigningSecret, newSigningSecret, standardSignatures } from './signing-secret.js';

@@ -11,7 +11,7 @@ import {
   writeSync,
 } from 'node:fs';
 import path from 'node:path';
-import { ConfigError } from '../config/index.js';
+import { ConfigError, type Settings } from '../config/index.js';
 import { deriveKey } from './derive.js';
 
 export interface MasterKey {
@@ -47,6 +47,11 @@ export function loadMasterKeys({ home, keysSetting, allowGenerate }: MasterKeyOp
   }
   createKeyFile(file);
   return readKeyFile(file) ?? fail(file, 'disappeared while it was written');
+}
+
+/** Processes of one role share their keys with others, so only a process that does everything may make its own. */
+export function masterKeysOf({ home, masterKeys, role }: Settings): MasterKey[] {
+  return loadMasterKeys({ home, keysSetting: masterKeys, allowGenerate: role === 'all' });
 }
 
 /** The loaded master keys and what is derived from them. */
