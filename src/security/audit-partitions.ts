@@ -1,6 +1,6 @@
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
-import { Database, RangePartitions } from '../platform/database/index.js';
+import { CAREFUL_DROPS, Database, DatabaseClock, RangePartitions } from '../platform/database/index.js';
 import { Logger } from '../platform/observability/index.js';
 
 const DAY_MS = 86_400_000;
@@ -14,6 +14,7 @@ export class AuditPartitions implements OnApplicationBootstrap {
 
   constructor(
     private readonly db: Database,
+    private readonly clock: DatabaseClock,
     private readonly settings: Settings,
     private readonly logger: Logger,
   ) {
@@ -29,14 +30,17 @@ export class AuditPartitions implements OnApplicationBootstrap {
 
   /** Before the first request, also where no worker has run for months. */
   async onApplicationBootstrap(): Promise<void> {
-    await this.makeAhead(await this.databaseTime());
+    await this.makeAhead((await this.clock.read()).now);
   }
 
   async enforceRetention(): Promise<void> {
-    const now = await this.databaseTime();
+    const { now, skewMs, agrees } = await this.clock.read();
     await this.makeAhead(now);
     const limit = now - this.settings.auditRetentionDays * DAY_MS;
-    const dropped = await this.partitions.dropBefore(limit);
+    const dropped = await this.partitions.dropBefore(limit, agrees ? undefined : CAREFUL_DROPS);
+    if (!agrees) {
+      this.logger.warn({ skew_ms: skewMs }, 'The clocks disagree: the retention of the audit trail is limited');
+    }
     if (dropped.length === 0) return;
     // Open minutes of a month that is gone could not become entries.
     await this.db.query(`DELETE FROM audit_minutes WHERE minute < to_timestamp($1 / 1000.0)`, [limit]);
@@ -48,11 +52,5 @@ export class AuditPartitions implements OnApplicationBootstrap {
     for (let ahead = 0; ahead <= MONTHS_AHEAD; ahead++) {
       await this.partitions.create(Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + ahead));
     }
-  }
-
-  /** The clock of one process that is wrong must not drop what the others still keep. */
-  private async databaseTime(): Promise<number> {
-    const [{ now }] = await this.db.query<{ now: Date }>('SELECT now() AS now');
-    return now.getTime();
   }
 }

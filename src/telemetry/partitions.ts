@@ -44,11 +44,11 @@ export class Partitions {
   }
 
   /**
-   * Drops partitions whose whole day is older than the retention.
+   * Drops partitions whose whole day is older than the retention, at most so many.
    * @returns their names
    */
-  async dropExpired(now: number): Promise<string[]> {
-    const dropped = await this.partitions.dropBefore(dailySince(this.settings, now));
+  async dropExpired(now: number, limit?: number): Promise<string[]> {
+    const dropped = await this.partitions.dropBefore(dailySince(this.settings, now), limit);
     this.known.clear();
     return dropped;
   }

@@ -13,7 +13,7 @@ export class TelemetryWorker {
 
   @HandleJob(KeepTelemetryPartitions)
   keepPartitions(): Promise<void> {
-    return this.retention.enforce(Date.now());
+    return this.retention.run();
   }
 
   @HandleJob(RollUpTelemetry)

@@ -3,8 +3,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Actor, type RequestContext, runInContext, systemActor } from '../../src/platform/context/index.js';
 import { type FinishedRequest, RequestObservers } from '../../src/platform/http/index.js';
 import { loadSettings } from '../../src/platform/config/index.js';
-import { RangePartitions } from '../../src/platform/database/index.js';
-import { Metrics } from '../../src/platform/observability/index.js';
+import { DatabaseClock, RangePartitions } from '../../src/platform/database/index.js';
+import { HealthRegistry, Metrics } from '../../src/platform/observability/index.js';
 import { PartitionAudit1763920000000 } from '../../src/security/audit-partitions.migration.js';
 import { AuditPartitions } from '../../src/security/audit-partitions.js';
 import { AuditTrail } from '../../src/security/audit-trail.js';
@@ -318,7 +318,7 @@ describe('Months', () => {
       await made.create(monthsAgo(months).getTime());
       await insert(monthsAgo(months).toISOString());
     }
-    const months = new AuditPartitions(opened.db, settings, silent);
+    const months = new AuditPartitions(opened.db, new DatabaseClock(opened.db, new HealthRegistry()), settings, silent);
     await Promise.all([months.onApplicationBootstrap(), months.onApplicationBootstrap()]);
     await months.enforceRetention();
     await months.enforceRetention();
@@ -328,7 +328,12 @@ describe('Months', () => {
   });
 
   it('guard their entries also when they are named themselves', async () => {
-    await new AuditPartitions(opened.db, loadSettings({}), silent).onApplicationBootstrap();
+    await new AuditPartitions(
+      opened.db,
+      new DatabaseClock(opened.db, new HealthRegistry()),
+      loadSettings({}),
+      silent,
+    ).onApplicationBootstrap();
     const names = await partitions();
     expect(names).toHaveLength(3);
     for (const name of [...names, 'audit_entries']) {

@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Settings } from '../../src/platform/config/index.js';
 import { Database } from '../../src/platform/database/index.js';
+import { HealthRegistry } from '../../src/platform/observability/index.js';
 import { AgentCredentials } from '../../src/security/index.js';
+import { Partitions } from '../../src/telemetry/partitions.js';
 import { TelemetryRetention } from '../../src/telemetry/telemetry-retention.js';
 import { actor } from '../support/actors.js';
 import { startTestApp, type TestApp } from '../support/app.js';
@@ -223,6 +225,22 @@ describe('retention', () => {
       AND bucket < now() - interval '5 days'`),
     ).toHaveLength(1);
     expect((await list({ source: 'old' })).events).toHaveLength(1);
+
+    // As if the clock of the database had jumped, or that of this process: only the two oldest days go.
+    const older = [4, 3, 2].map((back) => Date.now() - (days + back) * DAY);
+    await app.get(Partitions).ensure(older);
+    const process = vi.spyOn(Date, 'now').mockReturnValue(Date.now() - 40 * DAY);
+    try {
+      await app.get(TelemetryRetention).run();
+      const { components } = await app.get(HealthRegistry).run();
+      expect(components.clock).toMatchObject({ status: 'unhealthy', details: { retention: 'limited' } });
+    } finally {
+      process.mockRestore();
+    }
+    const left = await partitions();
+    expect(older.map((ms) => left.includes(nameOf(ms)))).toEqual([false, false, true]);
+    await app.get(TelemetryRetention).run();
+    expect(await partitions()).not.toContain(nameOf(older[2]));
 
     await app.get(TelemetryRetention).enforce(Date.now() + 3 * DAY);
     expect(await partitions()).not.toContain(nameOf(old));

@@ -5,6 +5,7 @@ import { Settings } from '../config/index.js';
 import { BULK_POOL } from './connection-needs.js';
 import { dataSourceOptions, type Schema } from './data-source-options.js';
 import { Database } from './database.js';
+import { DatabaseClock } from './database-clock.js';
 import { sessionOptions } from './session-options.js';
 
 @Module({})
@@ -50,8 +51,9 @@ export class DatabaseModule {
             }),
         },
         Database,
+        DatabaseClock,
       ],
-      exports: [Database, 'DATABASE_URL', 'DATABASE_DIRECT_URL'],
+      exports: [Database, DatabaseClock, 'DATABASE_URL', 'DATABASE_DIRECT_URL'],
     };
   }
 }

@@ -1,5 +1,6 @@
 export { advisoryLock, LOCK_NAMES } from './advisory-locks.js';
 export { Database, type Tx } from './database.js';
+export { CAREFUL_DROPS, DatabaseClock } from './database-clock.js';
 export { DatabaseModule } from './database.module.js';
 export { dataSourceOptions, type Schema } from './data-source-options.js';
 export { connectionsNeeded, isOutOfConnections, QUEUE_POOL, WORKER_POOL, WORKER_QUEUES } from './connection-needs.js';

@@ -41,15 +41,15 @@ export class RangePartitions {
   }
 
   /**
-   * Drops the partitions that end at or before this time.
+   * Drops the partitions that end at or before this time, the oldest first and at most so many.
    * @returns their names
    */
-  async dropBefore(time: number): Promise<string[]> {
+  async dropBefore(time: number, limit?: number): Promise<string[]> {
     const expired = await this.pool.query<{ name: string }>(
       `SELECT relname AS name FROM pg_class
        WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace
-         AND relname ~ ('^' || $1 || '_p\\d{' || $2 || '}$') AND relname < $3 ORDER BY relname`,
-      [this.table, this.unit === 'day' ? 8 : 6, this.rangeOf(time).name],
+         AND relname ~ ('^' || $1 || '_p\\d{' || $2 || '}$') AND relname < $3 ORDER BY relname LIMIT $4`,
+      [this.table, this.unit === 'day' ? 8 : 6, this.rangeOf(time).name, limit ?? null],
     );
     for (const { name } of expired.rows) {
       // Waits for queries on the table for a moment only: inserts would queue up behind it. The job tries again.
