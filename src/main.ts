@@ -54,6 +54,8 @@ async function main(): Promise<void> {
   let stopping = false;
 
   const start = async (): Promise<void> => {
+    // Before a data folder is made for a server that cannot listen.
+    await checkAddress(settings);
     let url = settings.databaseUrl;
     if (url === undefined) {
       database = await startEmbeddedPostgres({ home: settings.home, binDir: settings.pgBin, log: say });
@@ -64,7 +66,6 @@ async function main(): Promise<void> {
       url = database.url;
     }
     if (stopping) return;
-    await checkAddress(settings);
     server = await startWithConnections(settings, url, () => stopping);
     if (!server) return;
     // At once: nothing that comes after may keep the secrets of the first start from being shown.

@@ -164,6 +164,8 @@ describe('a start that cannot succeed says why in one sentence', () => {
           `Port ${port} is in use by another program; set PORT to a free one.`,
         );
         expect(processesNaming(home)).toEqual([]);
+        // No data folder for a server that cannot listen.
+        expect(readdirSync(home)).toEqual([]);
       } finally {
         other.close();
       }
