@@ -31,6 +31,7 @@ import { CreateSecurity1763700200000 } from './security/security.migration.js';
 import { CreateStreamTickets1763702000000 } from './streaming/streaming.migration.js';
 import { KeepOldTelemetry1763970000000 } from './telemetry/old-events.migration.js';
 import { CreateWriteProbe1763930200000 } from './system/write-probe.migration.js';
+import { CreateMetricsReporter1763940000000 } from './system/metrics-reporter.migration.js';
 import { CreateTelemetry1763700400000 } from './telemetry/telemetry.migration.js';
 import { AllowCancelledDeliveries1763963000000 } from './webhooks/cancelled-deliveries.migration.js';
 import { JoinDeliveryIndexes1763800100000 } from './webhooks/delivery-indexes.migration.js';
@@ -75,6 +76,7 @@ export const schema: Schema = {
     CreateEventCheckpoints1763930100000,
     CreateWriteProbe1763930200000,
     CreateMasterKeyProbe1763930300000,
+    CreateMetricsReporter1763940000000,
     CreateAgentSigningKeys1763950000000,
     NoteCredentialParents1763960000000,
     NoteRuleOwners1763961000000,

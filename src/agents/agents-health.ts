@@ -15,7 +15,7 @@ export class AgentsHealth implements OnModuleInit {
   onModuleInit(): void {
     const counts = (): Promise<Record<string, number>> => this.counts();
     this.health.register('agents', counts);
-    this.metrics.gauge('nexus_agents', 'Registered agents by status.', ['status'], async function () {
+    this.metrics.sharedGauge('nexus_agents', 'Registered agents by status.', ['status'], async function () {
       // A scrape shows the last numbers while the database is away.
       const now = await counts().catch(() => ({}));
       for (const [status, count] of Object.entries(now)) this.set({ status }, count);

@@ -56,7 +56,7 @@ export class AlertsModule implements OnModuleInit {
       const [{ n }] = await db.query<{ n: number }>(`SELECT count(*)::int AS n FROM alerts WHERE status = 'active'`);
       return n;
     };
-    this.metrics.gauge('nexus_alerts_active', 'Alerts that have not been cleared', [], async function () {
+    this.metrics.sharedGauge('nexus_alerts_active', 'Alerts that have not been cleared', [], async function () {
       this.set(await active());
     });
     this.health.register('alerts', async () => ({ active: await active() }));

@@ -48,8 +48,9 @@ export class StreamHub implements OnModuleDestroy {
       return count();
     });
     const sent = (): number => this.totalSent();
-    metrics.gauge('nexus_stream_events_sent', 'Events sent to readers since the start', [], function () {
-      this.set(sent());
+    metrics.counter('nexus_stream_events_sent_total', 'Events sent to readers', [], function () {
+      this.reset();
+      this.inc(sent());
     });
   }
 

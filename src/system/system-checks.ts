@@ -38,7 +38,7 @@ export class SystemChecks implements OnModuleInit {
       this.set(db.connections().max);
     });
     const countQueues = (): Promise<QueueCounts> => this.countQueues();
-    this.metrics.gauge('nexus_queue_depth', 'Jobs on a queue, by state', ['queue', 'state'], async function () {
+    this.metrics.sharedGauge('nexus_queue_depth', 'Jobs on a queue, by state', ['queue', 'state'], async function () {
       // A scrape must not fail because the queues cannot be asked; the health check says that.
       const counts = await countQueues().catch((): QueueCounts => ({}));
       this.reset();

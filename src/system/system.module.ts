@@ -3,10 +3,11 @@ import { DocsController } from './docs.controller.js';
 import { HealthService } from './health.service.js';
 import { MetricsController } from './metrics.controller.js';
 import { ProbesController } from './probes.controller.js';
+import { MetricsReporter } from './metrics-reporter.js';
 import { SystemChecks } from './system-checks.js';
 
 @Module({
   controllers: [ProbesController, MetricsController, DocsController],
-  providers: [HealthService, SystemChecks],
+  providers: [HealthService, MetricsReporter, SystemChecks],
 })
 export class SystemModule {}

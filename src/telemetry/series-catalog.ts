@@ -55,7 +55,7 @@ export class SeriesCatalog implements OnApplicationBootstrap, BeforeApplicationS
     metrics: Metrics,
   ) {
     this.cache = new LRUCache({ max: settings.telemetryMaxSeries * 2 });
-    metrics.gauge('nexus_telemetry_series', 'Telemetry series in the catalogue, as last counted', [], function () {
+    metrics.sharedGauge('nexus_telemetry_series', 'Telemetry series in the catalogue, as last counted', [], function () {
       this.set(count());
     });
     const count = (): number => this.count;

@@ -50,7 +50,7 @@ export class WebhooksModule implements OnModuleInit {
 
   onModuleInit(): void {
     const { db } = this;
-    this.metrics.gauge('nexus_webhook_deliveries_pending', 'Deliveries that have not ended', [], async function () {
+    this.metrics.sharedGauge('nexus_webhook_deliveries_pending', 'Deliveries that have not ended', [], async function () {
       const [{ n }] = await db.query<{ n: number }>(
         `SELECT count(*)::int AS n FROM webhook_deliveries WHERE status = 'pending'`,
       );

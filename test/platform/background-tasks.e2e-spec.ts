@@ -320,7 +320,7 @@ describe('A background task on PostgreSQL', () => {
     expect(rest.map(({ id }) => id)).toEqual([a.id]);
     await when(app, b, 'running');
     const { text } = await app.get(Metrics).render(false);
-    expect(text).toContain('nexus_background_tasks{kind="test.copy",status="running"} 1');
+    expect(text).toContain('nexus_background_tasks_pending{kind="test.copy",status="running"} 1');
     expect(text).toContain('nexus_background_tasks_total{kind="test.plain",outcome="completed"} 1');
     await app
       .get(Database)

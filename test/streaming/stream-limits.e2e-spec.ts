@@ -6,7 +6,7 @@ import { actor } from '../support/actors.js';
 import { eventually, startTestApp, type TestApp } from '../support/app.js';
 import { agentEvents, commandEvent, type Message, metric, STREAM, StreamReader, telemetry } from './stream-client.js';
 
-const SENT = /^nexus_stream_events_sent (\d+)$/m;
+const SENT = /^nexus_stream_events_sent_total (\d+)$/m;
 
 let here: TestApp;
 let there: TestApp;

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { Client } from 'pg';
 import { afterAll, beforeAll, expect, inject, it } from 'vitest';
 import { WORKER_QUEUES } from '../../src/platform/database/index.js';
@@ -34,6 +35,38 @@ it('names every part of the server', async () => {
     streams: { websocket: 0, sse: 0 },
   });
   expect(components.event_handlers.status).toBe('healthy');
+});
+
+const promtoolInstalled = spawnSync('promtool', ['--version']).status === 0;
+const metricsOf = async (one: TestApp): Promise<string> => (await one.call('GET', '/metrics')).text;
+const SHARED = /^nexus_(agents|queue_depth)\{|^nexus_(active_sessions|webhook_deliveries_pending) /m;
+
+it('tells the metrics that processes share from one of them, and from another when that one stops', async () => {
+  expect(await metricsOf(app)).toMatch(SHARED);
+  const second = await startTestApp({ DATABASE_URL: app.db.url });
+  try {
+    const own = await metricsOf(second);
+    expect(own).not.toMatch(SHARED);
+    expect(own).toMatch(/^nexus_agent_links 0$/m);
+    // As if the first had stopped.
+    await app.db.query('DELETE FROM metrics_reporter');
+    await eventually(async () => SHARED.test(await metricsOf(second)));
+    await eventually(async () => !SHARED.test(await metricsOf(app)));
+  } finally {
+    await second.stop();
+  }
+  await eventually(async () => SHARED.test(await metricsOf(app)));
+});
+
+it.skipIf(!promtoolInstalled)('names its metrics as Prometheus asks for (needs promtool)', async () => {
+  const { stdout, stderr, error } = spawnSync('promtool', ['check', 'metrics'], { input: await metricsOf(app) });
+  expect(error).toBeUndefined();
+  const complaints = `${stdout.toString()}${stderr.toString()}`.split('\n').filter((line) => line.includes('nexus_'));
+  expect(complaints).toEqual([]);
+});
+
+it('uses no label that Prometheus gives to its targets', async () => {
+  expect(await metricsOf(app)).not.toMatch(/^nexus_\w+\{([^}]*,)?(job|instance)="/m);
 });
 
 it('counts the connections of every queue with handlers in what a start asks for', () => {

@@ -30,8 +30,8 @@ export class BackgroundTasks implements OnModuleInit {
 
   onModuleInit(): void {
     const { db } = this;
-    this.metrics.gauge(
-      'nexus_background_tasks',
+    this.metrics.sharedGauge(
+      'nexus_background_tasks_pending',
       'Background tasks that wait or run',
       ['kind', 'status'],
       async function () {

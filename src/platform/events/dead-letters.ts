@@ -45,7 +45,7 @@ export class DeadLetters implements OnModuleInit {
   onModuleInit(): void {
     const { db } = this;
     const help = 'Events that a handler could not take in all its attempts';
-    this.metrics.gauge('nexus_event_dead_letters', help, ['handler'], async function () {
+    this.metrics.sharedGauge('nexus_event_dead_letters', help, ['handler'], async function () {
       const rows = await db
         .query<{ handler: string; n: number }>(
           'SELECT handler, count(*)::int AS n FROM event_dead_letters GROUP BY handler',

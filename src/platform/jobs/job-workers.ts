@@ -43,7 +43,7 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
     private readonly logger: Logger,
     metrics: Metrics,
   ) {
-    this.duration = metrics.histogram('nexus_job_duration_seconds', 'Time a job ran', ['job', 'outcome']);
+    this.duration = metrics.histogram('nexus_job_duration_seconds', 'Time a job ran', ['job_name', 'outcome']);
   }
 
   async onApplicationBootstrap(): Promise<void> {
@@ -128,7 +128,7 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
     }
     const { payload, requestId = `req_job_${randomUUID()}` } = job.data;
     const context = { requestId, startedAt: performance.now(), actor: systemActor };
-    const end = this.duration.startTimer({ job: job.name });
+    const end = this.duration.startTimer({ job_name: job.name });
     this.running++;
     try {
       const result = await runInContext(context, () =>

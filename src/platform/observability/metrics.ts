@@ -1,18 +1,26 @@
 import { Injectable } from '@nestjs/common';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type RegistryContentType } from 'prom-client';
 
-/** The process's Prometheus registry (contract 3.8). Asking for a name again gives the same metric. */
+/** The process's Prometheus registry. Asking for a name again gives the same metric. */
 @Injectable()
 export class Metrics {
   readonly registry = new Registry<RegistryContentType>();
+  /** Whether this process shows what holds for all processes together; one of them does, so that sums are right. */
+  showsShared: () => Promise<boolean> = () => Promise.resolve(true);
   private rendering: Promise<unknown> = Promise.resolve();
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });
   }
 
-  counter<L extends string>(name: string, help: string, labelNames: L[] = []): Counter<L> {
-    return this.existing(name) ?? new Counter({ name, help, labelNames, registers: [this.registry] });
+  /** `collect` is called at each scrape, for a total that is counted elsewhere. */
+  counter<L extends string>(
+    name: string,
+    help: string,
+    labelNames: L[] = [],
+    collect?: (this: Counter<L>) => void,
+  ): Counter<L> {
+    return this.existing(name) ?? new Counter({ name, help, labelNames, registers: [this.registry], collect });
   }
 
   /** `collect` is called at each scrape to set the value; when it fails, the scrape shows the last one. */
@@ -32,6 +40,22 @@ export class Metrics {
       }
     };
     return this.existing(name) ?? new Gauge({ ...options, collect: set });
+  }
+
+  /** A gauge of what all processes share, such as rows of the database: only one process shows it. */
+  sharedGauge<L extends string>(
+    name: string,
+    help: string,
+    labelNames: L[],
+    collect: (this: Gauge<L>) => void | Promise<void>,
+  ): Gauge<L> {
+    const shows = (): Promise<boolean> => this.showsShared();
+    return this.gauge(name, help, labelNames, async function () {
+      if (await shows()) return collect.call(this);
+      this.reset();
+      // Without labels a reset leaves a zero.
+      if (labelNames.length === 0) this.remove();
+    });
   }
 
   histogram<L extends string>(

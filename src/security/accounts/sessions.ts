@@ -55,7 +55,7 @@ export class Sessions implements OnModuleInit {
     const { db, logger } = this;
     // Probes read it too, and anyone may ask for those.
     let countedAt = -Infinity;
-    this.metrics.gauge('nexus_active_sessions', 'Logins that are neither ended nor expired', [], async function () {
+    this.metrics.sharedGauge('nexus_active_sessions', 'Logins that are neither ended nor expired', [], async function () {
       if (performance.now() - countedAt < COUNT_EVERY_MS) return;
       countedAt = performance.now();
       try {
