@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AgentProcess } from '../support/agent-process.js';
@@ -158,5 +159,18 @@ describe.skipIf(!redisInstalled)('two APIs and a worker on PostgreSQL and Redis'
     expect((await fetch(`${worker.url}/readyz`)).status).toBe(200);
     expect((await fetch(`${worker.url}/metrics`)).status).toBe(200);
     expect((await call(worker, 'GET', '/ai/agents')).status).toBe(404);
+  });
+
+  it('log one line a minute of connections that fail while Redis is away', async () => {
+    const lines = (): number =>
+      worker.output.split('\n').filter((line) => /connection failed|lost Redis|was lost/.test(line)).length;
+    await redis.stop();
+    await eventually(() => lines() > 0);
+    // Each client tries again several times while these are answered.
+    for (let request = 0; request < 100; request++) {
+      await fetch(`${worker.url}/healthz`);
+      await delay(20);
+    }
+    expect(lines()).toBe(1);
   });
 });

@@ -95,7 +95,8 @@ export class JobQueue implements OnApplicationShutdown {
       queue = this.backend.queue(name, {});
       queue.on('error', (error: Error) => {
         // A connection that ends in a stop is no news.
-        if (!this.closing) this.logger.warn({ queue: name, err: error.message }, 'Queue connection failed');
+        if (this.closing) return;
+        this.logger.warnRepeated(this.backend.store, { queue: name, err: error.message }, 'Queue connection failed');
       });
       this.queues.set(name, queue);
       queue.waitUntilReady().catch(() => setTimeout(() => this.drop(name, queue as Queue), RENEW_MS).unref());

@@ -104,7 +104,7 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
       // A connection that ends in a stop is no news.
       if (this.stopping.signal.aborted) return;
       this.schedules.ensureSoon();
-      this.logger.warn({ queue, err: error.message }, 'Worker connection failed');
+      this.logger.warnRepeated(this.backend.store, { queue, err: error.message }, 'Worker connection failed');
     });
     worker.on('ioredis:close', () => this.schedules.ensureSoon());
     // Another worker may have the job by now: this run is to end without further effect.

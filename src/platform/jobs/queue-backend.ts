@@ -16,6 +16,7 @@ type Options<T> = Omit<T, 'connection'>;
 
 /** Makes the queues and workers of one store: PostgreSQL by default, Redis when `REDIS_URL` is set. */
 export interface QueueBackend {
+  readonly store: 'postgresql' | 'redis';
   queue(name: string, options: Options<QueueOptions>): Queue;
   worker(name: string, processor: Processor, options: Options<WorkerOptions>): Worker;
   /** Makes what the store needs before queues and workers, where it is missing. */
@@ -71,6 +72,7 @@ export async function postgresBackend(url: string): Promise<QueueBackend> {
   };
   const shared = open('nexus-queues', QUEUE_POOL);
   return {
+    store: 'postgresql',
     queue: (name, options) => new Queue(name, { ...options, connection: shared }, createPostgresBackend as never),
     worker: (name, processor, options) => {
       const connection = open(`nexus-worker-${name}`, WORKER_POOL);
@@ -102,6 +104,7 @@ export function redisBackend(url: string): QueueBackend {
   // The braces keep each queue's keys on one slot of a Redis Cluster.
   const prefix = '{nexus}';
   return {
+    store: 'redis',
     // Who adds a job is told that Redis is away; who runs jobs waits for it.
     queue: (name, options) =>
       new Queue(

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { runInContext } from '../context/index.js';
 import { Logger } from './logger.js';
 
@@ -9,6 +9,8 @@ function logged(level: string, work: (logger: Logger) => void): Record<string, u
 }
 
 describe('The log', () => {
+  afterEach(() => vi.useRealTimers());
+
   it('masks secrets at any depth, in arrays and in any spelling', () => {
     const [line] = logged('info', (logger) =>
       logger.info(
@@ -106,5 +108,23 @@ describe('The log', () => {
       for (let i = 0; i < 200; i++) logger.info({ err: `//${'a'.repeat(100_000)}` }, 'Bearer '.repeat(20_000));
     });
     expect(performance.now() - begin).toBeLessThan(2000);
+  });
+
+  it('has one line a minute for what fails repeatedly, and counts the rest', () => {
+    vi.useFakeTimers();
+    const lines = logged('info', (logger) => {
+      for (let second = 0; second < 121; second++) {
+        logger.warnRepeated('redis', { second }, 'Away');
+        vi.advanceTimersByTime(1000);
+      }
+      logger.warnRepeated('other', {}, 'Too');
+    });
+    expect(lines).toMatchObject([
+      { second: 0, msg: 'Away' },
+      { second: 60, left_out_before: 59 },
+      { second: 120, left_out_before: 59 },
+      { msg: 'Too' },
+    ]);
+    expect(lines).toHaveLength(4);
   });
 });

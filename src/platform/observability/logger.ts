@@ -38,6 +38,12 @@ export class Logger implements LoggerService {
   warn(fields: Record<string, unknown> | string, ...rest: unknown[]): void {
     this.write('warn', fields, rest[0]);
   }
+  /** For what fails again and again while something is away: one line a minute for each topic, and how many were left out. */
+  warnRepeated(topic: string, fields: Record<string, unknown>, message: string): void {
+    const left = this.repeated.admit(topic, undefined, 1);
+    if (left === null) return;
+    this.warn({ ...fields, ...(left > 0 ? { left_out_before: left } : {}) }, message);
+  }
   debug(fields: Record<string, unknown> | string, ...rest: unknown[]): void {
     this.write('debug', fields, rest[0]);
   }

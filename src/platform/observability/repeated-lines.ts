@@ -14,10 +14,10 @@ export class RepeatedLines {
   private readonly kinds = new Map<string, Kind>();
 
   /** @returns null for a line that is left out, else how many of its kind were left out before it */
-  admit(kind: string, now = performance.now()): number | null {
+  admit(kind: string, now = performance.now(), most = MAX_LINES): number | null {
     const known = this.kinds.get(kind);
     if (known && now - known.since < WINDOW_MS) {
-      if (known.lines < MAX_LINES) {
+      if (known.lines < most) {
         known.lines++;
         return 0;
       }

@@ -94,7 +94,7 @@ export class RedisTransport implements BusTransport {
     this.publisher = new Redis(url, { ...common, maxRetriesPerRequest: 1 });
     this.subscriber = new Redis(url, { ...common, maxRetriesPerRequest: null });
     for (const client of [this.publisher, this.subscriber]) {
-      client.on('error', (error: Error) => logger.warn({ err: error.message }, 'The bus lost Redis'));
+      client.on('error', (error: Error) => logger.warnRepeated('redis', { err: error.message }, 'The bus lost Redis'));
     }
   }
 

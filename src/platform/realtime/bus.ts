@@ -79,7 +79,10 @@ export class Bus {
       if (this.sending > MAX_SENDING) throw new Error('too many messages are on their way');
       await transport.send(message);
     } catch (error) {
-      this.logger.warn({ channel, err: String(error) }, 'A message for other processes was lost');
+      // While the transport is away, it says so itself.
+      if (transport.connected) {
+        this.logger.warnRepeated('bus', { channel, err: String(error) }, 'A message for other processes was lost');
+      }
     } finally {
       this.sending--;
     }
