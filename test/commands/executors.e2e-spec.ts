@@ -68,7 +68,7 @@ const sinks: Sink[] = [];
 let nexus: Harness;
 
 beforeAll(async () => {
-  nexus = await Harness.start({ NEXUS_EGRESS_ALLOW: '127.0.0.0/8' });
+  nexus = await Harness.start({ NEXUS_EGRESS_ALLOW: '127.0.0.0/8', NEXUS_COMMAND_RETENTION_DAYS: '4' });
 });
 afterAll(() => nexus.stop());
 afterEach(async () => {
@@ -391,9 +391,13 @@ describe('retention', () => {
     const [old, fresh] = [await nexus.send(fake.agent.id), await nexus.send(fake.agent.id)];
     await nexus.until(old, 'completed');
     await nexus.until(fresh, 'completed');
-    await nexus.app.db.query(`UPDATE commands SET completed_at = now() - interval '31 days' WHERE id = $1`, [
-      bare(old),
-    ]);
+    const finished = (id: string, days: number): Promise<unknown> =>
+      nexus.app.db.query(`UPDATE commands SET completed_at = now() - make_interval(days => $2) WHERE id = $1`, [
+        bare(id),
+        days,
+      ]);
+    await finished(old, 5);
+    await finished(fresh, 3);
     await nexus.app.get(CommandSweep).purge();
     const left = await nexus.app.db.query<{ command_id: string }>(
       `SELECT command_id FROM command_output WHERE command_id = ANY ($1)`,

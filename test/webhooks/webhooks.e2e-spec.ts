@@ -6,6 +6,7 @@ import { JobQueue } from '../../src/platform/jobs/index.js';
 import { UserLoggedOut } from '../../src/security/security.events.js';
 import { actor } from '../support/actors.js';
 import { eventually, type TestApp } from '../support/app.js';
+import { WebhooksWorker } from '../../src/webhooks/webhooks.worker.js';
 import { askNodeReceiver, askPythonChecks } from './printed-receivers.js';
 import { type Delivery, type Registered, WebhookBench } from './harness.js';
 import { eventBytes, type Payload, payloadOf, type Receiver, type Received, status } from './receiver.js';
@@ -24,7 +25,7 @@ let receiver: Receiver;
 let key: string;
 
 beforeAll(async () => {
-  bench = await WebhookBench.start();
+  bench = await WebhookBench.start({ NEXUS_WEBHOOK_RETENTION_DAYS: '4' });
   ({ app, receiver, key } = bench);
 });
 afterAll(() => bench.stop());
@@ -420,5 +421,29 @@ describe('a new secret', () => {
     expect(alone.headers['x-nexus-signature-previous']).toBeUndefined();
     expect(String(alone.headers['webhook-signature']).split(' ')).toHaveLength(1);
     await bench.remove(id);
+  });
+});
+
+describe('retention', () => {
+  it('deletes deliveries that ended longer ago than NEXUS_WEBHOOK_RETENTION_DAYS, and no other', async () => {
+    const webhook = await bench.register();
+    for (let n = 0; n < 2; n++) await bench.publish();
+    const [old, young] = await eventually(async () => {
+      const deliveries = await bench.deliveriesOf(webhook.id);
+      const done = deliveries.filter((delivery) => delivery.status === 'delivered');
+      return done.length === 2 && done.map(({ delivery_id }) => delivery_id);
+    });
+    for (const [id, days] of [
+      [old, 5],
+      [young, 3],
+    ] as const) {
+      await app.db.query(
+        `UPDATE webhook_deliveries SET finished_at = now() - make_interval(days => $2) WHERE id = $1`,
+        [id.replace(/^\w+_/, ''), days],
+      );
+    }
+    await app.get(WebhooksWorker).purge();
+    expect((await bench.deliveriesOf(webhook.id)).map(({ delivery_id }) => delivery_id)).toEqual([young]);
+    await bench.remove(webhook.id);
   });
 });
