@@ -3,6 +3,8 @@ import { SecurityModule } from '../security/index.js';
 import { AgentDirectory } from './agent-directory.js';
 import { AgentLinkGateway } from './agent-link.gateway.js';
 import { AgentLinks } from './agent-links.js';
+import { AgentPackage } from './agent-package.js';
+import { AgentPackageController } from './agent-package.controller.js';
 import { AgentPresence } from './agent-presence.js';
 import { AgentSigningKeys } from './agent-signing-keys.js';
 import { AgentsController } from './agents.controller.js';
@@ -15,7 +17,7 @@ import { JoinTokensService } from './join-tokens.service.js';
 @Module({
   imports: [SecurityModule],
   // The fixed paths of join tokens come before `:id`.
-  controllers: [JoinTokensController, AgentsController],
+  controllers: [JoinTokensController, AgentsController, AgentPackageController],
   providers: [
     AgentsService,
     JoinTokensService,
@@ -24,6 +26,7 @@ import { JoinTokensService } from './join-tokens.service.js';
     AgentLinkGateway,
     AgentDirectory,
     AgentSigningKeys,
+    AgentPackage,
     AgentsWorker,
     AgentsHealth,
   ],

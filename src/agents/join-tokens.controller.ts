@@ -9,9 +9,11 @@ import {
   Public,
   PublicId,
   publicId,
+  publicOrigin,
   resolvePage,
   Wire,
 } from '../platform/http/index.js';
+import { AGENT_PACKAGE_PATH, AgentPackage } from './agent-package.js';
 import {
   CreateJoinTokenDto,
   JoinDto,
@@ -29,7 +31,10 @@ const DEFAULT_SECONDS = 3600;
 @Wire('raw')
 @Controller('ai/agents')
 export class JoinTokensController {
-  constructor(private readonly joinTokens: JoinTokensService) {}
+  constructor(
+    private readonly joinTokens: JoinTokensService,
+    private readonly agentPackage: AgentPackage,
+  ) {}
 
   @Post('join-tokens')
   @Allow('agent:admin')
@@ -40,6 +45,9 @@ export class JoinTokensController {
     @Body() body: CreateJoinTokenDto,
     @Req() request: Request,
   ): Promise<NewJoinTokenDto> {
+    // First, so that no token is made for an answer that fails.
+    const archive = await this.agentPackage.get();
+    const origin = publicOrigin(request);
     const { token, row } = await this.joinTokens.create(
       actor,
       body.labels ?? {},
@@ -49,7 +57,9 @@ export class JoinTokensController {
       join_token_id: publicId('join', row.id),
       token,
       expires_at: row.expiresAt.toISOString(),
-      join_command: `npx nexus-agent --url ${addressOf(request)} --join ${token}`,
+      agent_url: `${origin}/${AGENT_PACKAGE_PATH}`,
+      agent_sha256: archive.sha256,
+      join_command: this.agentPackage.joinCommand(origin, archive, token),
     };
   }
 
@@ -78,10 +88,4 @@ export class JoinTokensController {
     const { agent, key, signingKey } = await this.joinTokens.join(body);
     return { agent_id: publicId('agent', agent.id), agent_name: agent.name, api_key: key, signing_key: signingKey };
   }
-}
-
-/** The address by which the caller reached this server; anything unusual in `Host` stays out of a line for a shell. */
-function addressOf(request: Request): string {
-  const host = request.headers.host ?? '';
-  return `${request.protocol}://${/^[A-Za-z0-9.:[\]-]{1,255}$/.test(host) ? host : 'localhost'}`;
 }

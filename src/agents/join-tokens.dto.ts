@@ -39,9 +39,16 @@ export class NewJoinTokenDto {
   @ApiProperty({ example: 'join_6f1c1f5e-2a8b-4c55-9d0a-0b8f6a3f9d11' }) join_token_id!: string;
   @ApiProperty({ example: 'nexus_join_...', description: 'Shown this once; good for one agent.' }) token!: string;
   @ApiProperty({ example: '2025-01-15T11:30:00.000Z' }) expires_at!: string;
+  @ApiProperty({ example: 'http://localhost:8000/agent/nexus-agent.tgz' }) agent_url!: string;
   @ApiProperty({
-    example: 'npx nexus-agent --url http://localhost:8000 --join nexus_join_...',
-    description: 'What to run on the machine that is to join.',
+    example: '4bc75ab1d1fe9e4e2ce9a3f4ed1ff5a2b4f0d9b2b2ad2c5f8a4b5ae3de1cbd6e',
+    description: 'SHA-256 of what `agent_url` serves, in hex.',
+  })
+  agent_sha256!: string;
+  @ApiProperty({
+    example:
+      'curl -fsSO http://localhost:8000/agent/nexus-agent.tgz && echo "4bc7…  nexus-agent.tgz" | sha256sum -c && … --join nexus_join_...',
+    description: 'A line for the shell of the machine that is to join: fetches, checks and starts the agent.',
   })
   join_command!: string;
 }

@@ -1,7 +1,15 @@
-import { randomUUID } from 'node:crypto';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { actor } from '../support/actors.js';
 import { type Answer, startTestApp, type TestApp } from '../support/app.js';
+import { eventually } from '../support/eventually.js';
 
 let app: TestApp;
 let admin: string;
@@ -35,7 +43,6 @@ function join(joinToken: string, fields: object = {}): Promise<Answer<Record<str
 describe('joining', () => {
   it('makes an agent with a key and the labels of the token', async () => {
     const made = await token({ labels: { env: 'production' } });
-    expect(made.join_command).toBe(`npx nexus-agent --url ${app.url} --join ${made.token}`);
     const { status, body } = await join(made.token);
     expect(status).toBe(201);
     expect(Object.keys(body).sort()).toEqual(['agent_id', 'agent_name', 'api_key', 'signing_key']);
@@ -153,5 +160,143 @@ describe('join tokens', () => {
     const { body } = await join(own.body.token, { labels: { env: 'production' } });
     const shown = await app.call('GET', `/api/v1/ai/agents/${body.agent_id}`, { key: admin });
     expect(shown.body).toMatchObject({ labels: { env: 'development', rack: '1' } });
+  });
+});
+
+describe('the agent that the server serves', () => {
+  let folder: string;
+  let registry: ReturnType<typeof createServer>;
+  /** What npm asked the registry for. */
+  const asked: string[] = [];
+  const started: ChildProcess[] = [];
+
+  beforeAll(async () => {
+    folder = mkdtempSync(path.join(os.tmpdir(), 'nexus-join-'));
+    registry = createServer((request, response) => {
+      asked.push(request.url ?? '');
+      response.writeHead(404).end();
+    }).listen(0, '127.0.0.1');
+    await once(registry, 'listening');
+  });
+  afterAll(async () => {
+    for (const child of started) endGroup(child);
+    registry.close();
+    await eventually(() => {
+      rmSync(folder, { recursive: true, force: true });
+      return true;
+    });
+  });
+
+  /** A shell in a folder with nothing in it, on a machine with an account of its own. */
+  function type(line: string, name: string): ChildProcess {
+    const home = mkdtempSync(path.join(folder, name));
+    const { port } = registry.address() as AddressInfo;
+    const child = spawn('bash', ['-c', line], {
+      cwd: home,
+      detached: true,
+      stdio: 'ignore',
+      env: {
+        PATH: process.env.PATH,
+        HOME: home,
+        NEXUS_AGENT_NAME: name,
+        npm_config_registry: `http://127.0.0.1:${port}`,
+        // Both ask for news of packages and versions, not for packages.
+        npm_config_audit: 'false',
+        npm_config_update_notifier: 'false',
+      },
+    });
+    started.push(child);
+    return child;
+  }
+
+  function endGroup(child: ChildProcess): void {
+    try {
+      process.kill(-(child.pid as number), 'SIGKILL');
+    } catch {
+      // It has ended by itself.
+    }
+  }
+
+  const connected = async (name: string): Promise<boolean> => {
+    const { body } = await app.call<{ agents: { agent_name: string; connected: boolean }[] }>(
+      'GET',
+      '/api/v1/ai/agents',
+      { key: admin },
+    );
+    return body.agents.some((agent) => agent.agent_name === name && agent.connected);
+  };
+
+  /** Processes whose command line names the folder. */
+  const running = (): number[] =>
+    readdirSync('/proc')
+      .map(Number)
+      .filter((pid) => {
+        try {
+          return pid > 0 && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(folder);
+        } catch {
+          return false;
+        }
+      });
+
+  it('is what the hash in the answer to a join token says', async () => {
+    const made = await token();
+    expect(made.agent_url).toBe(`${app.url}/agent/nexus-agent.tgz`);
+    const answer = await fetch(made.agent_url);
+    expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'application/gzip']);
+    const bytes = Buffer.from(await answer.arrayBuffer());
+    expect(createHash('sha256').update(bytes).digest('hex')).toBe(made.agent_sha256);
+  });
+
+  it('joins by the line in that answer, typed in an empty folder', async () => {
+    const { join_command } = await token();
+    type(join_command, 'by-line');
+    await eventually(() => connected('by-line'), 30_000);
+  });
+
+  it('is not started when it is not what the hash says', async () => {
+    const { join_command, agent_sha256 } = await token();
+    const child = type(join_command.replace(agent_sha256, '0'.repeat(64)), 'by-wrong-hash');
+    const [code] = (await once(child, 'exit')) as [number];
+    expect(code).not.toBe(0);
+    expect(await connected('by-wrong-hash')).toBe(false);
+  });
+
+  it('runs by npx without asking a registry, and ends with it', async () => {
+    const made = await token();
+    const npx = type(
+      `curl -fsSO ${made.agent_url} && exec npx --yes ./nexus-agent.tgz --home ${folder}/npx-home --url ${app.url} --join ${made.token}`,
+      'by-npx',
+    );
+    await eventually(() => connected('by-npx'), 60_000);
+    expect(asked).toEqual([]);
+    const before = running();
+    expect(before.length).toBeGreaterThan(1);
+    npx.kill('SIGKILL');
+    await eventually(() => running().every((pid) => !before.includes(pid)), 20_000);
+    await eventually(async () => !(await connected('by-npx')));
+  });
+
+  it('asks for the proxy in front of the server, and for http:// only where it must', async () => {
+    const proxied = await startTestApp({ DATABASE_URL: app.db.url, NEXUS_TRUSTED_PROXIES: '127.0.0.1' });
+    const commandFor = async (headers: Record<string, string>, on = proxied): Promise<string> => {
+      const answer = await on.call<Record<string, string>>('POST', '/api/v1/ai/agents/join-tokens', {
+        key: admin,
+        body: {},
+        headers,
+      });
+      return answer.body.join_command;
+    };
+    try {
+      const behind = { 'x-forwarded-proto': 'https', 'x-forwarded-host': 'nexus.example' };
+      expect(await commandFor(behind)).toContain(
+        'node nexus-agent/bin/nexus-agent.js --url https://nexus.example --join',
+      );
+      expect(await commandFor({ 'x-forwarded-host': 'nexus.example' })).toContain(
+        '--url http://nexus.example --insecure-http --join',
+      );
+      expect(await commandFor(behind, app)).toContain(`--url ${app.url} --join`);
+    } finally {
+      await proxied.stop();
+    }
   });
 });

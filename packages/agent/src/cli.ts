@@ -5,6 +5,7 @@ import { labelProblem, readConfigFile } from './agent-config.js';
 import { AgentError } from './agent-error.js';
 import { Agent, type AgentOptions, VERSION } from './agent.js';
 import { LOG_LEVELS, type LogLevel, stderrLog } from './log.js';
+import { onNpmGone } from './npm-watch.js';
 
 const HELP = `nexus-agent ${VERSION}: sends this host's figures to Nexus and executes the commands its owner allows
 
@@ -53,6 +54,7 @@ async function main(): Promise<void> {
   process.on('SIGINT', () => stop('SIGINT', GRACE_MS));
   // Started by another process with a channel: it does not outlive it.
   if (process.send) process.once('disconnect', () => stop('parent gone', GRACE_MS));
+  onNpmGone(() => stop('npm gone', GRACE_MS));
   agent.once('replaced', () => {
     exitCode = EXIT_REPLACED;
     stop('replaced', 0);

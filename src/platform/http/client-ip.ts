@@ -5,7 +5,7 @@ type Range = ReturnType<typeof ipaddr.parseCIDR>;
 
 const trusted = new WeakMap<object, Range[]>();
 
-/** Makes `X-Forwarded-For` count on this server when it comes from one of these networks (GEN-15). */
+/** Makes `X-Forwarded-*` count on this server when it comes from one of these networks. */
 export function trustProxies(server: Server, cidrs: readonly string[]): void {
   trusted.set(
     server,
@@ -18,9 +18,8 @@ export function trustProxies(server: Server, cidrs: readonly string[]): void {
  * `X-Forwarded-For` that is none. What a client writes into that header itself is never believed.
  */
 export function clientIp(request: IncomingMessage): string {
-  const peer = plain(request.socket.remoteAddress ?? 'unknown');
-  const server = (request.socket as { server?: object }).server;
-  const ranges = server ? (trusted.get(server) ?? []) : [];
+  const peer = peerOf(request);
+  const ranges = rangesOf(request);
   const forwarded = request.headers['x-forwarded-for'];
   if (ranges.length === 0 || forwarded === undefined || !within(peer, ranges)) return peer;
   let client = peer;
@@ -31,6 +30,20 @@ export function clientIp(request: IncomingMessage): string {
     if (!within(address, ranges)) break;
   }
   return client;
+}
+
+/** True when the connection comes from a proxy whose `X-Forwarded-*` headers count. */
+export function fromTrustedProxy(request: IncomingMessage): boolean {
+  return within(peerOf(request), rangesOf(request));
+}
+
+function peerOf(request: IncomingMessage): string {
+  return plain(request.socket.remoteAddress ?? 'unknown');
+}
+
+function rangesOf(request: IncomingMessage): Range[] {
+  const server = (request.socket as { server?: object }).server;
+  return server ? (trusted.get(server) ?? []) : [];
 }
 
 function within(address: string, ranges: Range[]): boolean {

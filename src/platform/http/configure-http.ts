@@ -66,6 +66,7 @@ const AT_ROOT = [
   'redoc/:file',
   'openapi.json',
   'openapi.yaml',
+  'agent/nexus-agent.tgz',
 ];
 
 /** The global pipeline of every request, in this order; guards, interceptors and pipes of Nest come after it. */

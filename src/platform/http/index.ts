@@ -35,6 +35,7 @@ export { configureHttp, createHttpAdapter, drainHttp, type ServerTimeouts } from
 export { renderError } from './render-error.js';
 export { clientIp } from './client-ip.js';
 export { networkOf } from './client-network.js';
+export { publicOrigin } from './public-origin.js';
 export { InFlight } from './in-flight.js';
 export { ApiDocument } from './api-document.js';
 export { requireUnlessOpen } from './open-access.js';

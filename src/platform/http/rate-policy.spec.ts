@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Actor } from '../context/index.js';
 import { clientIp, trustProxies } from './client-ip.js';
+import { publicOrigin } from './public-origin.js';
 import { layersOf, parseRate, rateKey, windowInWords } from './rate-policy.js';
 import { type Bucket, type Hits, MemoryRateStorage } from './rate-storage.js';
 
@@ -112,5 +113,29 @@ describe('the address of a client', () => {
     expect(seen('10.0.0.1', '198.51.100.1, nonsense')).toBe('10.0.0.1');
     expect(seen('10.0.0.1')).toBe('10.0.0.1');
     expect(seen('::ffff:203.0.113.9')).toBe('203.0.113.9');
+  });
+});
+
+describe('the address of the server', () => {
+  const server = http.createServer();
+  const seen = (peer: string, headers: Record<string, string>): string =>
+    publicOrigin({ socket: { remoteAddress: peer, server }, headers } as unknown as IncomingMessage);
+  const forwarded = { host: 'inner:8000', 'x-forwarded-proto': 'https', 'x-forwarded-host': 'nexus.example' };
+
+  it('is what a trusted proxy says, and its nearest word counts', () => {
+    trustProxies(server, ['10.0.0.0/8']);
+    expect(seen('10.0.0.1', forwarded)).toBe('https://nexus.example');
+    expect(seen('10.0.0.1', { host: 'inner:8000' })).toBe('http://inner:8000');
+    const several = { 'x-forwarded-proto': 'http, https', 'x-forwarded-host': 'evil.example, nexus.example' };
+    expect(seen('10.0.0.1', several)).toBe('https://nexus.example');
+    expect(seen('10.0.0.1', { host: 'inner', 'x-forwarded-proto': 'gopher' })).toBe('http://inner');
+  });
+
+  it('is what nobody else says, and never what a shell would take for more than an address', () => {
+    expect(seen('203.0.113.9', forwarded)).toBe('http://inner:8000');
+    for (const host of ['$(reboot)', 'a b', 'a:b:c', '']) {
+      expect(seen('203.0.113.9', { host })).toBe('http://localhost');
+    }
+    expect(seen('10.0.0.1', { ...forwarded, 'x-forwarded-host': 'a;b' })).toBe('https://localhost');
   });
 });
