@@ -153,7 +153,10 @@ export class AgentLinkGateway implements OnGatewayConnection<Socket>, OnApplicat
       });
       this.links.workHere(link.agentId);
     } catch (error) {
-      this.logger.warn({ agent: link.agentId, err: String(error) }, 'An agent could not be welcomed');
+      this.logger.warn(
+        { agent: publicId('agent', link.agentId), err: String(error) },
+        'An agent could not be welcomed',
+      );
       link.socket.close(CLOSE_OVERLOADED, 'Try again later');
     }
   }
@@ -167,7 +170,10 @@ export class AgentLinkGateway implements OnGatewayConnection<Socket>, OnApplicat
     if (++link.pending >= MOST_PENDING) link.socket.pause();
     work
       .catch((error: unknown) => {
-        this.logger.error({ agent: link.agentId, frame: frame.type, err: String(error) }, 'A frame of an agent failed');
+        this.logger.error(
+          { agent: publicId('agent', link.agentId), frame: frame.type, err: String(error) },
+          'A frame of an agent failed',
+        );
         link.send({ type: 'error', code: 'INTERNAL_ERROR', message: `${frame.type} could not be handled` });
       })
       .finally(() => {

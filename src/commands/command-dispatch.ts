@@ -2,7 +2,7 @@ import { Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nest
 import { type AgentLink, AgentLinks, AgentSigningKeys, type Sign } from '../agents/index.js';
 import { Database } from '../platform/database/index.js';
 import { OnEvents, type StoredEvent } from '../platform/events/index.js';
-import { parsePublicId } from '../platform/http/index.js';
+import { parsePublicId, publicId } from '../platform/http/index.js';
 import { JobQueue } from '../platform/jobs/index.js';
 import { Logger } from '../platform/observability/index.js';
 import type { Executor } from './command-draft.js';
@@ -112,7 +112,10 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
 
   private pumpSoon(agentId: string, link: AgentLink): void {
     this.pump(agentId, link).catch((error: unknown) => {
-      this.logger.warn({ agent: agentId, err: String(error) }, 'Queued commands could not be read and will be later');
+      this.logger.warn(
+        { agent: publicId('agent', agentId), err: String(error) },
+        'Queued commands could not be read and will be later',
+      );
     });
   }
 
@@ -160,7 +163,10 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
       (sign) => sign ?? undefined,
       (error: unknown) => {
         const { agentId } = lane.link;
-        this.logger.warn({ agent: agentId, err: String(error) }, 'The signing key of an agent could not be read');
+        this.logger.warn(
+          { agent: publicId('agent', agentId), err: String(error) },
+          'The signing key of an agent could not be read',
+        );
         return (lane.sign = undefined);
       },
     ));

@@ -27,7 +27,7 @@ afterEach(async () => {
 });
 
 function agentWith(options: Partial<AgentOptions> = {}): Agent {
-  const agent = new Agent({ url: nexus.url, home, key: nexus.apiKey, intervalMs: 0, ...options });
+  const agent = new Agent({ url: nexus.url, home, key: nexus.apiKey, intervalMs: 0, name: AGENT_NAME, ...options });
   agents.push(agent);
   return agent;
 }
@@ -40,11 +40,14 @@ async function connected(options: Partial<AgentOptions> = {}): Promise<Agent> {
   return agent;
 }
 
+/** Under which the fake server knows each agent. */
+const AGENT_NAME = 'test-agent';
+
 function event(n: number): TelemetryEventFrame {
   return {
     event_id: randomUUID(),
     event_type: 'test.event',
-    source: 'test',
+    source: AGENT_NAME,
     timestamp: new Date().toISOString(),
     data: { n },
   };
@@ -297,6 +300,15 @@ describe('telemetry', () => {
     nexus.cutLinks();
     await nexus.until(() => nexus.events.size === 6, 'all events');
     expect(nexus.batches.slice(4, 8)).toEqual(nexus.batches.slice(0, 4));
+  });
+
+  it('is of this agent alone', async () => {
+    const agent = await connected();
+    const foreign = agent.record([event(1), { ...event(2), source: 'another' }]);
+    await expect(foreign).rejects.toThrow('The source must be test-agent, not another');
+    await agent.record([event(3)]);
+    await nexus.until(() => nexus.events.size > 0, 'the event');
+    expect([...nexus.events.values()].map(({ data }) => data.n)).toEqual([3]);
   });
 
   it('waits when the server is overloaded', async () => {

@@ -113,9 +113,14 @@ export class Agent extends EventEmitter<AgentEvents> {
     }
   }
 
-  /** Sends events of its user beside the agent's own; they are spooled like them. */
+  /**
+   * Sends events of its user beside the agent's own; they are spooled like them.
+   * @throws AgentError when it is not started, or on another `source` than its name, which Nexus would reject
+   */
   async record(events: TelemetryEventFrame[]): Promise<void> {
     if (!this.telemetry) throw new AgentError('The agent is not started');
+    const other = events.find(({ source }) => source !== this.name)?.source;
+    if (other !== undefined) throw new AgentError(`The source must be ${this.name}, not ${other}`);
     await this.telemetry.record(events);
   }
 

@@ -58,7 +58,7 @@ function marked(): string[] {
   return readdirSync('/proc').filter((pid) => {
     try {
       return [...nexus.commands.keys()].some((id) =>
-        readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`NEXUS_COMMAND_ID=${id}`),
+        readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`NEXUS_COMMAND_ID=cmd_${id}`),
       );
     } catch {
       return false;

@@ -10,7 +10,7 @@ import { processStart } from './home.js';
 import { Ledger, type LedgerEntry } from './ledger.js';
 import type { AgentLog } from './log.js';
 import { type OutputLog, OutputStore } from './output-log.js';
-import type { CommandEnvelope, CommandTypeAdvert, ServerFrame } from './protocol.js';
+import { type CommandEnvelope, type CommandTypeAdvert, type ServerFrame, shownCommandId } from './protocol.js';
 import { urgencyOf } from './urgency.js';
 
 export interface DeskOptions {
@@ -178,7 +178,7 @@ export class CommandDesk {
       if (!(error instanceof Refusal)) throw error;
       const { code, message } = error;
       const command_id = parseEnvelope(frame.envelope)?.command_id;
-      this.options.log.warn('A command was refused', { command: command_id, code });
+      this.options.log.warn('A command was refused', { command: command_id && shownCommandId(command_id), code });
       if (command_id) this.outlet.send({ type: 'command_refused', command_id, code, message });
     }
   }
@@ -220,7 +220,10 @@ export class CommandDesk {
 
   /** Nothing is started that could be forgotten. */
   private unsaved(job: Job, started: boolean, error: unknown): void {
-    this.options.log.error('The ledger is not durable', { command: job.entry.id, reason: reasonOf(error) });
+    this.options.log.error('The ledger is not durable', {
+      command: shownCommandId(job.entry.id),
+      reason: reasonOf(error),
+    });
     this.dequeue(job);
     this.finish(job, notRun('failed', 'STORAGE_FAILED', 'The agent cannot write its ledger'));
     if (started) this.leave(job);
@@ -234,7 +237,7 @@ export class CommandDesk {
     const reason = why.slice(0, 1000);
     const job = this.jobs.get(id);
     if (!job) {
-      this.options.log.debug('A command to cancel is not here', { command: id });
+      this.options.log.debug('A command to cancel is not here', { command: shownCommandId(id) });
       return;
     }
     job.cancelled ??= reason;
@@ -293,13 +296,16 @@ export class CommandDesk {
       .catch((error: unknown) => notRun('failed', 'AGENT_ERROR', reasonOf(error)))
       .then((outcome) => {
         this.finish(job, outcome);
-        const fields = { command: entry.id, type: envelope.command_type, status: outcome.status };
+        const fields = { command: shownCommandId(entry.id), type: envelope.command_type, status: outcome.status };
         if (this.catalogue.isBuiltin(envelope.command_type)) this.options.log.debug('A command ended', fields);
         else this.options.log.info('A command ended', fields);
         this.leave(job);
       })
       .catch((error: unknown) => {
-        this.options.log.error('A command could not be ended', { command: entry.id, reason: reasonOf(error) });
+        this.options.log.error('A command could not be ended', {
+          command: shownCommandId(entry.id),
+          reason: reasonOf(error),
+        });
       });
   }
 

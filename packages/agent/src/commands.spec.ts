@@ -3,10 +3,11 @@ import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { FakeNexus, newSigningKey } from '../test/fake-nexus.js';
 import { Agent, type AgentOptions } from './agent.js';
 import { readConfig } from './agent-config.js';
+import { silentLog } from './log.js';
 import type { CommandEnvelope } from './protocol.js';
 
 /** Programs for the tests: Node itself with a script each. */
@@ -148,6 +149,7 @@ describe('a program', () => {
     const told = JSON.parse(outputOf(id)) as { argv: string[]; env: Record<string, string>; cwd: string };
     expect(told.argv).toEqual([`--text=${text}`, text, '1']);
     expect(told.cwd).toBe(folder);
+    expect(told.env.NEXUS_COMMAND_ID).toBe(`cmd_${id}`);
     expect(Object.keys(told.env).sort()).toEqual(['AGENT_SPEC_PASSED', 'LANG', 'NEXUS_COMMAND_ID', 'PATH']);
   });
 
@@ -313,6 +315,15 @@ describe('what is not taken on', () => {
   it('names the parameter', async () => {
     const { message } = await nexus.refusal(nexus.command('test.args', { text: 'ok', count: 'many' }));
     expect(message).toBe('count must be an integer');
+  });
+
+  it('is logged under the id that people know', async () => {
+    const warn = vi.fn();
+    await agent.stop(0);
+    agent = await startAgent({ log: { ...silentLog, warn } });
+    const id = nexus.command('test.unknown');
+    await nexus.refusal(id);
+    expect(warn).toHaveBeenCalledWith('A command was refused', { command: `cmd_${id}`, code: 'TYPE_NOT_ALLOWED' });
   });
 
   it('what another key signed', async () => {

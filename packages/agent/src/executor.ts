@@ -3,6 +3,7 @@ import { accessSync, constants, readdirSync, readFileSync } from 'node:fs';
 import { reasonOf } from './agent-error.js';
 import { processStart } from './home.js';
 import type { OutputStream } from './output-log.js';
+import { shownCommandId } from './protocol.js';
 import type { ResultFrame } from './ledger.js';
 
 /** In the environment of every program: its descendants can be found by it after a crash of the agent. */
@@ -121,7 +122,7 @@ function notStarted(error: unknown): Outcome {
 function environmentOf({ env, commandId }: Program): NodeJS.ProcessEnv {
   const values: NodeJS.ProcessEnv = { PATH: DEFAULT_PATH, LANG: 'C.UTF-8' };
   for (const name of env) if (process.env[name] !== undefined) values[name] = process.env[name];
-  values[MARK] = commandId;
+  values[MARK] = shownCommandId(commandId);
   return values;
 }
 
@@ -163,7 +164,7 @@ export function killLeftovers(commands: { id: string; process?: { pid: number; s
 
 function killMarked(commandIds: string[]): void {
   if (process.platform !== 'linux' || commandIds.length === 0) return;
-  const marks = new Set(commandIds.map((id) => `${MARK}=${id}`));
+  const marks = new Set(commandIds.map((id) => `${MARK}=${shownCommandId(id)}`));
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;
     try {

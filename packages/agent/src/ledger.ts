@@ -3,7 +3,7 @@ import path from 'node:path';
 import { reasonOf } from './agent-error.js';
 import { syncFolder } from './home.js';
 import type { AgentLog } from './log.js';
-import type { AgentFrame } from './protocol.js';
+import { type AgentFrame, shownCommandId } from './protocol.js';
 
 export type ResultFrame = Extract<AgentFrame, { type: 'command_result' }>;
 
@@ -145,7 +145,7 @@ export class Ledger {
       this.append(line);
     } catch (error) {
       this.log.error('The ledger cannot be written', {
-        command: 'id' in line ? line.id : null,
+        command: 'id' in line ? shownCommandId(line.id) : null,
         reason: reasonOf(error),
       });
     }

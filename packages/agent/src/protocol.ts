@@ -17,6 +17,11 @@ export const MAX_FRAME_BYTES = 256 * 1024;
 export const CLOSE_REPLACED = 4001;
 export const CLOSE_PROTOCOL_ERROR = 4002;
 
+/** The id of a command as the API and people write it; on the link it goes bare. */
+export function shownCommandId(id: string): string {
+  return `cmd_${id}`;
+}
+
 /** One telemetry event as the agent sends it. `event_id` (UUID v4) and `timestamp` (ISO 8601 UTC, ms) make a resend harmless. */
 export interface TelemetryEventFrame {
   event_id: string;
