@@ -40,7 +40,7 @@ export class CommandCallbacks {
     if (!claimed) return;
     const { url, body, createdBy } = claimed;
     const tries = attempt + 1;
-    const sent = await this.post(url, body, publicId('cmd', commandId), createdBy);
+    const sent = await this.post(url, body, publicId('cmd', commandId), createdBy, tries);
     const over = sent.done || tries >= MAX_TRIES;
     const detail = over && !sent.done ? `${sent.detail}; given up after ${tries} tries` : sent.detail;
     const dueAt = over ? null : new Date(Date.now() + pauseMs(tries, sent.retryAfterSeconds));
@@ -72,7 +72,11 @@ export class CommandCallbacks {
          callback_due_at = now() + interval '${LEASE_SECONDS} seconds'
        WHERE id = $1 AND callback_attempts = $2 AND callback_due_at IS NOT NULL
        RETURNING callback_url AS url, callback_body AS body, created_by AS "createdBy"`,
-      [id, attempt, JSON.stringify({ event: `command.${command.status}`, delivery_id: randomUUID(), ...told })],
+      [
+        id,
+        attempt,
+        JSON.stringify({ event: `command.${command.status}`, delivery_id: publicId('dlv', randomUUID()), ...told }),
+      ],
     );
     return rows[0] ?? null;
   }
@@ -82,8 +86,10 @@ export class CommandCallbacks {
     body: string,
     id: string,
     createdBy: string,
+    tries: number,
   ): Promise<{ done: boolean; detail: string; retryAfterSeconds?: number }> {
     const secret = this.secretOf(createdBy);
+    const { event, delivery_id } = JSON.parse(body) as { event: string; delivery_id: string };
     const timestamp = String(Math.floor(Date.now() / 1000));
     try {
       const { status, headers } = await this.egress.request({
@@ -91,6 +97,8 @@ export class CommandCallbacks {
         url,
         headers: {
           'content-type': 'application/json',
+          'x-nexus-event': event,
+          'x-nexus-delivery': `${delivery_id}.${tries}`,
           'x-nexus-signature': `sha256=${createHmac('sha256', secret).update(body).digest('hex')}`,
           'webhook-id': id,
           'webhook-timestamp': timestamp,

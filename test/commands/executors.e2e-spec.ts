@@ -336,7 +336,15 @@ describe('the callback', () => {
     const bytes = Buffer.from(key.slice('whsec_'.length), 'base64');
     expect(headers['webhook-signature']).toBe(`v1,${createHmac('sha256', bytes).update(text).digest('base64')}`);
     expect(headers['webhook-id']).toBe(id);
-    expect(JSON.parse(body)).toMatchObject({ command_id: id, status: 'completed', result: { success: true } });
+    expect(headers['x-nexus-event']).toBe('command.completed');
+    expect(headers['x-nexus-delivery']).toMatch(/^dlv_[0-9a-f-]{36}\.1$/);
+    expect(JSON.parse(body)).toMatchObject({
+      event: 'command.completed',
+      delivery_id: String(headers['x-nexus-delivery']).replace(/\.1$/, ''),
+      command_id: id,
+      status: 'completed',
+      result: { success: true },
+    });
     const noted = await eventually(async () => {
       const command = await nexus.get(id);
       return statuses(command).includes('callback_sent') && command;
@@ -357,6 +365,7 @@ describe('the callback', () => {
     const [first, second] = sink.received;
     expect(second.body).toBe(first.body);
     expect(second.headers['webhook-id']).toBe(first.headers['webhook-id']);
+    expect(second.headers['x-nexus-delivery']).toBe(String(first.headers['x-nexus-delivery']).replace(/\.1$/, '.2'));
     const noted = await eventually(async () => {
       const command = await nexus.get(id);
       return statuses(command).includes('callback_sent') && command;
