@@ -5,7 +5,6 @@ import { OnEvents, type StoredEvent } from '../platform/events/index.js';
 import { parsePublicId, publicId } from '../platform/http/index.js';
 import { JobQueue } from '../platform/jobs/index.js';
 import { Logger } from '../platform/observability/index.js';
-import type { Executor } from './command-draft.js';
 import { type Dispatchable, envelopeOf } from './command-envelope.js';
 import { CommandCancelled, type CommandEventData, CommandQueued, CommandTimedOut } from './commands.events.js';
 import { type DueRun, runJob } from './commands.jobs.js';
@@ -79,7 +78,7 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
   /** The guarantee behind the direct way: whatever was queued is looked at again by a job, many commands by one. */
   @OnEvents(CommandQueued, { handler: 'commands.dispatch', queue: 'commands' })
   async dispatch(queued: StoredEvent<CommandEventData>[]): Promise<void> {
-    const waiting = await this.db.query<DueRun & { agent_id: string | null; executor: Executor }>(
+    const waiting = await this.db.query<DueRun & { agent_id: string | null }>(
       `SELECT id, agent_id, executor, attempts, priority, created_at FROM commands WHERE id = ANY ($1::uuid[]) AND status = 'queued'`,
       [queued.map(({ data }) => parsePublicId('cmd', data.command_id))],
     );

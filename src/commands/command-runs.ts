@@ -7,7 +7,7 @@ import { BuiltinCommands } from './builtin-commands.js';
 import type { CommandDraft, CommandRow } from './command-draft.js';
 import { CommandTypes } from './command-types.service.js';
 import { COMMANDS_CHANGED, CommandWriter } from './command-writer.js';
-import { RunCommand } from './commands.jobs.js';
+import { RunBuiltin, RunCommand } from './commands.jobs.js';
 import { EndpointClient, type RunOutcome } from './endpoint-client.js';
 
 /** A run that is not renewed for so long belongs to a process that has died. */
@@ -70,6 +70,11 @@ export class CommandRuns implements OnModuleInit, BeforeApplicationShutdown {
       clearInterval(renewal);
       this.running.delete(claimed.id);
     }
+  }
+
+  @HandleJob(RunBuiltin)
+  runBuiltin(input: { commandId: string; attempt: number }, job: JobContext): Promise<void> {
+    return this.run(input, job);
   }
 
   /** Takes the run when it is there to be taken: a queued command, or one whose worker has died. */

@@ -69,7 +69,7 @@ export class CommandSweep {
   private async restartDue(): Promise<void> {
     const round = Math.floor(Date.now() / REQUEUE_MS);
     const runs = await this.db.query<DueRun>(
-      `SELECT id, attempts, priority, created_at FROM commands
+      `SELECT id, attempts, priority, created_at, executor FROM commands
        WHERE due_at <= now() AND status IN ('queued', 'running') AND deadline_at > now() ORDER BY due_at LIMIT ${BATCH}`,
     );
     const callbacks = await this.db.query<{ id: string; attempt: number }>(

@@ -1,12 +1,23 @@
 import { defineJob, type JobQueue } from '../platform/jobs/index.js';
+import type { Executor } from './command-draft.js';
 
 type Job = Parameters<JobQueue['enqueueMany']>[0][number];
 
-/** Runs a command that the server itself carries out (built-in, HTTP endpoint of an agent). `attempt`: runs begun before. */
+/**
+ * Sends a command to the HTTP endpoint of its agent. `attempt`: runs begun before. A queue of its own, as have built-ins and
+ * callbacks: a run may take an hour, and slow endpoints must not hold up anything else.
+ */
 export const RunCommand = defineJob<{ commandId: string; attempt: number }>({
   name: 'command.run',
-  // A queue of its own: a run may take an hour and must not hold up dispatching.
   queue: 'command-runs',
+  attempts: 3,
+  dedupe: (p) => `${p.commandId}-${p.attempt}`,
+});
+
+/** Runs a command that is built into the server. */
+export const RunBuiltin = defineJob<{ commandId: string; attempt: number }>({
+  name: 'command.run-builtin',
+  queue: 'command-builtins',
   attempts: 3,
   dedupe: (p) => `${p.commandId}-${p.attempt}`,
 });
@@ -17,19 +28,20 @@ export interface DueRun {
   attempts: number;
   priority: number;
   created_at: Date;
+  executor: Executor;
 }
 
 /** More than any urgency: nine for a critical command and one for each minute of an hour. */
 const MOST_URGENT = 70;
 
 /**
- * The job of a run, as urgent as its command is now (row CMD-12).
+ * The job of a run, as urgent as its command is now.
  * @param round makes a job of its own beside those of other rounds
  */
-export function runJob({ id, attempts, priority, created_at }: DueRun, round?: number): Job {
+export function runJob({ id, attempts, priority, created_at, executor }: DueRun, round?: number): Job {
   const waitedMinutes = Math.floor((Date.now() - created_at.getTime()) / 60_000);
   return {
-    job: RunCommand as Job['job'],
+    job: (executor === 'builtin' ? RunBuiltin : RunCommand) as Job['job'],
     payload: { commandId: id, attempt: attempts },
     options: {
       // For the queue 1 is the most urgent.
@@ -42,7 +54,7 @@ export function runJob({ id, attempts, priority, created_at }: DueRun, round?: n
 /** Sends the result to the command's callback URL; the row says when the next try is due. */
 export const SendCallback = defineJob<{ commandId: string; attempt: number }>({
   name: 'command.callback',
-  queue: 'command-runs',
+  queue: 'command-callbacks',
   attempts: 1,
   dedupe: (p) => `${p.commandId}-${p.attempt}`,
 });

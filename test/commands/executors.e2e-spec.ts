@@ -3,9 +3,10 @@ import { once } from 'node:events';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { CommandEnvelope } from 'nexus-agent/protocol';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { BuiltinCommands } from '../../src/commands/index.js';
 import { CommandRuns } from '../../src/commands/command-runs.js';
+import { EndpointClient } from '../../src/commands/endpoint-client.js';
 import { EgressClient } from '../../src/platform/egress/index.js';
 import { JobQueue } from '../../src/platform/jobs/index.js';
 import { CommandSweep } from '../../src/commands/command-sweep.js';
@@ -106,7 +107,7 @@ describe('a command for the server itself', () => {
     await nexus.app.db.query(`UPDATE commands SET created_at = created_at - interval '20 minutes' WHERE id = $1`, [
       bare(waiting[1]),
     ]);
-    const jobs = nexus.app.get(JobQueue).queue('command-runs');
+    const jobs = nexus.app.get(JobQueue).queue('command-builtins');
     const queued = async () =>
       (await jobs.getJobs(['prioritized', 'waiting'])).map(
         ({ data }) => (data as { payload: { commandId: string } }).payload.commandId,
@@ -314,6 +315,34 @@ describe('a command for an HTTP endpoint', () => {
       await nexus.until(id, substatus);
     }
     expect(sink.received).toHaveLength(3);
+  });
+});
+
+describe('endpoints that take their time', () => {
+  it('hold up neither built-ins nor callbacks', async () => {
+    const sink = await Sink.open();
+    const agent = await serviceAt(sink);
+    const runs = vi.spyOn(nexus.app.get(EndpointClient), 'run');
+    let release = (): void => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    runs.mockImplementation(async () => {
+      await held;
+      return { kind: 'completed', message: 'late', data: null, output: '' };
+    });
+    try {
+      const slow = await Promise.all(
+        Array.from({ length: 16 }, () => nexus.send(agent.name, { command_type: 'deploy.app' })),
+      );
+      await eventually(() => runs.mock.calls.length === 16);
+      const quick = await nexus.send('nexus', { callback_url: sink.url });
+      await nexus.until(quick, 'completed');
+      await eventually(() => sink.received.some(({ headers }) => headers['webhook-id'] === quick));
+      release();
+      for (const id of slow) await nexus.until(id, 'completed');
+    } finally {
+      release();
+      runs.mockRestore();
+    }
   });
 });
 
