@@ -21,9 +21,10 @@ import { type Agent, AGENT_STATUSES, type AgentStatus } from './agent.js';
 import { IsLabels } from './labels.js';
 
 /** No control characters, and no word that means something else as the target of a command. */
-export const AGENT_NAME = /^(?!(?:agent_|label:|group:)|nexus$)[^\p{C}\s](?:[^\p{C}]{0,98}[^\p{C}\s])?$/iu;
+export const AGENT_NAME =
+  /^(?!agent_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$|label:|group:|nexus$)[^\p{C}\s](?:[^\p{C}]{0,98}[^\p{C}\s])?$/iu;
 export const AGENT_NAME_RULE =
-  'must be 1 to 100 printable characters, and neither nexus nor begin with agent_, label: or group:';
+  'must be 1 to 100 printable characters, neither nexus nor an id (agent_<uuid>), and not begin with label: or group:';
 export const AGENT_WORD = /^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$/;
 export const SIGNING_KEY_EXAMPLE = '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo';
 export const SIGNING_KEY_DESCRIPTION =

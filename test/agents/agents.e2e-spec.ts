@@ -71,6 +71,15 @@ describe('registering an agent', () => {
     expect((await register({ ...NEW, agent_name: name })).status).toBe(201);
   });
 
+  it('may be called agent_001, and is found by that name', async () => {
+    const { id } = await registered({ agent_name: 'agent_001' });
+    const { status, body } = await app.call('POST', '/api/v1/commands', {
+      key: admin,
+      body: { command_type: 'system.ping', target: 'agent_001' },
+    });
+    expect([status, body.agent_id]).toEqual([201, id]);
+  });
+
   it('gives one of many who want the same name at once the name', async () => {
     const body = { ...NEW, agent_name: randomUUID() };
     const answers = await Promise.all(Array.from({ length: 8 }, () => register(body)));
@@ -80,7 +89,7 @@ describe('registering an agent', () => {
   it.each([
     ['no name', { agent_name: undefined }],
     ['the name of the server', { agent_name: 'nexus' }],
-    ['a name that looks like an id', { agent_name: 'agent_1' }],
+    ['a name that is shaped like an id', { agent_name: 'agent_6F1C1F5E-2a8b-4c55-9d0a-0b8f6a3f9d11' }],
     ['a name that looks like a selector', { agent_name: 'label:env=x' }],
     ['a control character in the name', { agent_name: 'a\u0007b' }],
     ['labels whose names are no words', { labels: { 'a b': 'x' } }],
