@@ -33,13 +33,17 @@ const REPORTABLE = ['active', 'degraded', 'inactive', 'maintenance'] as const;
 const SETTABLE = ['active', 'inactive', 'maintenance'] as const;
 
 class AgentAuthenticationDto {
-  @ApiProperty({ example: 'api_key', description: 'How the agent authenticates its own callers.' })
+  @ApiProperty({
+    example: 'api_key',
+    description: 'How the agent authenticates its own callers. Stored and shown; the server does not use it yet.',
+  })
   @Matches(AGENT_WORD)
   type!: string;
 
   @ApiProperty({
     example: 'CLAUDE_API_KEY',
-    description: 'Name of a stored secret or environment variable; never the secret.',
+    description:
+      'Name of a stored secret or environment variable, never the secret. Stored and shown; the server does not use it yet.',
   })
   @Matches(/^[A-Za-z_][A-Za-z0-9_.-]{0,127}$/)
   key_reference!: string;

@@ -41,7 +41,11 @@ export class CreateCommandTypeDto {
   @Max(3600)
   default_timeout_seconds?: number;
 
-  @ApiPropertyOptional({ enum: RISKS, example: 'medium', description: 'Default medium.' })
+  @ApiPropertyOptional({
+    enum: RISKS,
+    example: 'medium',
+    description: 'Default medium. Stored and shown; the server does not use it yet.',
+  })
   @IsOptional()
   @IsIn(RISKS)
   risk?: (typeof RISKS)[number];
