@@ -23,7 +23,17 @@ import {
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { Allow, Audit, CurrentActor, LeanRoutes, PublicId, publicId, RateLimit, Wire } from '../platform/http/index.js';
+import {
+  Allow,
+  Audit,
+  CurrentActor,
+  LargeBody,
+  LeanRoutes,
+  PublicId,
+  publicId,
+  RateLimit,
+  Wire,
+} from '../platform/http/index.js';
 import { EventQueries } from './event-queries.js';
 import { TagFilters } from './tag-filters.js';
 import type { TelemetryRow } from './telemetry-event.js';
@@ -68,6 +78,7 @@ export class TelemetryController implements OnModuleInit {
     this.lean.register({
       ...route,
       path: '/telemetry/batch',
+      largeBody: true,
       rateLimit: 'telemetry_batch',
       handle: async (actor, body, raw) => {
         return { status: 202, body: toBatchDto(await this.ingest.submitBatch(actor, body, { raw })) };
@@ -96,6 +107,7 @@ export class TelemetryController implements OnModuleInit {
   @HttpCode(202)
   @Allow('telemetry:write')
   @RateLimit('telemetry_batch')
+  @LargeBody()
   @Audit('minute')
   @ApiOperation({ summary: 'Submit many telemetry events', operationId: 'submitTelemetryBatch' })
   @ApiBody({ type: SubmitBatchDto })

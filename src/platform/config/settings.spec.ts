@@ -57,7 +57,7 @@ const rules: Rule[] = [
   ['NEXUS_LOCAL_AGENT', 'localAgent', true, 'off', false, YES_NO],
   ['NEXUS_HEARTBEAT_SECONDS', 'heartbeatSeconds', 15, '300', 300, ['0', '301']],
   ['NEXUS_API_PREFIX', 'apiPrefix', 'api/v1', 'v2', 'v2', ['/api', 'api/', 'API']],
-  ['NEXUS_BODY_LIMIT', 'bodyLimit', 10 * 1024 * 1024, '1024', 1024, ['1023', '10MB']],
+  ['NEXUS_BODY_LIMIT', 'bodyLimit', 1024 * 1024, '1024', 1024, ['1023', '10MB']],
   ['NEXUS_REQUEST_TIMEOUT', 'requestTimeout', 30, '600', 600, ['0', '601']],
   ['NEXUS_MAX_CONCURRENT_REQUESTS', 'maxConcurrentRequests', 100, '1', 1, NOT_A_COUNT],
   ['NEXUS_COMMAND_OUTPUT_LIMIT', 'commandOutputLimit', 16 * 1024 * 1024, '1024', 1024, ['1023']],

@@ -206,9 +206,8 @@ export class Settings {
   /** Path before every API route. */
   @FromEnv('NEXUS_API_PREFIX') @Matches(/^[a-z0-9]+(\/[a-z0-9]+)*$/) apiPrefix = 'api/v1';
 
-  /** Largest request body, in bytes (after decompression). */
-  @FromEnv('NEXUS_BODY_LIMIT') @Transform(toInt) @IsInt() @Min(1024) @Max(1024 * 1024 * 1024) bodyLimit =
-    10 * 1024 * 1024;
+  /** Largest request body, in bytes (after decompression); where many things come at once (batches) it may have 10 MB anyway. */
+  @FromEnv('NEXUS_BODY_LIMIT') @Transform(toInt) @IsInt() @Min(1024) @Max(1024 * 1024 * 1024) bodyLimit = 1024 * 1024;
 
   /** Seconds after which a request is answered 504. */
   @FromEnv('NEXUS_REQUEST_TIMEOUT') @Transform(toInt) @IsInt() @Min(1) @Max(600) requestTimeout = 30;

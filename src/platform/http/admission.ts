@@ -5,12 +5,14 @@ import type { Request } from 'express';
 import type { Observable } from 'rxjs';
 import { Settings } from '../config/index.js';
 import { currentContext, type RequestContext } from '../context/index.js';
+import { BodyBudget } from './body-budget.js';
 import { BodyReader } from './body-reader.js';
 import { answersAlways } from './entrance.js';
 import { InFlight } from './in-flight.js';
 import { LeanRoutes } from './lean-routes.js';
 import { RateLimiter } from './rate-limiter.js';
 import { rateCategoryOf } from './rate-policy.js';
+import { takesLargeBody } from './route-declarations.js';
 
 declare module 'express-serve-static-core' {
   interface Request {
@@ -33,6 +35,7 @@ export class AdmissionInterceptor implements NestInterceptor {
     private readonly settings: Settings,
     private readonly limiter: RateLimiter,
     private readonly bodies: BodyReader,
+    private readonly budget: BodyBudget,
     private readonly inFlight: InFlight,
     private readonly lean: LeanRoutes,
     private readonly reflector: Reflector,
@@ -50,7 +53,7 @@ export class AdmissionInterceptor implements NestInterceptor {
     const [request, response] = [http.getRequest<Request>(), http.getResponse<ServerResponse>()];
     await this.limiter.admit(context, category, response);
     try {
-      if (!BODILESS.has(request.method)) await this.read(request);
+      if (!BODILESS.has(request.method)) await this.read(execution, context, request);
     } catch (error) {
       // A route that counts its requests itself did not get so far.
       if (category === 'none') context.counted = false;
@@ -59,9 +62,17 @@ export class AdmissionInterceptor implements NestInterceptor {
     if (!answersAlways(context)) this.inFlight.takePlace(response, context.ip ?? '');
   }
 
-  private async read(request: Request): Promise<void> {
+  private async read(execution: ExecutionContext, context: RequestContext, request: Request): Promise<void> {
     const { path } = request.route as { path: string };
-    const read = await this.bodies.readJson(request, this.settings.bodyLimit, this.lean.limitsFor(path));
+    const { largeBody } = this.budget;
+    const maxBytes = takesLargeBody(this.reflector, [execution.getHandler()]) ? largeBody : this.settings.bodyLimit;
+    const share = this.budget.open(context.ip ?? '', context.actor !== undefined);
+    // What was read is kept as long as the request is.
+    execution
+      .switchToHttp()
+      .getResponse<ServerResponse>()
+      .once('close', () => share.release());
+    const read = await this.bodies.readJson(request, share, maxBytes, this.lean.limitsFor(path));
     request.body = read?.value;
     request.rawBody = read?.raw;
   }

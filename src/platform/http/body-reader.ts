@@ -4,6 +4,7 @@ import { brotliDecompress, gunzip, inflate } from 'node:zlib';
 import { Injectable } from '@nestjs/common';
 import { Semaphore } from '../concurrency/index.js';
 import { AppError } from '../errors/index.js';
+import type { BodyShare } from './body-budget.js';
 import { type BodyLimits, parseJsonBody } from './body-guard.js';
 
 export interface JsonBody {
@@ -42,26 +43,39 @@ export class BodyReader {
    * Reads and checks a JSON body of at most `maxBytes`, decompressed; undefined when there is none.
    * @throws AppError `unsupported_media`, `too_large`, `unavailable`, `validation` with the path of what is wrong
    */
-  readJson(request: IncomingMessage, maxBytes: number, limits = JSON_LIMITS): Promise<JsonBody> | undefined {
+  readJson(
+    request: IncomingMessage,
+    share: BodyShare,
+    maxBytes: number,
+    limits = JSON_LIMITS,
+  ): Promise<JsonBody> | undefined {
     const { headers } = request;
     if (headers['transfer-encoding'] === undefined && !(Number(headers['content-length']) > 0)) return undefined;
     if (!isJson(headers['content-type'])) {
       throw new AppError('unsupported_media', 'The body must be JSON (Content-Type: application/json)');
     }
     const coding = (headers['content-encoding'] ?? 'identity').toLowerCase();
-    if (coding === 'identity') return collect(request, maxBytes, (raw) => parse(raw, limits));
-    return this.unpacked(request, coding, maxBytes).then((raw) => parse(raw, limits));
+    if (coding === 'identity') return collect(request, share, maxBytes, (raw) => parse(raw, limits));
+    return this.unpacked(request, share, coding, maxBytes).then((raw) => parse(raw, limits));
   }
 
-  private async unpacked(request: IncomingMessage, coding: string, maxBytes: number): Promise<Buffer> {
+  private async unpacked(
+    request: IncomingMessage,
+    share: BodyShare,
+    coding: string,
+    maxBytes: number,
+  ): Promise<Buffer> {
     const decompress = DECOMPRESSORS.get(coding);
     if (!decompress) {
       throw new AppError('unsupported_media', `The content coding ${coding.slice(0, 40)} is not supported`);
     }
-    const packed = await collect(request, maxBytes, (raw) => raw);
+    const packed = await collect(request, share, maxBytes, (raw) => raw);
     const maxOutputLength = Math.min(maxBytes, Math.max(SMALL_OUTPUT, packed.length * MAX_EXPANSION));
+    if (!share.take(maxOutputLength)) throw noRoom();
     try {
-      return await this.decompressions.run(() => decompress(packed, { maxOutputLength }));
+      const raw = await this.decompressions.run(() => decompress(packed, { maxOutputLength }));
+      share.giveBack(maxOutputLength - raw.length + packed.length);
+      return raw;
     } catch (error) {
       if (error instanceof AppError) throw error;
       if ((error as NodeJS.ErrnoException).code !== 'ERR_BUFFER_TOO_LARGE') throw unreadable('could not be read');
@@ -72,15 +86,24 @@ export class BodyReader {
   }
 }
 
-/** Collects what arrives, at most `maxBytes`, and resolves with what `finish` makes of it: one promise for all of it. */
-function collect<T>(request: IncomingMessage, maxBytes: number, finish: (raw: Buffer) => T): Promise<T> {
+/** Collects what arrives, at most `maxBytes` and as long as there is room for it, and resolves with what `finish` makes of it: one promise for all of it. */
+function collect<T>(
+  request: IncomingMessage,
+  share: BodyShare,
+  maxBytes: number,
+  finish: (raw: Buffer) => T,
+): Promise<T> {
   if (Number(request.headers['content-length']) > maxBytes) return Promise.reject(tooLarge(maxBytes));
+  // The client went away before anybody listened.
+  if (request.destroyed) return Promise.reject(unreadable('ended early'));
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
+    let ended = false;
     const take = (chunk: Buffer): void => {
       size += chunk.length;
       if (size > maxBytes) fail(tooLarge(maxBytes));
+      else if (!share.takeChunk(chunk.length)) fail(noRoom());
       else chunks.push(chunk);
     };
     const fail = (error: Error): void => {
@@ -90,6 +113,7 @@ function collect<T>(request: IncomingMessage, maxBytes: number, finish: (raw: Bu
       reject(error);
     };
     const end = (): void => {
+      ended = true;
       try {
         resolve(finish(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)));
       } catch (error) {
@@ -101,7 +125,7 @@ function collect<T>(request: IncomingMessage, maxBytes: number, finish: (raw: Bu
       .on('end', end)
       .on('error', () => fail(unreadable('could not be read')))
       .on('close', () => {
-        if (!request.complete) fail(unreadable('ended early'));
+        if (!ended) fail(unreadable('ended early'));
       });
   });
 }
@@ -116,6 +140,10 @@ function parse(raw: Buffer, limits: BodyLimits): JsonBody {
 
 function tooLarge(limit: number): AppError {
   return new AppError('too_large', `The body is larger than ${limit} bytes`, { details: { limit_bytes: limit } });
+}
+
+function noRoom(): AppError {
+  return AppError.unavailable('Too many bytes are being received at once; try again shortly');
 }
 
 function unreadable(what: string): AppError {

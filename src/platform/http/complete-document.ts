@@ -49,7 +49,7 @@ const ERRORS: Record<string, { name: string; description: string; code: string; 
     name: 'TooLarge',
     description: 'The body is larger than allowed',
     code: 'PAYLOAD_TOO_LARGE',
-    message: 'The body is larger than 10485760 bytes',
+    message: 'The body is larger than 1048576 bytes',
   },
   415: {
     name: 'UnsupportedMedia',

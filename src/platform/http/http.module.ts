@@ -5,6 +5,7 @@ import { Settings } from '../config/index.js';
 import { Logger } from '../observability/index.js';
 import { AdmissionInterceptor } from './admission.js';
 import { ApiDocument } from './api-document.js';
+import { BodyBudget } from './body-budget.js';
 import { BodyReader } from './body-reader.js';
 import { Deletions } from './deletions.js';
 import { DtoPipe } from './dto-pipe.js';
@@ -39,6 +40,7 @@ import { WireInterceptor } from './wire.js';
   ],
   providers: [
     ApiDocument,
+    BodyBudget,
     BodyReader,
     Deletions,
     Entrance,

@@ -4,6 +4,7 @@ export {
   Audit,
   CurrentActor,
   Deprecated,
+  LargeBody,
   TakesTicket,
   accessOf,
   auditPolicyOf,

@@ -4,6 +4,7 @@ import { Settings } from '../config/index.js';
 import { type Actor, type RequestContext, runInContext } from '../context/index.js';
 import { AppError } from '../errors/index.js';
 import { Logger } from '../observability/index.js';
+import { BodyBudget, type BodyShare } from './body-budget.js';
 import type { BodyLimits } from './body-guard.js';
 import { BodyReader } from './body-reader.js';
 import { authorize, Gatekeeper } from './gatekeeper.js';
@@ -28,6 +29,8 @@ export interface LeanRoute {
   /** Bucket its requests are counted in, as `@RateLimit` says it for the ordinary route. */
   rateLimit?: RateCategory;
   limits: BodyLimits;
+  /** As `@LargeBody` says it for the ordinary route. */
+  largeBody?: boolean;
   /** `raw` are the bytes that `body` was parsed from. */
   handle(actor: Actor, body: unknown, raw: Buffer): Promise<{ status: number; body: object }>;
 }
@@ -45,6 +48,7 @@ export class LeanRoutes {
     private readonly observers: RequestObservers,
     private readonly limiter: RateLimiter,
     private readonly bodies: BodyReader,
+    private readonly budget: BodyBudget,
     private readonly inFlight: InFlight,
     private readonly logger: Logger,
   ) {}
@@ -77,6 +81,7 @@ export class LeanRoutes {
     let status: number;
     let body: object;
     let headers: Record<string, string> = {};
+    let share: BodyShare | undefined;
     try {
       this.limiter.checkGuesses(context, request.headers);
       // Waits only where there is something to wait for: each await makes promises, and the context follows every one.
@@ -86,7 +91,9 @@ export class LeanRoutes {
       authorize(actor, { public: false, anyOf: route.anyOf });
       const counting = this.limiter.admit(context, route.rateLimit, response);
       if (counting) await counting;
-      const read = await this.bodies.readJson(request, this.settings.bodyLimit, route.limits);
+      share = this.budget.open(context.ip ?? '', true);
+      const maxBytes = route.largeBody ? this.budget.largeBody : this.settings.bodyLimit;
+      const read = await this.bodies.readJson(request, share, maxBytes, route.limits);
       if (!read) {
         throw AppError.validation({
           field: '',
@@ -103,6 +110,7 @@ export class LeanRoutes {
       ({ status, body, headers } = rendered);
       if (rendered.unexpected) this.logger.error({ err: causeOf(error) }, 'Unexpected error');
     }
+    share?.release();
     sendJson(request, response, status, body, { 'X-Request-ID': context.requestId, ...headers });
     this.observers.finished({
       context,

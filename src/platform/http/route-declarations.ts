@@ -6,6 +6,7 @@ import { AppError } from '../errors/index.js';
 
 const ACCESS = 'nexus:access';
 const AUDIT = 'nexus:audit';
+const LARGE_BODY = 'nexus:large-body';
 const TICKET = 'nexus:ticket';
 
 /** Who may call a route: everyone, or an actor that holds one of the scopes (an empty list: any authenticated actor). */
@@ -44,6 +45,9 @@ export const Public = (): MethodDecorator & ClassDecorator => SetMetadata(ACCESS
 /** How requests of this route enter the audit trail; `entry` when not given. */
 export const Audit = (policy: AuditPolicy): MethodDecorator & ClassDecorator => SetMetadata(AUDIT, policy);
 
+/** The route takes many things at once: its body may have 10 MB where the setting allows others less. */
+export const LargeBody = (): MethodDecorator => SetMetadata(LARGE_BODY, true);
+
 /**
  * The route goes away: sends `Deprecation` (RFC 9745) and `Sunset` (RFC 8594), at least six months apart (GEN-02).
  * Both are dates such as `2026-01-31`.
@@ -63,6 +67,10 @@ export function accessOf(reflector: Reflector, targets: Targets): Access | undef
 
 export function auditPolicyOf(reflector: Reflector, targets: Targets): AuditPolicy {
   return reflector.getAllAndOverride<AuditPolicy | undefined>(AUDIT, targets) ?? 'entry';
+}
+
+export function takesLargeBody(reflector: Reflector, targets: Targets): boolean {
+  return reflector.getAllAndOverride<boolean | undefined>(LARGE_BODY, targets) ?? false;
 }
 
 /** Set where a ticket may stand in for a credential. */
