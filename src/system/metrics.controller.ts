@@ -5,13 +5,20 @@ import { Settings } from '../platform/config/index.js';
 import { Audit, Gatekeeper, Public, RateLimit, requireUnlessOpen, Wire } from '../platform/http/index.js';
 import { Metrics } from '../platform/observability/index.js';
 
-/** Prometheus metrics of this process (SYS-11). */
+/** For this long, in milliseconds, one rendering serves all who ask. */
+const FRESH_MS = 1000;
+
+type Rendered = ReturnType<Metrics['render']>;
+
+/** Prometheus metrics of this process. */
 @ApiTags('system')
 @Wire('raw')
 @RateLimit('none')
 @Audit('minute')
 @Controller()
 export class MetricsController {
+  private readonly rendered = new Map<boolean, { at: number; result: Rendered }>();
+
   constructor(
     private readonly metrics: Metrics,
     private readonly gatekeeper: Gatekeeper,
@@ -30,9 +37,15 @@ export class MetricsController {
   @ApiOkResponse({ schema: { type: 'string', example: 'nexus_http_requests_in_flight 1' } })
   async scrape(@Req() request: Request, @Res() response: Response): Promise<void> {
     await requireUnlessOpen(this.gatekeeper, request, this.settings.metricsPublic === true, 'metrics:read');
-    const { contentType, text } = await this.metrics.render(
-      (request.get('accept') ?? '').includes('application/openmetrics-text'),
-    );
+    const openMetrics = (request.get('accept') ?? '').includes('application/openmetrics-text');
+    const { contentType, text } = await this.render(openMetrics);
     response.set('Content-Type', contentType).send(text);
+  }
+  private render(openMetrics: boolean): Rendered {
+    const last = this.rendered.get(openMetrics);
+    if (last && performance.now() - last.at < FRESH_MS) return last.result;
+    const result = this.metrics.render(openMetrics);
+    this.rendered.set(openMetrics, { at: performance.now(), result });
+    return result;
   }
 }

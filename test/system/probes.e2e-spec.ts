@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { HealthRegistry } from '../../src/platform/observability/index.js';
+import { InFlight } from '../../src/platform/http/index.js';
+import { HealthRegistry, Metrics } from '../../src/platform/observability/index.js';
 import { type Harness, startHarness } from '../http/harness.js';
 
 describe('probes, metrics and documents', () => {
@@ -99,6 +100,26 @@ describe('probes, metrics and documents', () => {
     expect(open.headers.get('content-type')).toContain('application/openmetrics-text');
     expect(open.text.trimEnd().endsWith('# EOF')).toBe(true);
     expect(again.text).not.toContain('# EOF');
+  });
+
+  it('makes one text for all who ask for metrics at once, and gives them no place in work', async () => {
+    const busy = await startHarness([], { NEXUS_MAX_CONCURRENT_REQUESTS: '1' });
+    try {
+      const render = vi.spyOn(busy.app.get(Metrics), 'render');
+      let scraped: () => void = () => undefined;
+      render.mockReturnValueOnce(
+        new Promise((resolve) => (scraped = () => resolve({ contentType: 'text/plain', text: 'shared 1' }))),
+      );
+      const scrapes = Array.from({ length: 20 }, () => fetch(`${busy.url}/metrics`));
+      await vi.waitFor(() => expect(busy.app.get(InFlight).size).toBe(20));
+      expect((await fetch(`${busy.url}/api/v1/health`)).status).toBe(200);
+      scraped();
+      const texts = await Promise.all(scrapes.map(async (scrape) => (await scrape).text()));
+      expect(new Set(texts)).toEqual(new Set(['shared 1']));
+      expect(render).toHaveBeenCalledTimes(1);
+    } finally {
+      await busy.stop();
+    }
   });
 
   it('serves the API document and its pages from its own files', async () => {
