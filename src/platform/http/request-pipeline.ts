@@ -19,13 +19,14 @@ export function checkRequest(settings: Settings, limiter: RateLimiter): RequestH
   const base = `/${settings.apiPrefix.replace(/(^|\/)v\d+$/, '')}`.replace(/\/$/, '');
   const version = new RegExp(`^${base}/v\\d+(?=/|$)`);
   return (request, _response, next) => {
-    const { path } = request;
+    // Routes are found in any letter case, so checks are made in any.
+    const path = request.path.toLowerCase();
     const inApi = path === own || path.startsWith(`${own}/`);
     if (!inApi && version.test(path)) {
       const supported = settings.apiPrefix;
       throw new AppError('not_found', `This server speaks ${supported} only`, {
         code: 'UNSUPPORTED_VERSION',
-        details: { path, supported },
+        details: { path: request.path, supported },
       });
     }
     const context = currentContext();
