@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { JoinRequest } from 'nexus-agent/protocol';
-import { type Actor, currentContext } from '../platform/context/index.js';
+import { type Actor, actsOn } from '../platform/context/index.js';
 import { generateOneTimeToken, hashKey, parseOneTimeToken } from '../platform/crypto/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
@@ -52,8 +52,7 @@ export class JoinTokensService {
          VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6)) RETURNING ${COLUMNS}`,
         [randomUUID(), hash, preview, JSON.stringify(labels), actor.id, expiresInSeconds],
       );
-      const context = currentContext();
-      if (context) context.resourceId = publicId('join', row.id);
+      actsOn(publicId('join', row.id));
       return { token, row };
     });
   }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
-import { type Actor, actorHas } from '../platform/context/index.js';
+import { type Actor, actorHas, actsOn } from '../platform/context/index.js';
 import { advisoryLock, Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import {
@@ -57,6 +57,7 @@ export class RulesService {
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10) RETURNING ${RULE_COLUMNS}`,
         [randomUUID(), ...columnsOf(actor, dto, definition), actor.id],
       );
+      actsOn(publicId('rule', created.id));
       this.db.afterCommit(tx, () => void this.rules.changed().catch(() => undefined));
       return created;
     });

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import type { Actor } from '../platform/context/index.js';
+import { type Actor, actsOn } from '../platform/context/index.js';
 import { advisoryLock, Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import {
@@ -75,6 +75,7 @@ export class SilencesService {
          VALUES ($1, $2, $3, $4, $5, $6) RETURNING ${COLUMNS}`,
         [randomUUID(), dto.comment ?? '', JSON.stringify(matchers), starts, ends, actor.id],
       );
+      actsOn(publicId('silence', created.id));
       return created;
     });
   }

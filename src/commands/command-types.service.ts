@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { type Cache, Caches } from '../platform/cache/index.js';
+import { actsOn } from '../platform/context/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { assertVersion, nameAfter, type Page, pageOf, type PaginationDto } from '../platform/http/index.js';
@@ -103,6 +104,7 @@ export class CommandTypes {
         rest,
       );
       if (!created) throw AppError.conflict(`The command type ${type} exists`, { type });
+      actsOn(type);
       this.changed(tx, type);
       return created;
     });

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable, type OnModuleInit } from '@nestjs/common';
-import { type Actor, actorHas } from '../platform/context/index.js';
+import { type Actor, actorHas, actsOn } from '../platform/context/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { filterOf } from '../platform/events/index.js';
@@ -60,6 +60,7 @@ export class EventSubscriptions implements OnModuleInit {
     return this.db.transaction(async (tx) => {
       await assertRoom(tx, actor);
       const id = randomUUID();
+      actsOn(publicId('sub', id));
       const [row] = await tx.query<EventSubscription[]>(
         `INSERT INTO event_subscriptions (id, owner_id, name, event_patterns, filters, reader_scopes, delivery_method, enabled,
            owner_credential)

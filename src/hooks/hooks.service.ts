@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { isReserved } from '../events/index.js';
-import { type Actor, currentContext } from '../platform/context/index.js';
+import { type Actor, actsOn } from '../platform/context/index.js';
 import { assertRotatable, newSigningSecret } from '../platform/crypto/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
@@ -53,7 +53,7 @@ export class HooksService {
         ],
       );
       if (!created) throw AppError.conflict(`There is a hook ${name} already`, { name });
-      actsOn(id);
+      actsOn(publicId('hook', id));
       return created;
     });
     return { hook, ...(dto.secret === undefined ? { secret } : {}) };
@@ -139,12 +139,6 @@ async function lock(tx: Tx, id: string): Promise<Hook> {
 
 function notFound(id: string): AppError {
   return AppError.notFound('hook', publicId('hook', id));
-}
-
-/** What the audit entry names. */
-function actsOn(id: string): void {
-  const context = currentContext();
-  if (context) context.resourceId ??= publicId('hook', id);
 }
 
 /** The name that was asked for, or the hook's own. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { type Actor, actorHas } from '../platform/context/index.js';
+import { type Actor, actorHas, actsOn } from '../platform/context/index.js';
 import { assertRotatable, newSigningSecret } from '../platform/crypto/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { EgressClient } from '../platform/egress/index.js';
@@ -68,6 +68,7 @@ export class WebhooksService {
           holder.credentialId,
         ],
       );
+      actsOn(publicId('webhook', id));
       this.db.afterCommit(tx, () => this.active.changed());
       return created;
     });

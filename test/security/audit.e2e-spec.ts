@@ -23,7 +23,7 @@ let app: TestApp;
 let admin: TestActor;
 
 beforeAll(async () => {
-  app = await startTestApp();
+  app = await startTestApp({ NEXUS_EGRESS_ALLOW: '127.0.0.0/8' });
   admin = await actor(app);
 });
 afterAll(() => app.stop());
@@ -58,6 +58,55 @@ it('holds a mutation with who, what, whence and the resource it made', async () 
       count: 1,
     }),
   ]);
+});
+
+it('names what each creation has made', async () => {
+  const url = 'http://127.0.0.1:9/hook';
+  const ends_at = new Date(Date.now() + 3_600_000).toISOString();
+  const creations: [path: string, idPrefix: string, body: object][] = [
+    ['/ai/agents', 'agent_', newAgent('walked')],
+    ['/ai/agents/join-tokens', 'join_', {}],
+    ['/auth/api-keys', 'key_', { name: 'walked', permissions: ['telemetry:read'] }],
+    ['/security/tokens', 'token_', { name: 'walked', scopes: ['telemetry:read'] }],
+    ['/security/roles', 'role_', { name: 'walked', scopes: ['telemetry:read'] }],
+    ['/commands/types', 'walked.type', { type: 'walked.type' }],
+    ['/commands', 'cmd_', { command_type: 'walked.type', target: 'walked' }],
+    ['/events', 'evt_', { event_type: 'walked.event', data: {} }],
+    ['/events/subscriptions', 'sub_', { name: 'walked', event_patterns: ['walked.*'], delivery_method: 'stream' }],
+    [
+      '/events/subscriptions',
+      'sub_',
+      { name: 'walked too', event_patterns: ['walked.*'], delivery_method: 'webhook', webhook_config: { url } },
+    ],
+    ['/hooks', 'hook_', { name: 'walked' }],
+    ['/webhooks', 'webhook_', { url, events: ['agent.registered'] }],
+    [
+      '/telemetry/rules',
+      'rule_',
+      {
+        name: 'walked',
+        metric_name: 'cpu_usage',
+        operator: 'gt',
+        threshold: 90,
+      },
+    ],
+    ['/telemetry/silences', 'silence_', { matchers: { severities: ['info'] }, ends_at }],
+  ];
+  for (const [n, [path, idPrefix, body]] of creations.entries()) {
+    const requestId = `walk-${n}`;
+    const made = await app.call('POST', `/api/v1${path}`, {
+      key: admin.key,
+      body,
+      headers: { 'x-request-id': requestId },
+    });
+    expect([path, made.status, made.status === 201 ? '' : made.text]).toEqual([path, 201, '']);
+    const [entry] = await app.db.query<{ resource_id: string | null }>(
+      'SELECT resource_id FROM audit_entries WHERE request_id = $1',
+      [requestId],
+    );
+    expect([path, entry.resource_id?.startsWith(idPrefix)]).toEqual([path, true]);
+    if (!idPrefix.startsWith('role')) expect(made.text).toContain(`"${entry.resource_id}"`);
+  }
 });
 
 it('has the entry in the transaction of the effect: neither is there without the other', async () => {

@@ -1,2 +1,2 @@
 export { type Actor, type ActorType, actorHas, systemActor } from './actor.js';
-export { type RequestContext, currentContext, runDetached, runInContext } from './request-context.js';
+export { type RequestContext, actsOn, currentContext, runDetached, runInContext } from './request-context.js';

@@ -48,6 +48,12 @@ export function runInContext<T>(context: RequestContext, work: () => T): T {
   return storage.run(context, work);
 }
 
+/** Says which resource the request acts on, for its audit entry; the first one named stays. */
+export function actsOn(resourceId: string): void {
+  const context = currentContext();
+  if (context) context.resourceId ??= resourceId;
+}
+
 /** Runs work that serves nobody in particular: what the request that set it off knows, its transaction too, stays out of it. */
 export function runDetached<T>(work: () => T): T {
   return storage.exit(work);

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { type Actor, actorHas } from '../../platform/context/index.js';
+import { type Actor, actorHas, actsOn } from '../../platform/context/index.js';
 import { Database } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
 import { type PageQueryDto, type PaginationDto, pageOf, resolvePage } from '../../platform/http/index.js';
@@ -52,6 +52,7 @@ export class KeysService {
       }
       const wanted = { kind, name, description, ownerUserId, scopes, expiresInDays, parent };
       const made = await this.credentials.create(tx, wanted);
+      actsOn(credentialId(made.credential));
       const what = 'A key with far-reaching scopes was made';
       await this.alerts.rightsGranted(tx, credentialId(made.credential), what, scopes);
       return made;

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import type { Actor } from '../../platform/context/index.js';
+import { type Actor, actsOn } from '../../platform/context/index.js';
 import { Database, type Tx } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
 import { assertVersion, type Page, pageOfSorted, publicId } from '../../platform/http/index.js';
@@ -72,6 +72,7 @@ export class RolesService {
         [randomUUID(), name, description, scopes],
       );
       if (!row || builtInRole(name)) throw AppError.conflict(`There is a role ${name} already`, { name });
+      actsOn(publicId('role', row.id));
       await this.alerts.rightsGranted(
         tx,
         publicId('role', row.id),
