@@ -20,6 +20,9 @@ class LimitedController {
   @Get('commands') @RateLimit('commands') @Allow() commands(): object {
     return {};
   }
+  @Get('batch') @RateLimit('telemetry_batch') @Allow() batch(): object {
+    return {};
+  }
   @Get('webhooks') @RateLimit('webhooks') @Allow() webhooks(): object {
     return {};
   }
@@ -44,6 +47,7 @@ const SMALL = {
   NEXUS_RATE_LIMIT_ANONYMOUS: '4/3600',
   NEXUS_RATE_LIMIT_REFUSED: '3/300',
   NEXUS_RATE_LIMIT_TELEMETRY: '2/60',
+  NEXUS_RATE_LIMIT_TELEMETRY_BATCH: '1/60',
   NEXUS_TRUSTED_PROXIES: '127.0.0.0/8',
 };
 
@@ -143,7 +147,12 @@ describe('rate limits', () => {
     const seen = [];
     for (let i = 0; i < 5; i++) seen.push((await call('10.3.0.1', '', `bad${i}`)).status);
     expect(seen).toEqual([401, 401, 401, 429, 429]);
-    expect((await call('10.3.0.1', '', 'dora')).status).toBe(429);
+    const blocked = await call('10.3.0.1', '', 'dora');
+    expect([blocked.status, blocked.header('limit'), blocked.header('remaining')]).toEqual([429, 3, 0]);
+    expect(blocked.header('window')).toBe(300);
+    expect(blocked.header('reset')).toBeGreaterThan(Date.now() / 1000);
+    const lean = await call('10.3.0.1', '/lean', 'dora', 'POST', '{}');
+    expect([lean.status, lean.header('limit'), lean.header('remaining')]).toEqual([429, 3, 0]);
     expect((await call('10.3.0.2', '', 'dora')).status).toBe(200);
   });
 
@@ -160,6 +169,13 @@ describe('rate limits', () => {
     expect(guesses).toEqual([401, 401, 401, 429, 429]);
     expect((await call('2001:db8:0:4::99', '', 'gil')).status).toBe(429);
     expect((await call('2001:db8:0:5::1', '', 'gil')).status).toBe(200);
+  });
+
+  it('limits batches of telemetry apart from single events', async () => {
+    const batches = [await call('10.8.0.1', '/batch', 'hal'), await call('10.8.0.1', '/batch', 'hal')];
+    expect(batches.map(({ status }) => status)).toEqual([200, 429]);
+    expect(batches[1].error).toMatchObject({ limit: 1, details: { category: 'telemetry_batch' } });
+    expect((await call('10.8.0.1', '/lean', 'hal', 'POST', '{}')).status).toBe(202);
   });
 
   it('limits logins by address', async () => {

@@ -27,7 +27,7 @@ const MAX_BLOCKED = 10_000;
 @Injectable()
 export class RateLimiter {
   private readonly throttlers: Map<RateLayer, RateThrottler>;
-  private readonly blocked = new LRUCache<string, AppError>({ max: MAX_BLOCKED });
+  private readonly blocked = new LRUCache<string, { error: AppError; headers: RateHeaders }>({ max: MAX_BLOCKED });
   private readonly hits: Counter<'category'>;
 
   constructor(
@@ -63,7 +63,11 @@ export class RateLimiter {
     error: unknown,
     to: HeaderSink,
   ): Promise<unknown> {
-    if (context.counted) return error;
+    if (context.counted) {
+      const blocked = this.blocked.get(networkOf(context.ip));
+      if (blocked && blocked.error === error) setAll(to, blocked.headers);
+      return error;
+    }
     context.counted = true;
     const guessed = isAppError(error) && error.kind === 'unauthenticated' && hasCredential(headers);
     const category = context.actor ? 'default' : guessed ? 'refused' : 'anonymous';
@@ -85,7 +89,7 @@ export class RateLimiter {
     if (!blocked) return;
     context.counted = true;
     this.hits.inc({ category: 'refused' });
-    throw blocked;
+    throw blocked.error;
   }
 
   /** Undefined, so that there is nothing to wait for, when none of its limits is on. */
@@ -100,10 +104,13 @@ export class RateLimiter {
     const tightest = levels.reduce((one, other) => (isTighter(other, one) ? other : one));
     const { layer, limit, windowMs, left, isBlocked, timeToExpire, timeToBlockExpire } = tightest;
     const window = windowMs / 1000;
-    to.setHeader('X-RateLimit-Limit', String(limit));
-    to.setHeader('X-RateLimit-Remaining', String(Math.min(limit, Math.max(0, left))));
-    to.setHeader('X-RateLimit-Reset', String(Math.ceil(Date.now() / 1000) + timeToExpire));
-    to.setHeader('X-RateLimit-Window', String(window));
+    const headers: RateHeaders = {
+      'X-RateLimit-Limit': String(limit),
+      'X-RateLimit-Remaining': String(Math.min(limit, Math.max(0, left))),
+      'X-RateLimit-Reset': String(Math.ceil(Date.now() / 1000) + timeToExpire),
+      'X-RateLimit-Window': String(window),
+    };
+    setAll(to, headers);
     if (!isBlocked) return;
     this.hits.inc({ category: layer });
     const error = new AppError('rate_limited', 'Too many requests: the limit of this kind of request is used up', {
@@ -112,7 +119,8 @@ export class RateLimiter {
       limit,
       window: windowInWords(window),
     });
-    if (layer === 'refused') this.blocked.set(networkOf(context.ip), error, { ttl: timeToBlockExpire * 1000 });
+    if (layer === 'refused')
+      {this.blocked.set(networkOf(context.ip), { error, headers }, { ttl: timeToBlockExpire * 1000 });}
     throw error;
   }
 
@@ -125,6 +133,12 @@ export class RateLimiter {
       return [{ layer, key: rateKey(layer, actor, ip), limit, windowMs: ttl, burst }];
     });
   }
+}
+
+type RateHeaders = Record<`X-RateLimit-${string}`, string>;
+
+function setAll(to: HeaderSink, headers: RateHeaders): void {
+  for (const [name, value] of Object.entries(headers)) to.setHeader(name, value);
 }
 
 type CountedBucket = Bucket & { layer: RateLayer };
