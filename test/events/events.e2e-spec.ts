@@ -255,6 +255,7 @@ describe('emitting an event', () => {
       correlation_id: null,
       metadata: { a: 1 },
       data: { n: 1 },
+      delivery_info: { attempt: 1, max_attempts: 4, next_retry: expect.any(String) as string },
     });
     const shown = await eventually(async () => {
       const { body } = await get<{ event: EmittedEvent; delivery_info: { delivered: number; deliveries: object[] } }>(
