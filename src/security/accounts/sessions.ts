@@ -187,6 +187,7 @@ export class Sessions implements OnModuleInit {
 /** The request has just proved to belong to this session. */
 function auditAs(session: Session): void {
   const context = currentContext();
-  if (context)
-    {context.auditedAs = { id: publicId('user', session.user_id), credentialId: publicId('sess', session.id) };}
+  if (context) {
+    context.auditedAs = { id: publicId('user', session.user_id), credentialId: publicId('sess', session.id) };
+  }
 }
