@@ -1,7 +1,7 @@
 /** Failures of one network on one account that cost no wait. */
 export const FREE_FAILURES = 5;
 /** Failures in a row of all unknown networks together before they are stopped. */
-export const MAX_FAILURES = 100;
+const MAX_FAILURES = 100;
 
 const QUARTER_HOUR = 15 * 60;
 const DAY = 24 * 3600;
