@@ -59,9 +59,14 @@ export class CommandsModule implements OnModuleInit {
       const counts = new Map(rows.map(({ status, n }) => [status, n]));
       return Object.fromEntries(['queued', 'delivered', 'running'].map((status) => [status, counts.get(status) ?? 0]));
     };
-    this.metrics.sharedGauge('nexus_commands_pending', 'Commands that have not ended', ['substatus'], async function () {
-      for (const [substatus, n] of Object.entries(await pending())) this.set({ substatus }, n);
-    });
+    this.metrics.sharedGauge(
+      'nexus_commands_pending',
+      'Commands that have not ended',
+      ['substatus'],
+      async function () {
+        for (const [substatus, n] of Object.entries(await pending())) this.set({ substatus }, n);
+      },
+    );
     this.health.register('commands', pending);
   }
 }

@@ -55,9 +55,14 @@ export class SeriesCatalog implements OnApplicationBootstrap, BeforeApplicationS
     metrics: Metrics,
   ) {
     this.cache = new LRUCache({ max: settings.telemetryMaxSeries * 2 });
-    metrics.sharedGauge('nexus_telemetry_series', 'Telemetry series in the catalogue, as last counted', [], function () {
-      this.set(count());
-    });
+    metrics.sharedGauge(
+      'nexus_telemetry_series',
+      'Telemetry series in the catalogue, as last counted',
+      [],
+      function () {
+        this.set(count());
+      },
+    );
     const count = (): number => this.count;
     this.overLimit = metrics.counter(
       'nexus_telemetry_series_over_limit_total',

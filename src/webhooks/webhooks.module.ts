@@ -50,12 +50,17 @@ export class WebhooksModule implements OnModuleInit {
 
   onModuleInit(): void {
     const { db } = this;
-    this.metrics.sharedGauge('nexus_webhook_deliveries_pending', 'Deliveries that have not ended', [], async function () {
-      const [{ n }] = await db.query<{ n: number }>(
-        `SELECT count(*)::int AS n FROM webhook_deliveries WHERE status = 'pending'`,
-      );
-      this.set(n);
-    });
+    this.metrics.sharedGauge(
+      'nexus_webhook_deliveries_pending',
+      'Deliveries that have not ended',
+      [],
+      async function () {
+        const [{ n }] = await db.query<{ n: number }>(
+          `SELECT count(*)::int AS n FROM webhook_deliveries WHERE status = 'pending'`,
+        );
+        this.set(n);
+      },
+    );
     this.health.register('webhooks', async () => {
       const [counts] = await db.query<Record<string, unknown>>(
         `SELECT (SELECT count(*)::int FROM webhooks WHERE active) AS active,

@@ -228,7 +228,7 @@ describe('retention', () => {
 
     // As if the clock of the database had jumped, or that of this process: only the two oldest days go.
     const older = [4, 3, 2].map((back) => Date.now() - (days + back) * DAY);
-    await app.get(Partitions).ensure(older);
+    await app.get(Partitions).ensureFor(older.map((ts) => ({ ts, isOld: false })));
     const process = vi.spyOn(Date, 'now').mockReturnValue(Date.now() - 40 * DAY);
     try {
       await app.get(TelemetryRetention).run();

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Settings } from '../config/index.js';
-import { networkOf } from './client-ip.js';
+import { networkOf } from './client-network.js';
 
 /** Bytes of a body on a route that takes many things at once, at least. */
 const LARGE_BODY = 10 * 1024 * 1024;

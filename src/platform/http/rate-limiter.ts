@@ -119,8 +119,9 @@ export class RateLimiter {
       limit,
       window: windowInWords(window),
     });
-    if (layer === 'refused')
-      {this.blocked.set(networkOf(context.ip), { error, headers }, { ttl: timeToBlockExpire * 1000 });}
+    if (layer === 'refused') {
+      this.blocked.set(networkOf(context.ip), { error, headers }, { ttl: timeToBlockExpire * 1000 });
+    }
     throw error;
   }
 

@@ -55,17 +55,24 @@ export class Sessions implements OnModuleInit {
     const { db, logger } = this;
     // Probes read it too, and anyone may ask for those.
     let countedAt = -Infinity;
-    this.metrics.sharedGauge('nexus_active_sessions', 'Logins that are neither ended nor expired', [], async function () {
-      if (performance.now() - countedAt < COUNT_EVERY_MS) return;
-      countedAt = performance.now();
-      try {
-        const [{ live }] = await db.query<{ live: number }>(`SELECT count(*)::int AS live FROM sessions WHERE ${LIVE}`);
-        this.set(live);
-      } catch (error) {
-        // A scrape shows what else is known while the database is away.
-        logger.warn({ err: String(error) }, 'Active sessions could not be counted');
-      }
-    });
+    this.metrics.sharedGauge(
+      'nexus_active_sessions',
+      'Logins that are neither ended nor expired',
+      [],
+      async function () {
+        if (performance.now() - countedAt < COUNT_EVERY_MS) return;
+        countedAt = performance.now();
+        try {
+          const [{ live }] = await db.query<{ live: number }>(
+            `SELECT count(*)::int AS live FROM sessions WHERE ${LIVE}`,
+          );
+          this.set(live);
+        } catch (error) {
+          // A scrape shows what else is known while the database is away.
+          logger.warn({ err: String(error) }, 'Active sessions could not be counted');
+        }
+      },
+    );
   }
 
   /** A session lives a day, with `remember` thirty. */
