@@ -61,6 +61,7 @@ export function raisedData(alert: Alert): AlertEventData {
     rule_name: alert.rule_name,
     severity: alert.severity,
     status: 'active',
+    state: 'active',
     condition: alert.condition,
     message: messageOf(alert),
     source: alert.source,
@@ -79,6 +80,7 @@ export function resolvedData(alert: Alert): AlertResolvedData {
   return {
     ...raisedData(alert),
     status: 'cleared',
+    state: 'resolved',
     message: `${alert.rule_name}: resolved`,
     last_value: alert.last_value,
     cleared_at: clearedAt.toISOString(),

@@ -8,6 +8,8 @@ export interface AlertEventData {
   rule_name: string;
   severity: Severity;
   status: 'active' | 'cleared';
+  /** For webhooks that get both events under the type `telemetry.alert`. */
+  state: 'active' | 'resolved';
   /** In words: `cpu_usage gt 90`. */
   condition: string;
   message: string;
@@ -35,6 +37,7 @@ const common = {
   rule_name: { type: 'string' },
   severity: { enum: SEVERITIES },
   status: { enum: ['active', 'cleared'] },
+  state: { enum: ['active', 'resolved'] },
   condition: { type: 'string', description: 'What raises the alert, in words.' },
   message: { type: 'string' },
   source: { type: ['string', 'null'] },
@@ -48,12 +51,14 @@ const common = {
 };
 
 export const AlertRaised = defineEvent<AlertEventData>('telemetry.alert', {
-  summary: 'A rule over telemetry has raised an alert.',
+  summary:
+    'A rule over telemetry has raised an alert. A webhook for it alone also gets the end of the alert, with the state `resolved`.',
   schema: payloadSchema(common),
 });
 
 export const AlertResolved = defineEvent<AlertResolvedData>('telemetry.alert.resolved', {
   summary: 'An alert has ended, by its clear condition or by hand.',
+  broaderType: AlertRaised.type,
   schema: payloadSchema({
     ...common,
     last_value: { type: ['number', 'null'] },

@@ -1,6 +1,6 @@
 import { Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { Database } from '../platform/database/index.js';
-import { filterFields, filterOf, matchesEvent } from '../platform/events/index.js';
+import { broaderTypeOf, filterFields, filterOf, matchesEvent } from '../platform/events/index.js';
 import { Bus } from '../platform/realtime/index.js';
 import { scopeOfEvent } from '../streaming/index.js';
 import { isPrivateEvent } from './private-events.js';
@@ -41,10 +41,13 @@ export class ActiveWebhooks implements OnModuleDestroy {
     this.bus.publish(CHANGED, {});
   }
 
-  /** The webhooks that get this event. */
-  async matching(event: WantedEvent): Promise<Subscription[]> {
+  /** The webhooks that get this event, each with the type it gets it under. */
+  async matching(event: WantedEvent): Promise<(Subscription & { type: string })[]> {
     const all = await this.all();
-    return all.filter((one) => wants(one, event.type) && fits(one, event));
+    return all.flatMap((one) => {
+      const type = typeFor(one, event.type);
+      return type !== null && fits(one, event) ? [{ ...one, type }] : [];
+    });
   }
 
   onModuleDestroy(): void {
@@ -77,7 +80,14 @@ export interface Wants {
 
 export const WANTS_COLUMNS = 'events, private_events, reader_scopes';
 
-export function wants(webhook: Wants, type: string): boolean {
+/** The type under which a webhook gets events of a kind: their own, or the one that includes it; null: it does not get them. */
+export function typeFor(webhook: Wants, type: string): string | null {
+  if (wants(webhook, type)) return type;
+  const broader = broaderTypeOf(type);
+  return broader !== null && wants(webhook, broader) ? broader : null;
+}
+
+function wants(webhook: Wants, type: string): boolean {
   return mayHear(webhook, type) && webhook.events.some((pattern) => matchesEvent(pattern, type));
 }
 

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from '../platform/database/index.js';
 import { publicId } from '../platform/http/index.js';
-import { ActiveWebhooks, type WantedEvent } from './active-webhooks.js';
+import { ActiveWebhooks, typeFor, type WantedEvent, type Wants, WANTS_COLUMNS } from './active-webhooks.js';
 import { Courier } from './courier.js';
 import { Deliveries } from './deliveries.js';
 import { bodyOf, type TellableEvent } from './event-body.js';
@@ -58,9 +58,12 @@ export class EventDeliveries {
    * @returns false when there is no such webhook, or it is not active
    */
   async deliverTo(webhookId: string, event: TellableEvent): Promise<boolean> {
-    const rows = await this.db.query('SELECT 1 FROM webhooks WHERE id = $1 AND active', [webhookId]);
-    if (rows.length === 0) return false;
-    this.courier.offer(await this.deliveries.add([{ ...bodyOf(event), webhookIds: [webhookId] }]));
+    const [webhook] = await this.db.query<Wants>(`SELECT ${WANTS_COLUMNS} FROM webhooks WHERE id = $1 AND active`, [
+      webhookId,
+    ]);
+    if (!webhook) return false;
+    const type = typeFor(webhook, event.type) ?? event.type;
+    this.courier.offer(await this.deliveries.add([{ ...bodyOf({ ...event, type }), webhookIds: [webhookId] }]));
     return true;
   }
 

@@ -3,7 +3,7 @@ import { defineBackgroundTask, HandleTask, type TaskContext } from '../platform/
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EventHistory, type HistoryPlace, type StoredEvent } from '../platform/events/index.js';
-import { fits, type Subscription, type Wants, wants, WANTS_COLUMNS } from './active-webhooks.js';
+import { fits, type Subscription, typeFor, type Wants, WANTS_COLUMNS } from './active-webhooks.js';
 import { Batches } from './batches.js';
 import { Deliveries } from './deliveries.js';
 import { BATCH_TYPE, bodyOf } from './event-body.js';
@@ -81,7 +81,10 @@ export class WebhookRecovery {
       [webhookId],
     );
     if (!webhook) throw AppError.conflict('The webhook is not active any more');
-    const wanted = events.filter((event) => wants(webhook, event.type) && fits(webhook, event));
+    const wanted = events.flatMap((event) => {
+      const type = typeFor(webhook, event.type);
+      return type !== null && fits(webhook, event) ? [{ ...event, type }] : [];
+    });
     if (wanted.length === 0) return 0;
     if (!webhook.batched) return this.deliveries.recover(webhookId, wanted.map(bodyOf));
     const webhookIds = [webhookId];

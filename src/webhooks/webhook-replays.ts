@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { Database, type Tx } from '../platform/database/index.js';
 import { isExpired, type StoredEvent } from '../platform/events/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
+import type { EventBody } from './deliveries.js';
 import { bodyOf } from './event-body.js';
 
 /** For other domains: delivers again what was delivered or missed (row EVT-07). */
@@ -35,14 +36,17 @@ export class WebhookReplays {
     events: readonly StoredEvent[],
   ): Promise<number> {
     const pairs: { webhookId: string; n: number }[] = [];
-    const live = events.filter((event) => !isExpired(event));
-    for (const [place, event] of live.entries()) {
-      for (const { id } of await this.active.matching(event)) {
-        if (webhookIds === null || webhookIds.includes(id)) pairs.push({ webhookId: id, n: place + 1 });
+    const bodies: EventBody[] = [];
+    for (const event of events.filter((one) => !isExpired(one))) {
+      const places = new Map<string, number>();
+      for (const { id, type } of await this.active.matching(event)) {
+        if (webhookIds !== null && !webhookIds.includes(id)) continue;
+        const n = places.get(type) ?? bodies.push(bodyOf({ ...event, type }));
+        places.set(type, n);
+        pairs.push({ webhookId: id, n });
       }
     }
     if (pairs.length === 0) return 0;
-    const bodies = live.map(bodyOf);
     const rows = await tx.query<object[]>(
       `INSERT INTO webhook_deliveries AS d (webhook_id, event_id, event_type, body, expires_at, replay_id)
        SELECT w.id, ($3::uuid[])[p.n], ($4::text[])[p.n], ($5::bytea[])[p.n], ($6::timestamptz[])[p.n], $7

@@ -2,7 +2,7 @@ import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
 import { EventBus, isExpired, OnEveryEvent, type StoredEvent } from '../platform/events/index.js';
 import { HandleJob } from '../platform/jobs/index.js';
-import { ActiveWebhooks, type Subscription, type Wants, wants, WANTS_COLUMNS } from './active-webhooks.js';
+import { ActiveWebhooks, type Subscription, typeFor, type Wants, WANTS_COLUMNS } from './active-webhooks.js';
 import { type BatchItem, Batches } from './batches.js';
 import { Courier } from './courier.js';
 import { Deliveries, type DeliveryOrder } from './deliveries.js';
@@ -27,7 +27,7 @@ export class WebhooksWorker implements OnModuleInit {
   onModuleInit(): void {
     this.events.narrow(HANDLER, async (tx, types) => {
       const asked = await tx.query<Wants[]>(`SELECT DISTINCT ${WANTS_COLUMNS} FROM webhooks WHERE active`);
-      return new Set(types.filter((type) => asked.some((one) => wants(one, type))));
+      return new Set(types.filter((type) => asked.some((one) => typeFor(one, type) !== null)));
     });
   }
 
@@ -37,14 +37,17 @@ export class WebhooksWorker implements OnModuleInit {
     const batched: BatchItem[] = [];
     for (const event of events.filter((one) => !isExpired(one))) {
       const webhooks = await this.active.matching(event);
-      const idsOf = (which: (one: Subscription) => boolean): string[] => webhooks.filter(which).map(({ id }) => id);
-      const body = bodyOf(event);
-      for (const part of ['well', 'failing'] as const) {
-        const webhookIds = idsOf((one) => !one.batched && one.failing === (part === 'failing'));
-        if (webhookIds.length > 0) orders[part].push({ ...body, webhookIds });
+      for (const type of new Set(webhooks.map((one) => one.type))) {
+        const ofType = webhooks.filter((one) => one.type === type);
+        const idsOf = (which: (one: Subscription) => boolean): string[] => ofType.filter(which).map(({ id }) => id);
+        const body = bodyOf({ ...event, type });
+        for (const part of ['well', 'failing'] as const) {
+          const webhookIds = idsOf((one) => !one.batched && one.failing === (part === 'failing'));
+          if (webhookIds.length > 0) orders[part].push({ ...body, webhookIds });
+        }
+        const webhookIds = idsOf((one) => one.batched);
+        if (webhookIds.length > 0) batched.push({ ...body, seq: event.seq, webhookIds });
       }
-      const webhookIds = idsOf((one) => one.batched);
-      if (webhookIds.length > 0) batched.push({ ...body, seq: event.seq, webhookIds });
     }
     if (orders.well.length > 0) this.courier.offer(await this.deliveries.add(orders.well));
     if (batched.length > 0) {

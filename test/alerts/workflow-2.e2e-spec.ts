@@ -106,6 +106,34 @@ it('high CPU usage reaches the alert system, a restart is executed, and normal C
   await fake.close();
 });
 
+it('a webhook for telemetry.alert alone hears the end under that type, one that names both types each once', async () => {
+  const { agent, fake } = await monitoringAgent();
+  const register = async (path: string, events: string[]): Promise<string> => {
+    const body = { url: receiver.url(path), events };
+    return (await app.call<{ webhook_id: string }>('POST', '/api/v1/webhooks', { key: ops, body })).body.webhook_id;
+  };
+  const general = await register('/general', ['telemetry.alert']);
+  await register('/wildcard', ['telemetry.*']);
+  await register('/ends', ['telemetry.alert.resolved']);
+  await rule(agent.name, { actions: [{ type: 'webhook', webhook_id: general }] });
+  const told = (path: string): (string | undefined)[][] =>
+    receiver.received
+      .filter((one) => one.path === path)
+      .map((one) => ({ ...payloadOf(one), header: one.headers['x-nexus-event'] }))
+      .filter(({ data }) => data.source === agent.name)
+      .map(({ type, event_type, header, data }) => [type, event_type, String(header), data.state as string]);
+  await report(fake, 99);
+  await eventually(() => told('/general').length === 1 && told('/wildcard').length === 1, PATIENT_MS);
+  await report(fake, 12);
+  await eventually(() => [told('/general'), told('/wildcard'), told('/ends')].flat().length === 5, PATIENT_MS);
+  const raised = [RAISED, RAISED, RAISED, 'active'];
+  const resolved = [RESOLVED, RESOLVED, RESOLVED, 'resolved'];
+  expect(told('/general')).toEqual([raised, [RAISED, RAISED, RAISED, 'resolved']]);
+  expect(told('/wildcard')).toEqual([raised, resolved]);
+  expect(told('/ends')).toEqual([resolved]);
+  await fake.close();
+});
+
 it('the rule itself can tell one webhook, of the end as well, though it is registered for something else', async () => {
   const { agent, fake } = await monitoringAgent();
   const { body: webhook } = await app.call<{ webhook_id: string }>('POST', '/api/v1/webhooks', {

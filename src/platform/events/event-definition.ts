@@ -9,6 +9,8 @@ export interface EventDefinition<Payload extends object> {
   readonly summary: string;
   /** JSON Schema (draft 2020-12) of the payload. */
   readonly schema: JsonSchema;
+  /** A kind that includes this one: a webhook for it, but not for this kind by itself, gets this event under that name. */
+  readonly broaderType?: string;
   /** Never set; carries the payload type. */
   readonly payload?: Payload;
 }
@@ -59,7 +61,7 @@ const declared = new Map<string, EventDefinition<object>>();
 /** Declares a kind of event, once in the whole server. */
 export function defineEvent<Payload extends object>(
   type: string,
-  options: { summary: string; schema: JsonSchema },
+  options: { summary: string; schema: JsonSchema; broaderType?: string },
 ): EventDefinition<Payload> {
   if (!EVENT_NAME.test(type)) {
     throw new Error(`${type} is not a dotted lower-case event name`);
@@ -68,6 +70,11 @@ export function defineEvent<Payload extends object>(
   const definition: EventDefinition<Payload> = { type, ...options };
   declared.set(type, definition);
   return definition;
+}
+
+/** The kind that includes events of this one; null: there is none. */
+export function broaderTypeOf(type: string): string | null {
+  return declared.get(type)?.broaderType ?? null;
 }
 
 /** The schema of a payload with these fields. Further ones may be added later: readers must not mind them. */

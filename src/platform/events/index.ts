@@ -1,4 +1,5 @@
 export {
+  broaderTypeOf,
   defineEvent,
   isExpired,
   EVENT_PRIORITIES,
