@@ -1,6 +1,6 @@
 import { type Actor, actorHas } from '../platform/context/index.js';
-import { nearestNames } from '../platform/errors/index.js';
 import { declaredEvents } from '../platform/events/index.js';
+import { nearestNames } from '../platform/http/index.js';
 import { StreamProblem } from './stream-problem.js';
 
 /** Where an event is heard, and the scope that reading it takes. */

@@ -1,5 +1,6 @@
-import { isAppError, nearestNames } from '../platform/errors/index.js';
+import { isAppError } from '../platform/errors/index.js';
 import { type Filter, filterOf } from '../platform/events/index.js';
+import { nearestNames } from '../platform/http/index.js';
 import { isSilent, knownFields, mayHave } from './channels.js';
 import { StreamProblem } from './stream-problem.js';
 

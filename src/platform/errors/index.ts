@@ -1,3 +1,2 @@
 export { AppError, isAppError } from './app-error.js';
 export type { ErrorKind, FieldIssue } from './app-error.js';
-export { nearestNames } from './nearest.js';

@@ -49,3 +49,4 @@ export { NotIdempotent, OwnIdempotencyField } from './idempotency.js';
 export { Deletions } from './deletions.js';
 export { CreateDeletions1763770000000 } from './deletions.migration.js';
 export { CreateIdempotencyKeys1763700050000 } from './idempotency.migration.js';
+export { nearestNames } from './nearest-word.js';

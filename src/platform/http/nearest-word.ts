@@ -1,3 +1,6 @@
+/** Most names that {@link nearestNames} gives. */
+const MOST_NAMES = 10;
+
 /** The known word that somebody who wrote this one has probably meant; undefined when none is near. */
 export function nearestWord(word: string, known: readonly string[]): string | undefined {
   const limit = Math.ceil(word.length / 3);
@@ -6,6 +9,26 @@ export function nearestWord(word: string, known: readonly string[]): string | un
     .filter(({ distance }) => distance <= limit)
     .sort((a, b) => a.distance - b.distance);
   return near[0]?.other;
+}
+
+/**
+ * What there is instead of a name that is not there, for an error message: the most similar names first, a bounded number of them.
+ */
+export function nearestNames(wrong: string, names: Iterable<string>): string {
+  const word = wrong.slice(0, 100);
+  const sorted = [...new Set(names)]
+    .map((name) => ({ name, distance: distanceOf(word, name) - commonStart(word, name) }))
+    .sort((a, b) => a.distance - b.distance || (a.name < b.name ? -1 : 1))
+    .map(({ name }) => name);
+  if (sorted.length === 0) return 'none';
+  const rest = sorted.length - MOST_NAMES;
+  return sorted.slice(0, MOST_NAMES).join(', ') + (rest > 0 ? ` and ${rest} more` : '');
+}
+
+function commonStart(a: string, b: string): number {
+  let at = 0;
+  while (at < a.length && a[at] === b[at]) at++;
+  return at;
 }
 
 /** Levenshtein distance: letters to add, drop or replace. */
