@@ -102,7 +102,7 @@ describe('The database', () => {
     expect(warning).toContain('17 free connections for this role and this process may open 18');
     expect(await check(await fakeServer(() => ({ ...good(), free: 18 })))).toEqual([]);
     const alone = loadSettings({ DATABASE_URL: 'postgres://db/nexus', NEXUS_DB_POOL: '4' });
-    expect((await checkDatabase(await fakeServer(() => ({ ...good(), free: 40 })), alone))[0]).toContain('may open 41');
+    expect((await checkDatabase(await fakeServer(() => ({ ...good(), free: 46 })), alone))[0]).toContain('may open 47');
   });
 
   it('counts its free connections within the limits of the database and the role', async () => {

@@ -7,7 +7,7 @@ export const QUEUE_POOL = 6;
 /** Connections of a worker; one of them listens for good. */
 export const WORKER_POOL = 3;
 /** Queues that have handlers. */
-export const WORKER_QUEUES = 8;
+export const WORKER_QUEUES = 10;
 const BUS = 1;
 
 interface Connections {
