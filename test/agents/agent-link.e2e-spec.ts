@@ -1,6 +1,6 @@
 import { request } from 'node:http';
 import { once } from 'node:events';
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { CLOSE_PROTOCOL_ERROR, CLOSE_REPLACED } from 'nexus-agent/protocol';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { AgentLinks, type AgentLink } from '../../src/agents/index.js';
@@ -109,11 +109,7 @@ describe('the upgrade', () => {
   });
 
   it('is refused by a process that only works', async () => {
-    const worker = await startTestApp({
-      NEXUS_ROLE: 'worker',
-      DATABASE_URL: app.db.url,
-      NEXUS_MASTER_KEYS: `k1:${randomBytes(32).toString('base64')}`,
-    });
+    const worker = await startTestApp({ NEXUS_ROLE: 'worker', DATABASE_URL: app.db.url });
     const { key } = await register();
     const { status } = await refusedUpgrade(worker.url, { headers: { authorization: `Bearer ${key}` } });
     await worker.stop();
