@@ -29,9 +29,10 @@ export class TcpProxy {
     for (const pair of this.pairs) for (const socket of pair) socket.pause();
   }
 
-  /** New connections pass again; the old ones stay dead. */
+  /** New connections pass again; the old ones stay dead, and their server is gone, so that it keeps none of them. */
   restore(): void {
     this.dropping = false;
+    for (const [, server] of this.pairs) server.removeAllListeners('close').destroy();
   }
 
   stop(): void {
