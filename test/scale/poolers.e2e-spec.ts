@@ -21,10 +21,10 @@ const environment = (url: string, directUrl = ''): Record<string, string> => ({
 
 /**
  * An API and a worker whose PostgreSQL is behind a real pooler: in session mode with as many connections as they need (21 and
- * 45), in transaction mode with four for both.
+ * 51), in transaction mode with four for both.
  */
 describe.skipIf(!pgbouncerInstalled).each([
-  { mode: 'session', poolSize: 66, direct: false },
+  { mode: 'session', poolSize: 72, direct: false },
   { mode: 'transaction', poolSize: 4, direct: true },
 ])('an API and a worker behind PgBouncer in $mode mode', ({ mode, poolSize, direct }) => {
   const homes = [temporaryHome(), temporaryHome(), temporaryHome()];
@@ -226,7 +226,7 @@ describe.skipIf(!pgbouncerInstalled)('A start behind a pooler that cannot work',
       'session',
       20,
       () => '',
-      /gives this process 20 connections, and it needs 45: /,
+      /gives this process 20 connections, and it needs 51: /,
     ],
   ])('says what to set for %s', async (_case, mode, size, directUrl, sentence) => {
     const refusal = await refusalOf(mode, size, directUrl);
