@@ -30,7 +30,7 @@ const HELLO_LIMIT_MS = 10_000;
 /** Frames of one link in work; at the limit its socket is not read until half of them are done. */
 const MOST_PENDING = 64;
 /** The body guard for one frame; telemetry has a few keys per event. */
-const FRAME_LIMITS = { maxDepth: 64, maxKeys: 50_000, maxKeyLength: 256 };
+const FRAME_LIMITS = { maxDepth: 64, maxKeys: 50_000, maxValues: 100_000, maxKeyLength: 256 };
 /** Bad frames of one link before it is closed. */
 const MOST_OFFENCES = 5;
 /** Mean pause before the agents of a stopping server come back; they spread it themselves. */

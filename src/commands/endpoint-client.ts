@@ -17,7 +17,7 @@ export type RunOutcome =
   | { kind: 'unknown'; message: string };
 
 /** The answer becomes part of the command's row: deep enough for any report, far from what breaks a parser. */
-const ANSWER_LIMITS = { maxDepth: 64, maxKeys: 10_000, maxKeyLength: 256 };
+const ANSWER_LIMITS = { maxDepth: 64, maxKeys: 10_000, maxValues: 100_000, maxKeyLength: 256 };
 
 /** Failures of the outgoing client that come before the first byte of the request. */
 const BEFORE_SENDING = new Set(['DNS', 'CONNECT', 'TLS', 'CIRCUIT_OPEN', 'BUSY']);

@@ -10,7 +10,7 @@ import { StreamProblem } from './stream-problem.js';
 import { StreamSubscriptions } from './stream-subscriptions.js';
 import type { TicketGrant } from './stream-tickets.js';
 
-const MESSAGE_LIMITS = { maxDepth: 8, maxKeys: 5000, maxKeyLength: 256 };
+const MESSAGE_LIMITS = { maxDepth: 8, maxKeys: 5000, maxValues: 10_000, maxKeyLength: 256 };
 /** Messages of one client in work; at the limit its socket is not read until half of them are done. */
 const MOST_PENDING = 16;
 /** What an action takes: a filter with a slip in its name must not be no filter. */

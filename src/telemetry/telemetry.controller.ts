@@ -51,7 +51,7 @@ import {
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 /** A batch has far more keys than other bodies, and never deep ones. */
-const BODY_LIMITS = { maxDepth: 64, maxKeys: 200_000, maxKeyLength: 256 };
+const BODY_LIMITS = { maxDepth: 64, maxKeys: 200_000, maxValues: 300_000, maxKeyLength: 256 };
 
 @ApiTags('telemetry')
 @Wire('raw')

@@ -161,7 +161,7 @@ describe('bodies', () => {
       path: '/data',
       anyOf: [],
       audit: 'minute',
-      limits: { maxDepth: 4, maxKeys: 20_000, maxKeyLength: 8 },
+      limits: { maxDepth: 4, maxKeys: 20_000, maxValues: 20_000, maxKeyLength: 8 },
       handle: async () => ({ status: 299, body: {} }),
     });
     const many = JSON.stringify({ data: Object.fromEntries(Array.from({ length: 15_000 }, (_, i) => [`k${i}`, 1])) });
@@ -211,7 +211,7 @@ describe('requests in work', () => {
       path: '/lean',
       anyOf: [],
       audit: 'minute',
-      limits: { maxDepth: 8, maxKeys: 100, maxKeyLength: 64 },
+      limits: { maxDepth: 8, maxKeys: 100, maxValues: 1000, maxKeyLength: 64 },
       handle: async () => {
         await new Promise<void>((resolve) => open.push(resolve));
         return { status: 202, body: {} };

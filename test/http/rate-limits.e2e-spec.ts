@@ -60,7 +60,7 @@ describe('rate limits', () => {
       anyOf: ['lean:write'],
       audit: 'minute',
       rateLimit: 'telemetry',
-      limits: { maxDepth: 8, maxKeys: 100, maxKeyLength: 64 },
+      limits: { maxDepth: 8, maxKeys: 100, maxValues: 1000, maxKeyLength: 64 },
       handle: async () => ({ status: 202, body: {} }),
     });
   });

@@ -63,7 +63,7 @@ describe('a request that takes too long', () => {
       path: '/slow/lean',
       anyOf: [],
       audit: 'minute',
-      limits: { maxDepth: 8, maxKeys: 100, maxKeyLength: 64 },
+      limits: { maxDepth: 8, maxKeys: 100, maxValues: 1000, maxKeyLength: 64 },
       handle: async () => {
         await gate;
         return { status: 202, body: {} };

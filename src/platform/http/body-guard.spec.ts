@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type BodyLimits, findBodyProblem, parseJsonBody } from './body-guard.js';
 
-const limits: BodyLimits = { maxDepth: 64, maxKeys: 10_000, maxKeyLength: 256 };
+const limits: BodyLimits = { maxDepth: 64, maxKeys: 10_000, maxValues: 100_000, maxKeyLength: 256 };
 
 function problemOf(text: string | Buffer, own: Partial<BodyLimits> = {}): { code: string; path: string } | null {
   const result = parseJsonBody(text, { ...limits, ...own });
@@ -81,6 +81,15 @@ describe('sizes', () => {
       expect(codeOf(text)).toBe('TOO_DEEP');
       expect(performance.now() - start).toBeLessThan(1000);
     }
+  });
+
+  it('counts values, so that lists of nothing are turned away before they are parsed', () => {
+    expect(codeOf('[1,[],{"a":2}]', { maxValues: 5 })).toBeUndefined();
+    expect(problemOf('{"b":[1,[],{"a":2}]}', { maxValues: 5 })).toEqual({ code: 'TOO_MANY_VALUES', path: 'b[2]' });
+    for (const empty of ['[]', '{}', '0', '""']) {
+      expect(codeOf(`{"events":[${Array(3_000_000).fill(empty).join()}]}`)).toBe('TOO_MANY_VALUES');
+    }
+    expect(codeOf(JSON.stringify({ text: ',[{'.repeat(100_000) }))).toBeUndefined();
   });
 
   it('walks a deep value without recursion', () => {
@@ -227,7 +236,7 @@ describe('properties', () => {
       }),
     ),
   }));
-  const small: BodyLimits = { maxDepth: 4, maxKeys: 8, maxKeyLength: 12 };
+  const small: BodyLimits = { maxDepth: 4, maxKeys: 8, maxValues: 1000, maxKeyLength: 12 };
 
   it('the quick pass never misses what the walk refuses, in any spelling', () => {
     fc.assert(

@@ -1,11 +1,13 @@
 import { isUtf8 } from 'node:buffer';
 
-/** Bounds of a parsed body (GEN-20, GEN-21). */
+/** Bounds of a parsed body. */
 export interface BodyLimits {
   /** Levels of objects and arrays. */
   maxDepth: number;
   /** Keys of all objects together. */
   maxKeys: number;
+  /** Values of all objects and arrays together: an empty list costs the parser as much as a key, and only two bytes to send. */
+  maxValues: number;
   /** Characters (UTF-16 units) of one key. */
   maxKeyLength: number;
   /** `false` lets integers through that a double cannot hold exactly; they lose digits. */
@@ -20,6 +22,7 @@ export interface BodyProblem {
     | 'DANGEROUS_KEY'
     | 'TOO_DEEP'
     | 'TOO_MANY_KEYS'
+    | 'TOO_MANY_VALUES'
     | 'KEY_TOO_LONG'
     | 'INVALID_TEXT'
     | 'INVALID_NUMBER'
@@ -84,7 +87,7 @@ export function findBodyProblem(value: unknown, limits: BodyLimits): BodyProblem
 
 /**
  * Parses JSON text and refuses what {@link findBodyProblem} refuses, numbers that a double cannot hold, and text that is not
- * UTF-8. Depth and keys are counted on the raw bytes first: a bomb is turned away before anything is built from it. The same
+ * UTF-8. Depth, keys and values are counted on the raw bytes first: a bomb is turned away before anything is built from it. The same
  * pass tells whether anything needs a closer look, so an ordinary body is never walked.
  */
 export function parseJsonBody(
@@ -124,10 +127,11 @@ const LETTER_U = 0x75;
  */
 function scanJson(bytes: Buffer, limits: BodyLimits): 'clean' | 'suspicious' | { at: number; finding: Finding } {
   const { length } = bytes;
-  const { maxDepth, maxKeys, maxKeyLength } = limits;
+  const { maxDepth, maxKeys, maxValues, maxKeyLength } = limits;
   let suspicious = false;
   let depth = 0;
   let keys = 0;
+  let values = 0;
   let start = 0; // of the last string
   let end = 0;
   for (let i = 0; i < length; i++) {
@@ -154,8 +158,11 @@ function scanJson(bytes: Buffer, limits: BodyLimits): 'clean' | 'suspicious' | {
     } else if (c === COLON) {
       if (++keys > maxKeys) return { at: i, finding: tooManyKeys(limits) };
       if (end - start > maxKeyLength || isDangerous(bytes, start, end)) suspicious = true;
+    } else if (c === COMMA) {
+      if (++values > maxValues) return { at: i, finding: tooManyValues(limits) };
     } else if (c === 0x7b /* { */ || c === 0x5b /* [ */) {
       if (++depth > maxDepth) return { at: i, finding: tooDeep(limits) };
+      if (++values > maxValues) return { at: i, finding: tooManyValues(limits) };
     } else if (c === 0x7d /* } */ || c === 0x5d /* ] */) {
       depth--;
     } else if (c >= 0x30 && c <= 0x39) {
@@ -253,6 +260,10 @@ function tooDeep({ maxDepth }: BodyLimits): Finding {
 
 function tooManyKeys({ maxKeys }: BodyLimits): Finding {
   return { reason: `has more than ${maxKeys} keys`, code: 'TOO_MANY_KEYS' };
+}
+
+function tooManyValues({ maxValues }: BodyLimits): Finding {
+  return { reason: `has more than ${maxValues} values`, code: 'TOO_MANY_VALUES' };
 }
 
 function pathOf(parent: Node | null, key: string | number): string {

@@ -13,7 +13,7 @@ export interface JsonBody {
   value: unknown;
 }
 
-const JSON_LIMITS: BodyLimits = { maxDepth: 64, maxKeys: 10_000, maxKeyLength: 256 };
+const JSON_LIMITS: BodyLimits = { maxDepth: 64, maxKeys: 10_000, maxValues: 100_000, maxKeyLength: 256 };
 
 /** How many times its compressed size a body may have, once it is larger than `SMALL_OUTPUT`. */
 const MAX_EXPANSION = 100;
