@@ -5,6 +5,7 @@ import type { Actor } from '../platform/context/index.js';
 import {
   Allow,
   CurrentActor,
+  MaxBody,
   PageQueryDto,
   Public,
   PublicId,
@@ -81,6 +82,7 @@ export class JoinTokensController {
   }
 
   @Post('join')
+  @MaxBody(16 * 1024)
   @Public()
   @ApiOperation({ operationId: 'joinAgent', summary: 'Join as an agent with a one-time token' })
   @ApiCreatedResponse({ type: JoinedDto })

@@ -1,7 +1,7 @@
 import { applyDecorators, Controller, HttpCode, Param, Post, Req, Res } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiBody, ApiHeader, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Request, Response } from 'express';
-import { Audit, NotIdempotent, Public, RateLimit, Wire } from '../platform/http/index.js';
+import { Audit, MaxBody, NotIdempotent, Public, RateLimit, UnparsedBody, Wire } from '../platform/http/index.js';
 import { HookCalls } from './hook-calls.service.js';
 import { ReceivedCallDto } from './hooks.dto.js';
 
@@ -37,6 +37,8 @@ export class HookCallsController {
   @Public()
   // Counted by the service: per hook once the signature is right, per address before.
   @RateLimit('none')
+  @MaxBody(256 * 1024)
+  @UnparsedBody()
   @NotIdempotent()
   @ApiOperation({
     summary: 'Call a hook with a signed body, which becomes an event',
@@ -52,6 +54,6 @@ export class HookCallsController {
     @Res({ passthrough: true }) response: Response,
   ): Promise<ReceivedCallDto> {
     const { headers, rawBody: raw } = request;
-    return this.calls.receive({ name, headers, raw, body: request.body as unknown }, response);
+    return this.calls.receive({ name, headers, raw }, response);
   }
 }

@@ -183,6 +183,11 @@ describe('a refusal', () => {
     expect(await show(hook)).toMatchObject({ received_count: 0, rejected_count: 5, last_received_at: null });
   });
 
+  it('comes before the body is parsed', async () => {
+    const hook = await open();
+    for (const body of ['{"a":', String.raw`["\ud800"]`]) expect((await send(hook.name, body, {})).status).toBe(401);
+  });
+
   it('names what is wrong with the body: too large, no JSON, none at all', async () => {
     const hook = await open();
     const large = JSON.stringify({ text: 'x'.repeat(256 * 1024) });
@@ -319,8 +324,9 @@ describe('rate limits', () => {
         (await limited.call<Hook>('POST', HOOKS, { key, body: { name } })).body.secret;
       const [one, two] = [await make('one'), await make('two')];
       const statuses: number[] = [];
-      for (let n = 0; n < 6; n++) statuses.push((await send('one', '{}', {}, limited)).status);
-      expect(statuses).toEqual([401, 401, 401, 401, 429, 429]);
+      const bodies = ['{}', '{}', '{"a":', JSON.stringify('x'.repeat(256 * 1024)), '{}', '{"a":'];
+      for (const body of bodies) statuses.push((await send('one', body, {}, limited)).status);
+      expect(statuses).toEqual([401, 401, 401, 413, 429, 429]);
       const signed: number[] = [];
       for (let n = 0; n < 5; n++) signed.push((await send('one', '{}', standard(one, '{}'), limited)).status);
       expect(signed).toEqual([202, 202, 202, 429, 429]);

@@ -12,7 +12,7 @@ import { InFlight } from './in-flight.js';
 import { LeanRoutes } from './lean-routes.js';
 import { RateLimiter } from './rate-limiter.js';
 import { rateCategoryOf } from './rate-policy.js';
-import { takesLargeBody } from './route-declarations.js';
+import { leavesBodyUnparsed, maxBodyOf, takesLargeBody } from './route-declarations.js';
 
 declare module 'express-serve-static-core' {
   interface Request {
@@ -64,14 +64,20 @@ export class AdmissionInterceptor implements NestInterceptor {
 
   private async read(execution: ExecutionContext, context: RequestContext, request: Request): Promise<void> {
     const { path } = request.route as { path: string };
+    const targets = [execution.getHandler()];
     const { largeBody } = this.budget;
-    const maxBytes = takesLargeBody(this.reflector, [execution.getHandler()]) ? largeBody : this.settings.bodyLimit;
+    const allowed = takesLargeBody(this.reflector, targets) ? largeBody : this.settings.bodyLimit;
+    const maxBytes = Math.min(allowed, maxBodyOf(this.reflector, targets) ?? allowed);
     const share = this.budget.open(context.ip ?? '', context.actor !== undefined);
     // What was read is kept as long as the request is.
     execution
       .switchToHttp()
       .getResponse<ServerResponse>()
       .once('close', () => share.release());
+    if (leavesBodyUnparsed(this.reflector, targets)) {
+      request.rawBody = await this.bodies.readRaw(request, share, maxBytes);
+      return;
+    }
     const read = await this.bodies.readJson(request, share, maxBytes, this.lean.limitsFor(path));
     request.body = read?.value;
     request.rawBody = read?.raw;

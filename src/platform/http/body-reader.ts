@@ -49,14 +49,31 @@ export class BodyReader {
     maxBytes: number,
     limits = JSON_LIMITS,
   ): Promise<JsonBody> | undefined {
+    return this.read(request, share, maxBytes, (raw) => ({ raw, value: parseJson(raw, limits) }));
+  }
+
+  /**
+   * Reads the bytes of a JSON body that is parsed later, by {@link parseJson}; undefined when there is none.
+   * @throws AppError `unsupported_media`, `too_large`, `unavailable`, `validation`
+   */
+  readRaw(request: IncomingMessage, share: BodyShare, maxBytes: number): Promise<Buffer> | undefined {
+    return this.read(request, share, maxBytes, (raw) => raw);
+  }
+
+  private read<T>(
+    request: IncomingMessage,
+    share: BodyShare,
+    maxBytes: number,
+    finish: (raw: Buffer) => T,
+  ): Promise<T> | undefined {
     const { headers } = request;
     if (headers['transfer-encoding'] === undefined && !(Number(headers['content-length']) > 0)) return undefined;
     if (!isJson(headers['content-type'])) {
       throw new AppError('unsupported_media', 'The body must be JSON (Content-Type: application/json)');
     }
     const coding = (headers['content-encoding'] ?? 'identity').toLowerCase();
-    if (coding === 'identity') return collect(request, share, maxBytes, (raw) => parse(raw, limits));
-    return this.unpacked(request, share, coding, maxBytes).then((raw) => parse(raw, limits));
+    if (coding === 'identity') return collect(request, share, maxBytes, finish);
+    return this.unpacked(request, share, coding, maxBytes).then(finish);
   }
 
   private async unpacked(
@@ -130,12 +147,13 @@ function collect<T>(
   });
 }
 
-function parse(raw: Buffer, limits: BodyLimits): JsonBody {
+/** @throws AppError `validation` with the path of what is wrong */
+export function parseJson(raw: Buffer, limits = JSON_LIMITS): unknown {
   const parsed = parseJsonBody(raw, limits);
   if ('problem' in parsed) {
     throw AppError.validation({ field: parsed.problem.path, issue: parsed.problem.reason, location: 'body' });
   }
-  return { raw, value: parsed.value };
+  return parsed.value;
 }
 
 function tooLarge(limit: number): AppError {

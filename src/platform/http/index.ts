@@ -5,6 +5,8 @@ export {
   CurrentActor,
   Deprecated,
   LargeBody,
+  MaxBody,
+  UnparsedBody,
   TakesTicket,
   accessOf,
   auditPolicyOf,
@@ -29,6 +31,7 @@ export {
 } from './pagination.js';
 export { expectedOf, unknownField } from './field-issues.js';
 export { parseJsonBody, type BodyLimits } from './body-guard.js';
+export { parseJson } from './body-reader.js';
 export { LeanRoutes, type LeanRoute } from './lean-routes.js';
 export { RequestObservers, type FinishedRequest } from './request-observers.js';
 export { HttpModule } from './http.module.js';

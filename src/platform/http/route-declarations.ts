@@ -7,6 +7,8 @@ import { AppError } from '../errors/index.js';
 const ACCESS = 'nexus:access';
 const AUDIT = 'nexus:audit';
 const LARGE_BODY = 'nexus:large-body';
+const MAX_BODY = 'nexus:max-body';
+const UNPARSED_BODY = 'nexus:unparsed-body';
 const TICKET = 'nexus:ticket';
 
 /** Who may call a route: everyone, or an actor that holds one of the scopes (an empty list: any authenticated actor). */
@@ -48,8 +50,14 @@ export const Audit = (policy: AuditPolicy): MethodDecorator & ClassDecorator => 
 /** The route takes many things at once: its body may have 10 MB where the setting allows others less. */
 export const LargeBody = (): MethodDecorator => SetMetadata(LARGE_BODY, true);
 
+/** The body of this route has at most so many bytes, even where the setting allows others more. */
+export const MaxBody = (bytes: number): MethodDecorator => SetMetadata(MAX_BODY, bytes);
+
+/** The body is read into `request.rawBody` only: the route verifies a signature over it and calls `parseJson` after that. */
+export const UnparsedBody = (): MethodDecorator => SetMetadata(UNPARSED_BODY, true);
+
 /**
- * The route goes away: sends `Deprecation` (RFC 9745) and `Sunset` (RFC 8594), at least six months apart (GEN-02).
+ * The route goes away: sends `Deprecation` (RFC 9745) and `Sunset` (RFC 8594), at least six months apart .
  * Both are dates such as `2026-01-31`.
  */
 export const Deprecated = (dates: { since: string; sunset: string }): MethodDecorator =>
@@ -71,6 +79,15 @@ export function auditPolicyOf(reflector: Reflector, targets: Targets): AuditPoli
 
 export function takesLargeBody(reflector: Reflector, targets: Targets): boolean {
   return reflector.getAllAndOverride<boolean | undefined>(LARGE_BODY, targets) ?? false;
+}
+
+/** Most bytes of a body that the route itself declares; undefined: what the setting says. */
+export function maxBodyOf(reflector: Reflector, targets: Targets): number | undefined {
+  return reflector.getAllAndOverride<number | undefined>(MAX_BODY, targets);
+}
+
+export function leavesBodyUnparsed(reflector: Reflector, targets: Targets): boolean {
+  return reflector.getAllAndOverride<boolean | undefined>(UNPARSED_BODY, targets) ?? false;
 }
 
 /** Set where a ticket may stand in for a credential. */

@@ -3,7 +3,16 @@ import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Actor } from '../../platform/context/index.js';
 import { AppError } from '../../platform/errors/index.js';
-import { Allow, CurrentActor, NotIdempotent, Public, publicId, RateLimit, Wire } from '../../platform/http/index.js';
+import {
+  Allow,
+  CurrentActor,
+  MaxBody,
+  NotIdempotent,
+  Public,
+  publicId,
+  RateLimit,
+  Wire,
+} from '../../platform/http/index.js';
 import { AccountService } from './account.service.js';
 import {
   ChangePasswordDto,
@@ -32,6 +41,7 @@ export class AuthController {
   ) {}
 
   @Post('login')
+  @MaxBody(16 * 1024)
   @HttpCode(200)
   @Public()
   @RateLimit('auth')
@@ -63,6 +73,7 @@ export class AuthController {
   }
 
   @Post('refresh')
+  @MaxBody(16 * 1024)
   @HttpCode(200)
   @Public()
   @RateLimit('auth')
