@@ -37,6 +37,11 @@ export function fromTrustedProxy(request: IncomingMessage): boolean {
   return within(peerOf(request), rangesOf(request));
 }
 
+/** Whether a peer of this server is one of its trusted proxies. */
+export function isTrustedProxy(server: Server, peer: string | undefined): boolean {
+  return within(plain(peer ?? ''), trusted.get(server) ?? []);
+}
+
 function peerOf(request: IncomingMessage): string {
   return plain(request.socket.remoteAddress ?? 'unknown');
 }

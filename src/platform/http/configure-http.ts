@@ -4,6 +4,7 @@ import { ExpressAdapter, type NestExpressApplication } from '@nestjs/platform-ex
 import { Settings } from '../config/index.js';
 import { ApiDocument } from './api-document.js';
 import { trustProxies } from './client-ip.js';
+import { shareConnections } from './connection-share.js';
 import { answerClientError, Entrance } from './entrance.js';
 import { ErrorFilter } from './error-filter.js';
 import { tagAnswers } from './etag.js';
@@ -19,6 +20,7 @@ export interface ServerTimeouts {
   checkEvery: number;
 }
 
+const MAX_CONNECTIONS = 10_000;
 const TIMEOUTS: ServerTimeouts = { headers: 10_000, request: 30_000, checkEvery: 5_000 };
 
 /** Builds the HTTP server itself: slow clients are cut, and lean routes are asked before Express. */
@@ -42,7 +44,8 @@ class NexusHttpAdapter extends ExpressAdapter {
       },
       (request, response) => (this.entrance ?? express)(request, response),
     );
-    server.maxConnections = 10_000;
+    server.maxConnections = MAX_CONNECTIONS;
+    shareConnections(server, MAX_CONNECTIONS / 4);
     server.on('clientError', answerClientError);
     this.setHttpServer(server);
   }
