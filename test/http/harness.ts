@@ -38,18 +38,22 @@ import { schema } from '../../src/schema.js';
 import { SystemModule } from '../../src/system/index.js';
 import { createTestDatabase } from '../support/test-database.js';
 
-/** Lets in `Bearer <name>` as the user `<name>` with all scopes, `Bearer <name>:<scope>` with one; refuses `Bearer bad`. */
+/**
+ * Lets in `Bearer <name>` as the user `<name>` with all scopes, `Bearer <name>/<scope>` with one, `Bearer <name>~<key>` as a key of the
+ * user; refuses `Bearer bad`.
+ */
 @Injectable()
 class NamedGatekeeper extends Gatekeeper {
   override async authenticate(headers: IncomingHttpHeaders): Promise<Actor> {
-    const [name, scope] = (headers.authorization ?? '').replace(/^Bearer /, '').split('/');
+    const [who, scope] = (headers.authorization ?? '').replace(/^Bearer /, '').split('/');
+    const [name, key] = who.split('~');
     if (name === '' || name.startsWith('bad')) throw AppError.unauthenticated('TOKEN_INVALID', 'Who is there?');
     const id = `user_${name}`;
     return {
       id,
-      type: 'user',
+      type: key === undefined ? 'user' : 'key',
       name,
-      credentialId: `key_${name}`,
+      credentialId: `key_${key ?? name}`,
       roles: [],
       scopes: new Set([scope ?? '*']),
       userId: id,

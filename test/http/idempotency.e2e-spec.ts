@@ -112,6 +112,17 @@ describe('Idempotency-Key', () => {
     expect(await notes('mine')).toBe(2);
   });
 
+  it('keeps the keys of a user apart, which may do different things', async () => {
+    await post({ text: 'by a key' }, 'key-9', 'ann~strong');
+    const replayed = async (who: string): Promise<boolean> =>
+      (await post({ text: 'by a key' }, 'key-9', who)).headers.get('idempotency-replayed') === 'true';
+    expect([await replayed('ann~weak'), await replayed('ann'), await replayed('ann~strong')]).toEqual([
+      false,
+      false,
+      true,
+    ]);
+  });
+
   it('lets one of many at the same time do the work', async () => {
     const answers = await Promise.all(Array.from({ length: 8 }, () => post({ text: 'crowd' }, 'key-3')));
     expect(new Set(answers.map((a) => a.text)).size).toBe(1);

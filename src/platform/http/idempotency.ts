@@ -11,7 +11,7 @@ import { Reflector } from '@nestjs/core';
 import { ApiExtension } from '@nestjs/swagger';
 import type { Request, Response } from 'express';
 import { from, lastValueFrom, type Observable } from 'rxjs';
-import { currentContext } from '../context/index.js';
+import { type Actor, currentContext } from '../context/index.js';
 import { Database } from '../database/index.js';
 import { AppError } from '../errors/index.js';
 import { IdempotencyStore, type RequestKey } from './idempotency-store.js';
@@ -58,7 +58,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
     }
     if (field !== undefined && field !== key) throw refusal(true, 'is not the same as the header Idempotency-Key');
     const route = (request.route as { path: string }).path;
-    return from(this.once({ principal: actor.id, route, key }, request, http.getResponse<Response>(), next));
+    return from(this.once({ principal: principalOf(actor), route, key }, request, http.getResponse<Response>(), next));
   }
 
   private async once(key: RequestKey, request: Request, response: Response, next: CallHandler): Promise<unknown> {
@@ -89,6 +89,14 @@ export class IdempotencyInterceptor implements NestInterceptor {
       return body;
     });
   }
+}
+
+/**
+ * Whose answers are kept apart: a key is itself, since it may do less than another one of its user; a user is the same in each
+ * session.
+ */
+function principalOf(actor: Actor): string {
+  return actor.type === 'user' ? actor.id : (actor.credentialId ?? actor.id);
 }
 
 /** Takes the field out of the body, whose DTO does not know it. */
