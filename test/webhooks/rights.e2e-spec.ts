@@ -89,6 +89,19 @@ describe('a webhook whose owner lost rights', () => {
     await bench.remove(id, witness.id);
   });
 
+  it('made with a key is disabled when the key has expired, and stays so once the key is forgotten', async () => {
+    const [owner, forgotten] = [await actor(app), await actor(app)];
+    const [a, b] = [await webhookOf(owner), await webhookOf(forgotten)];
+    await app.db.query(`UPDATE credentials SET expires_at = now() - interval '1 second' WHERE id = $1`, [owner.keyId]);
+    await app.db.query('DELETE FROM credentials WHERE id = $1', [forgotten.keyId]);
+    await sweep();
+    for (const { id } of [a, b]) {
+      await eventually(async () => !(await shown(id)).active);
+      expect(await shown(id)).toMatchObject({ disabled_reason: 'rights' });
+    }
+    await bench.remove(a.id, b.id);
+  });
+
   it('is disabled when the account is suspended or may have no webhooks any more, and no other is', async () => {
     const [suspended, demoted, kept] = [await actor(app), await actor(app), await actor(app)];
     const [a, b, c] = [await webhookOf(suspended), await webhookOf(demoted), await webhookOf(kept)];

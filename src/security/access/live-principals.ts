@@ -85,11 +85,12 @@ export class LivePrincipals implements OnModuleInit {
     return this.find(sessionId, () => this.loadSession(sessionId));
   }
 
-  /** Not remembered: it is asked when something has changed. A key that is gone limits nothing any more, one that was revoked ends all. */
+  /** Not remembered: it is asked when something has changed. With a key that was revoked, has expired or is gone, everything ends. */
   async rightsNow({ actorId, credentialId }: Holder): Promise<Pick<Actor, 'scopes' | 'targetLabels'>> {
     const [row] = await this.db.query<{ roles: string[]; role_scopes: string[]; scopes: string[] | null }>(
       `SELECT u.roles, ${ROLE_SCOPES} AS role_scopes, c.scopes FROM users u LEFT JOIN credentials c ON c.id = $2
-       WHERE u.id = $1 AND u.status = 'active' AND c.revoked_at IS NULL`,
+       WHERE u.id = $1 AND u.status = 'active'
+         AND ($2::uuid IS NULL OR c.revoked_at IS NULL AND (c.expires_at > now() OR c.expires_at IS NULL) AND c.id IS NOT NULL)`,
       [parsePublicId('user', actorId), credentialId && credentialId.slice(credentialId.indexOf('_') + 1)],
     );
     if (!row) return { scopes: new Set() };
