@@ -1,7 +1,6 @@
-import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { DataSource, type MigrationInterface, type QueryRunner } from 'typeorm';
-import { afterEach, beforeEach, expect, inject, it } from 'vitest';
+import { afterEach, beforeEach, expect, it } from 'vitest';
 import {
   advisoryLock,
   dataSourceOptions,
@@ -10,22 +9,18 @@ import {
   StartError,
 } from '../../src/platform/database/index.js';
 import { schema } from '../../src/schema.js';
+import { createTestDatabase, type TestDatabase } from '../support/test-database.js';
 import { execute } from './harness.js';
 
 const LOCK = advisoryLock('database.migrate');
+let database: TestDatabase;
 let url: string;
-let name: string;
 
 beforeEach(async () => {
-  name = `test_${randomBytes(6).toString('hex')}`;
-  await execute(inject('postgresUrl'), `CREATE DATABASE ${name}`);
-  const target = new URL(inject('postgresUrl'));
-  target.pathname = `/${name}`;
-  url = target.href;
+  database = await createTestDatabase('template1');
+  url = database.url;
 });
-afterEach(async () => {
-  await execute(inject('postgresUrl'), `DROP DATABASE ${name} WITH (FORCE)`);
-});
+afterEach(() => database.drop());
 
 class Slow9999999999999 implements MigrationInterface {
   readonly name = 'Slow9999999999999';
@@ -61,7 +56,7 @@ it('runs every migration once, however many replicas start at the same time', as
 });
 
 it('lets a migration take its time, whatever the timeouts of the database are', async () => {
-  await execute(url, `ALTER DATABASE ${name} SET statement_timeout = '300ms'`);
+  await execute(url, `ALTER DATABASE ${new URL(url).pathname.slice(1)} SET statement_timeout = '300ms'`);
   expect(await migrate(url, plus(Slow9999999999999))).toContain('Slow9999999999999');
 });
 

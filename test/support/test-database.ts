@@ -16,11 +16,11 @@ const IN_USE = '55006';
 const MAY_NOT_END = '42501';
 const TRIES = 100;
 
-/** Clones the migrated template of the run; takes some 50 ms. */
-export async function createTestDatabase(): Promise<TestDatabase> {
+/** Clones the migrated template of the run, which takes some 50 ms, or another template such as the empty `template1`. */
+export async function createTestDatabase(template = inject('postgresTemplate')): Promise<TestDatabase> {
   const server = inject('postgresUrl');
   const name = `test_${randomBytes(6).toString('hex')}`;
-  await patiently(server, `CREATE DATABASE ${name} TEMPLATE ${inject('postgresTemplate')}`);
+  await patiently(server, `CREATE DATABASE ${name} TEMPLATE ${template}`);
   const url = new URL(server);
   url.pathname = `/${name}`;
   return { url: url.href, drop: () => patiently(server, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`) };
