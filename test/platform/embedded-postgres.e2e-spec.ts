@@ -45,13 +45,8 @@ beforeAll(() => {
   mkdirSync(clone, { recursive: true, mode: 0o755 });
   for (const dir of [path.dirname(clone), clone]) chmodSync(dir, 0o755);
   const source = path.join(repository, 'src/platform/database');
-  for (const file of readdirSync(source).filter((name) => name.startsWith('embedded-'))) {
-    const { outputText } = ts.transpileModule(readFileSync(path.join(source, file), 'utf8'), {
-      compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
-    });
-    writeFileSync(path.join(clone, file.replace(/\.ts$/, '.js')), outputText);
-  }
-  writeFileSync(path.join(clone, 'package.json'), '{"type":"module"}');
+  transpile(source, clone, /^embedded-/);
+  transpile(path.join(source, '../files'), path.join(clone, '../files'), /(?<!\.spec)\.ts$/);
   writeFileSync(
     path.join(clone, 'run.js'),
     `import { startEmbeddedPostgres } from './embedded-postgres.js';
@@ -87,6 +82,17 @@ afterEach(async () => {
 });
 
 afterAll(() => rmSync(lab, { recursive: true, force: true }));
+
+function transpile(from: string, to: string, files: RegExp): void {
+  mkdirSync(to, { recursive: true });
+  for (const file of readdirSync(from).filter((name) => files.test(name))) {
+    const { outputText } = ts.transpileModule(readFileSync(path.join(from, file), 'utf8'), {
+      compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
+    });
+    writeFileSync(path.join(to, file.replace(/\.ts$/, '.js')), outputText);
+  }
+  writeFileSync(path.join(to, 'package.json'), '{"type":"module"}');
+}
 
 /** Copies a package and what it needs into the clone. */
 function installInClone(name: string): void {

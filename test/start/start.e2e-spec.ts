@@ -5,7 +5,7 @@ import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync,
 import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, inject, it } from 'vitest';
 import { eventually } from '../support/eventually.js';
 import {
   freePort,
@@ -179,6 +179,19 @@ describe('a start that cannot succeed says why in one sentence', () => {
     async () => {
       const said = await refusal({ home: newHome(), env: { NEXUS_HOST: '192.0.2.1', NEXUS_LOCAL_AGENT: 'false' } });
       expect(said).toBe('The address in NEXUS_HOST does not belong to this machine.');
+    },
+    START_MS,
+  );
+
+  it.skipIf(process.platform !== 'linux').each(['/proc/nexus/home', '/sys/nexus/home', '/dev/null/nexus'])(
+    'for the data folder %s, in which nobody can make a folder, with either database',
+    async (home) => {
+      expect(await refusal({ home })).toMatch(
+        new RegExp(`^The data folder ${home} is not writable \\(E[A-Z]+\\): set NEXUS_HOME to a folder .*\\.$`),
+      );
+      expect(await refusal({ home, env: { DATABASE_URL: inject('postgresUrl') } })).toMatch(
+        new RegExp(`^${home}/master-key: cannot be (read|written) \\(E[A-Z]+\\)$`),
+      );
     },
     START_MS,
   );

@@ -1,5 +1,6 @@
 import {
   closeSync,
+  existsSync,
   fdatasyncSync,
   fsyncSync,
   linkSync,
@@ -24,7 +25,7 @@ export class Home {
     this.lock = path.join(folder, 'lock');
     const trial = `${this.lock}.${process.pid}`;
     try {
-      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      makeFolder(folder);
       writeFileSync(trial, JSON.stringify({ pid: process.pid, started: processStart(process.pid) }), { mode: 0o600 });
     } catch (error) {
       throw new AgentError(`The agent's home ${folder} cannot be written (${reasonOf(error)})`);
@@ -74,6 +75,19 @@ export class Home {
     } finally {
       rmSync(aside, { force: true });
     }
+  }
+}
+
+/** Node's own recursive `mkdirSync` never returns below a folder such as `/proc`, in which nobody can make one. */
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, 0o700);
+  } catch (error) {
+    if (reasonOf(error) === 'EEXIST') return;
+    const parent = path.dirname(folder);
+    if (reasonOf(error) !== 'ENOENT' || existsSync(parent)) throw error;
+    makeFolder(parent);
+    makeFolder(folder);
   }
 }
 

@@ -6,7 +6,6 @@ import {
   closeSync,
   existsSync,
   fsyncSync,
-  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -18,6 +17,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { makeFolder } from '../files/index.js';
 import { type Account, barrierTo, makeSystemFolder, POSTGRES_ENV, serverAccount } from './embedded-account.js';
 import type { Binaries } from './embedded-binaries.js';
 import { notWritable } from './embedded-lock.js';
@@ -36,7 +36,7 @@ export interface DataFolder {
 export function makeHome(home: string): string {
   try {
     // 0711: the account of the server crosses it to its own folder; secrets in it have their own modes.
-    if (mkdirSync(home, { recursive: true }) !== undefined) chmodSync(home, 0o711);
+    if (makeFolder(home, 0o711)) chmodSync(home, 0o711);
     return realpathSync(home);
   } catch (error) {
     throw notWritable(home, error);
