@@ -1,6 +1,7 @@
 import { CreateAgentSigningKeys1763950000000 } from './agents/agent-signing-keys.migration.js';
 import { CreateAgents1763700500000 } from './agents/agents.migration.js';
 import { NameCommandTargets1763970100000 } from './commands/command-targets.migration.js';
+import { NoteJoinNonces1764000000000 } from './agents/join-nonces.migration.js';
 import { CreateCommands1763700600000 } from './commands/commands.migration.js';
 import { CreateEventSubscriptions1763710200000 } from './events/event-subscriptions.migration.js';
 import { NoteSubscriptionOwners1763962000000 } from './events/subscription-owners.migration.js';
@@ -85,5 +86,6 @@ export const schema: Schema = {
     KeepOldTelemetry1763970000000,
     NameCommandTargets1763970100000,
     NoteDeliveryInfo1763980000000,
+    NoteJoinNonces1764000000000,
   ],
 };

@@ -256,11 +256,23 @@ export class AgentsService {
     });
   }
 
+  /** New keys instead of those that an agent was given and has not used yet; null when it has been heard of since, or is gone. */
+  async reissue(tx: Tx, id: string): Promise<({ agent: Agent } & AgentKeys) | null> {
+    const [agent] = await tx.query<(Agent | undefined)[]>(
+      `SELECT ${AGENT_COLUMNS} FROM agents a
+       WHERE a.id = $1 AND a.last_seen_at IS NULL AND a.status <> 'deregistered' FOR UPDATE`,
+      [id],
+    );
+    return agent ? { agent, ...(await this.rotate(tx, id)) } : null;
+  }
+
   /** Issues new keys and voids the old ones; the open link, made with an old one, is cut. */
   rotateKey(actor: Actor, id: string): Promise<AgentKeys> {
     return this.db.transaction(async (tx) => {
       const agent = await this.lock(tx, actor, id);
       if (agent.status === 'deregistered') throw AppError.conflict('A deregistered agent has no key');
+      // A repeated join must not void the keys that the operator is shown.
+      await tx.query(`UPDATE agent_join_tokens SET nonce_hash = NULL WHERE used_by_agent = $1`, [id]);
       return this.rotate(tx, id);
     });
   }

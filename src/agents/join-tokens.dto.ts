@@ -64,6 +64,15 @@ export class JoinDto implements JoinRequest {
   @MaxLength(200)
   token!: string;
 
+  @ApiPropertyOptional({
+    example: 'q1hL0cV9m2Yk7sXw4dRt8uBz3nJf6pGa5eTiOyCxKlM',
+    description:
+      'Random text made by the agent and kept secret. A join whose answer was lost may be repeated with the same token and nonce: the same agent gets new keys, as long as the token has not expired and the agent has not connected.',
+  })
+  @IsOptional()
+  @Matches(/^[A-Za-z0-9_-]{22,128}$/, { message: 'nonce must be 22 to 128 random characters of A-Z a-z 0-9 _ -' })
+  nonce?: string;
+
   @ApiProperty({ example: 'web-1' })
   @Matches(AGENT_NAME, { message: AGENT_NAME_RULE })
   agent_name!: string;

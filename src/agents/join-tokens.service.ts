@@ -3,7 +3,7 @@ import { Injectable } from '@nestjs/common';
 import type { JoinRequest } from 'nexus-agent/protocol';
 import { type Actor, actsOn } from '../platform/context/index.js';
 import { generateOneTimeToken, hashKey, parseOneTimeToken } from '../platform/crypto/index.js';
-import { Database } from '../platform/database/index.js';
+import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { type Page, pageOf, type PaginationDto, publicId, timeAndIdAfter } from '../platform/http/index.js';
 import type { Agent } from './agent.js';
@@ -77,14 +77,14 @@ export class JoinTokensService {
   }
 
   /**
-   * Voids a token that was not used; a used one stays as it is. Twice is the same as once.
+   * Voids a token that was not used; a used one stays as it is, but no join can be repeated with it. Twice is the same as once.
    * @throws AppError `not_found`; `forbidden` for one outside of the labels the actor is limited to
    */
   revoke(actor: Actor, id: string): Promise<JoinToken> {
     return this.db.transaction(async (tx) => {
       const [rows] = await tx.query<[JoinToken[], number]>(
         `UPDATE agent_join_tokens
-         SET revoked_at = CASE WHEN used_at IS NULL THEN coalesce(revoked_at, now()) END
+         SET revoked_at = CASE WHEN used_at IS NULL THEN coalesce(revoked_at, now()) END, nonce_hash = NULL
          WHERE id = $1 RETURNING ${COLUMNS}`,
         [id],
       );
@@ -95,7 +95,8 @@ export class JoinTokensService {
   }
 
   /**
-   * Turns a token into an agent with a key. The token is spent if, and only if, the agent is created.
+   * Turns a token into an agent with a key. The token is spent if, and only if, the agent is created. Repeated with the same
+   * nonce, the join gives the same agent new keys: its answer may have been lost.
    * @throws AppError `unauthenticated`, the same for an unknown, used, revoked and expired token; `conflict` when the name is taken
    */
   join(request: JoinRequest): Promise<{ agent: Agent } & AgentKeys> {
@@ -103,13 +104,14 @@ export class JoinTokensService {
     return this.db.transaction(async (tx) => {
       const [rows] = parseOneTimeToken(request.token, PREFIX)
         ? await tx.query<[{ labels: Record<string, string> }[], number]>(
-            `UPDATE agent_join_tokens SET used_at = now(), used_by_agent = $2
+            `UPDATE agent_join_tokens SET used_at = now(), used_by_agent = $2, nonce_hash = $3
              WHERE hash = $1 AND used_at IS NULL AND revoked_at IS NULL AND expires_at > now()
              RETURNING labels`,
-            [hashKey(request.token), agentId],
+            [hashKey(request.token), agentId, request.nonce === undefined ? null : hashKey(request.nonce)],
           )
         : [[]];
-      if (!rows[0]) throw AppError.unauthenticated('TOKEN_INVALID', 'The join token is not valid (any more)');
+      if (!rows[0]) return this.repeat(tx, request);
+      actsOn(publicId('agent', agentId));
       return this.agents.create(
         tx,
         {
@@ -126,5 +128,21 @@ export class JoinTokensService {
         agentId,
       );
     });
+  }
+
+  private async repeat(tx: Tx, { token, nonce }: JoinRequest): Promise<{ agent: Agent } & AgentKeys> {
+    const [row] =
+      nonce === undefined
+        ? []
+        : await tx.query<({ agentId: string } | undefined)[]>(
+            `SELECT used_by_agent AS "agentId" FROM agent_join_tokens
+             WHERE hash = $1 AND nonce_hash = $2 AND revoked_at IS NULL AND expires_at > now() FOR UPDATE`,
+            [hashKey(token), hashKey(nonce)],
+          );
+    // Before the key that ends is named.
+    if (row) actsOn(publicId('agent', row.agentId));
+    const again = row && (await this.agents.reissue(tx, row.agentId));
+    if (!again) throw AppError.unauthenticated('TOKEN_INVALID', 'The join token is not valid (any more)');
+    return again;
   }
 }

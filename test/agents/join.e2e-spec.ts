@@ -3,13 +3,15 @@ import { createHash, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import net, { type AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { Agent } from 'nexus-agent';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { actor } from '../support/actors.js';
 import { type Answer, startTestApp, type TestApp } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
+import { LinkClient } from './link-client.js';
 
 let app: TestApp;
 let admin: string;
@@ -38,6 +40,25 @@ function join(joinToken: string, fields: object = {}): Promise<Answer<Record<str
       ...fields,
     },
   });
+}
+
+/** Forwards to a port, except that the first answers are lost on the way. */
+async function lossyProxy(target: number, losses: number): Promise<{ port: number; close(): void }> {
+  const server = net.createServer((socket) => {
+    const other = net.connect(target, '127.0.0.1');
+    for (const [from, to] of [
+      [socket, other],
+      [other, socket],
+    ]) {
+      from.on('error', () => undefined).on('close', () => to.destroy());
+    }
+    socket.pipe(other);
+    if (losses-- > 0) other.once('data', () => socket.destroy());
+    else other.pipe(socket);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return { port: (server.address() as AddressInfo).port, close: () => server.close() };
 }
 
 describe('joining', () => {
@@ -80,7 +101,108 @@ describe('joining', () => {
     expect((await join(second.token)).status).toBe(201);
   });
 
+  describe('again, as its answer was lost,', () => {
+    const nonce = 'n'.repeat(43);
+    const joinsAudited = async (agentId: string): Promise<number> => {
+      const path = `/api/v1/security/audit?resource_id=${agentId}`;
+      const { body } = await app.call<{ entries: { action: string; status_code: number }[] }>('GET', path, {
+        key: admin,
+      });
+      return body.entries.filter((e) => e.action === 'POST /api/v1/ai/agents/join' && e.status_code === 201).length;
+    };
+    const statusWith = async ({ agent_id, api_key: key }: Record<string, string>): Promise<number> =>
+      (await app.call('GET', `/api/v1/ai/agents/${agent_id}`, { key })).status;
+
+    it('gives the same agent new keys, and the old ones end', async () => {
+      const made = await token({ labels: { env: 'production' } });
+      const first = await join(made.token, { nonce });
+      const again = await join(made.token, { nonce });
+      expect(again.status).toBe(201);
+      expect(again.body.agent_id).toBe(first.body.agent_id);
+      expect(again.body.agent_name).toBe(first.body.agent_name);
+      expect(again.body.signing_key).not.toBe(first.body.signing_key);
+      expect([await statusWith(first.body), await statusWith(again.body)]).toEqual([401, 200]);
+      expect(await joinsAudited(first.body.agent_id)).toBe(2);
+    });
+
+    it('leaves one key that works, however many tries come at once', async () => {
+      const made = await token();
+      const answers = await Promise.all(Array.from({ length: 5 }, () => join(made.token, { nonce })));
+      expect(new Set(answers.map(({ status, body }) => `${status} ${body.agent_id}`)).size).toBe(1);
+      const statuses = await Promise.all(answers.map(({ body }) => statusWith(body)));
+      expect(statuses.sort()).toEqual([200, 401, 401, 401, 401]);
+    });
+
+    it('is refused with another nonce, without one, and where the first try had none', async () => {
+      const [made, plain] = [await token(), await token()];
+      await join(made.token, { nonce });
+      await join(plain.token);
+      for (const [text, fields] of [
+        [made.token, { nonce: 'x'.repeat(43) }],
+        [made.token, {}],
+        [plain.token, { nonce }],
+      ] as const) {
+        expect((await join(text, fields)).status).toBe(401);
+      }
+    });
+
+    it.each<[string, (made: Record<string, string>, joined: Record<string, string>) => Promise<unknown>]>([
+      ['the agent has connected', async (_made, { api_key }) => (await LinkClient.welcomed(app.url, api_key)).close()],
+      [
+        'the agent has sent a heartbeat',
+        (_made, { agent_id, api_key: key }) =>
+          app.call('POST', `/api/v1/ai/agents/${agent_id}/heartbeat`, { key, body: {} }),
+      ],
+      [
+        'the token has expired',
+        (made) =>
+          app.db.query(`UPDATE agent_join_tokens SET expires_at = now() WHERE id = $1`, [
+            made.join_token_id.slice('join_'.length),
+          ]),
+      ],
+      [
+        'an operator has revoked the used token',
+        (made) => app.call('DELETE', `/api/v1/ai/agents/join-tokens/${made.join_token_id}`, { key: admin }),
+      ],
+      [
+        'an operator has given the agent other keys',
+        (_made, { agent_id }) => app.call('POST', `/api/v1/ai/agents/${agent_id}/rotate-key`, { key: admin }),
+      ],
+      [
+        'the agent was deregistered',
+        (_made, { agent_id }) => app.call('DELETE', `/api/v1/ai/agents/${agent_id}`, { key: admin }),
+      ],
+    ])('is refused once %s', async (_when, change) => {
+      const made = await token();
+      const { body } = await join(made.token, { nonce });
+      await change(made, body);
+      expect((await join(made.token, { nonce })).status).toBe(401);
+    });
+
+    it('is what an agent does by itself', async () => {
+      const made = await token();
+      const proxy = await lossyProxy(Number(new URL(app.url).port), 2);
+      const agent = new Agent({
+        url: `http://127.0.0.1:${proxy.port}`,
+        ephemeral: true,
+        join: made.token,
+        name: randomUUID(),
+        intervalMs: 0,
+      });
+      const welcome = once(agent, 'connected');
+      try {
+        await agent.start();
+        await welcome;
+      } finally {
+        await agent.stop();
+        proxy.close();
+      }
+      expect(await joinsAudited(agent.id)).toBe(3);
+    });
+  });
+
   it.each([
+    ['a nonce that can be guessed', { nonce: 'short' }],
     ['no token', { token: undefined }],
     ['an unknown field', { admin: true }],
     ['a name that is none', { agent_name: '' }],

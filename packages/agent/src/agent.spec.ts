@@ -1,6 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -8,6 +17,7 @@ import { FakeNexus, newSigningKey } from '../test/fake-nexus.js';
 import { Agent, type AgentOptions } from './agent.js';
 import { AgentError } from './agent-error.js';
 import { readConfig } from './agent-config.js';
+import { joinNexus } from './identity.js';
 import { type LogFields, silentLog } from './log.js';
 import { CLOSE_REPLACED, PROTOCOL_VERSION, type TelemetryEventFrame } from './protocol.js';
 
@@ -64,6 +74,7 @@ describe('joining', () => {
     expect(nexus.joins).toEqual([
       {
         token: 'once',
+        nonce: expect.stringMatching(/^[\w-]{43}$/) as string,
         agent_name: 'web-1',
         agent_type: 'host',
         capabilities: ['commands'],
@@ -80,11 +91,33 @@ describe('joining', () => {
       url: nexus.url,
       signing_key: nexus.signing.publicKey,
     });
+    expect(existsSync(path.join(home, 'join-nonce'))).toBe(false);
     expect(first.id).toBe(nexus.agentId);
     await first.stop();
     await connected({ key: undefined, join: 'once' });
     expect(nexus.joins).toHaveLength(1);
     expect(nexus.hellos[1].boot_id).not.toBe(nexus.hellos[0].boot_id);
+  });
+
+  it('repeats a join whose answer was lost with the same nonce, also after a restart', async () => {
+    nexus.tokens.add('once');
+    nexus.loseJoinAnswers = 2;
+    const stopped = agentWith({ key: undefined, join: 'once' });
+    const starting = stopped.start().catch((error: Error) => error.name);
+    await nexus.until(() => nexus.joins.length === 1, 'the first join');
+    await stopped.stop();
+    expect(await starting).toBe('AbortError');
+    await connected({ key: undefined, join: 'once' });
+    expect(nexus.joins.length).toBe(3);
+    expect(new Set(nexus.joins.map(({ nonce }) => nonce)).size).toBe(1);
+  });
+
+  it('gives up when no token can be good any more', async () => {
+    nexus.loseJoinAnswers = 100;
+    const request = { token: 'once', agent_name: 'a', agent_type: 'host', capabilities: [], version: '1', labels: {} };
+    const file = path.join(path.dirname(home), 'identity.json');
+    const join = joinNexus(nexus.url, request, file, silentLog, AbortSignal.timeout(30_000), 50);
+    await expect(join).rejects.toThrow(/^Nexus could not be joined: /);
   });
 
   it('says in the words of the server why it was refused', async () => {

@@ -165,8 +165,7 @@ export class Agent extends EventEmitter<AgentEvents> {
       version: VERSION,
       labels: this.labels,
     };
-    const keep = (identity: Identity): void => writeIdentity(file, identity);
-    const identity = await joinNexus(url, request, keep, this.log, this.stopSignal.signal);
+    const identity = await joinNexus(url, request, file, this.log, this.stopSignal.signal);
     this.log.info('Joined Nexus', { agent: identity.agent_id, name: identity.agent_name });
     return identity;
   }

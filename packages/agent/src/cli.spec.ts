@@ -84,8 +84,9 @@ describe('the command line', () => {
     expect(await failure([...url, ...home, '--join', 'used'])).toContain('This join token is not valid');
     const file = programFor('file', '');
     expect(await failure([...url, '--home', path.join(file, 'home')])).toContain('cannot be written');
-    if (process.platform === 'linux')
+    if (process.platform === 'linux') {
       expect(await failure([...url, '--home', '/proc/x/y'])).toContain('cannot be written');
+    }
     expect(await failure([...url, ...home, '--what'])).toContain("'--what'");
     const config = configWith({ 'a.b': { executable: 'sh' }, 'c.d': { shell: 'x' } });
     const wrong = await failure([...url, ...home, '--config', config]);

@@ -1,4 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AgentError, reasonOf } from './agent-error.js';
 import type { AgentLog } from './log.js';
@@ -15,6 +17,10 @@ export interface Identity extends Omit<JoinResponse, 'signing_key'> {
 
 const JOIN_PATH = '/api/v1/ai/agents/join';
 const JOIN_TIMEOUT_MS = 15_000;
+/** No join token lives longer. */
+const JOIN_LIMIT_MS = 3_600_000;
+const NONCE_FILE = 'join-nonce';
+const NONCE = /^[A-Za-z0-9_-]{43}$/;
 
 /** @throws AgentError when the file is there and cannot be used */
 export function readIdentity(file: string): Identity | null {
@@ -34,29 +40,52 @@ export function readIdentity(file: string): Identity | null {
 }
 
 /**
- * Trades a one-time token for a key of its own and keeps it before anything else happens: the token cannot be used again.
- * A server that is away or overloaded is asked again until `signal` aborts.
- * @param keep stores the identity durably
+ * The nonce of this agent's join, which proves that a repeated join is its own. It is on disk before the first try, so that an agent that is killed before it has read the
+ * answer can repeat the join at its next start.
+ */
+function joinNonce(file: string): string {
+  try {
+    const kept = readFileSync(file, 'utf8').trim();
+    if (NONCE.test(kept)) return kept;
+  } catch (error) {
+    if (reasonOf(error) !== 'ENOENT') throw new AgentError(`${file} cannot be read (${reasonOf(error)})`);
+  }
+  const nonce = randomBytes(32).toString('base64url');
+  writeDurably(file, `${nonce}\n`);
+  return nonce;
+}
+
+/**
+ * Trades a one-time token for a key of its own and keeps it before anything else happens. A server that is away or
+ * overloaded, or whose answer was lost, is asked again with the same nonce until `signal` aborts or no token can be good any
+ * more.
+ * @param file keeps the identity
  * @throws AgentError with the server's own words when it refuses
  */
 export async function joinNexus(
   url: string,
-  request: JoinRequest,
-  keep: (identity: Identity) => void,
+  request: Omit<JoinRequest, 'nonce'>,
+  file: string,
   log: AgentLog,
   signal: AbortSignal,
+  limitMs = JOIN_LIMIT_MS,
 ): Promise<Identity> {
+  const nonceFile = path.join(path.dirname(file), NONCE_FILE);
+  const nonce = joinNonce(nonceFile);
   const backoff = new Backoff();
+  const until = performance.now() + limitMs;
   for (;;) {
-    const answer = await post(url, request, signal);
+    const answer = await post(url, { ...request, nonce }, signal);
     signal.throwIfAborted();
     if (answer.kind === 'joined') {
       const identity = { ...answer.response, url };
-      keep(identity);
+      writeIdentity(file, identity);
+      rmSync(nonceFile, { force: true });
       return identity;
     }
     if (answer.kind === 'refused') throw new AgentError(`Nexus refused the join: ${answer.message}`);
     const ms = backoff.next();
+    if (performance.now() + ms > until) throw new AgentError(`Nexus could not be joined: ${answer.message}`);
     log.warn('Nexus cannot be joined yet', { reason: answer.message, retry_ms: Math.round(ms) });
     await delay(ms, undefined, { signal });
   }

@@ -147,6 +147,11 @@ export type ServerFrame =
 /** Body of `POST /api/v1/ai/agents/join` (public; the one-time token is the credential). */
 export interface JoinRequest {
   token: string;
+  /**
+   * Random text of this agent, secret like the token. An agent that repeats its join with the same nonce, because the answer
+   * was lost, gets new keys for the agent that the first join made, until that agent has been heard of.
+   */
+  nonce?: string;
   agent_name: string;
   agent_type: string;
   capabilities: string[];

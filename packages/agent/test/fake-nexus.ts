@@ -43,6 +43,8 @@ export class FakeNexus {
   readonly commands = new Map<string, KnownCommand>();
   /** Join tokens that are still good. */
   readonly tokens = new Set<string>();
+  /** Joins whose answer is lost on the way; the join itself counts. */
+  loseJoinAnswers = 0;
   ackTelemetry = true;
   ackOutput = true;
   nackNext = 0;
@@ -246,8 +248,15 @@ export class FakeNexus {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const body = JSON.parse(Buffer.concat(chunks).toString()) as JoinRequest;
+    const repeated = this.joins.some(({ token, nonce }) => token === body.token && nonce === body.nonce);
     this.joins.push(body);
-    const good = request.url === '/api/v1/ai/agents/join' && this.tokens.delete(body.token);
+    this.changed();
+    const good = request.url === '/api/v1/ai/agents/join' && (this.tokens.delete(body.token) || repeated);
+    if (this.loseJoinAnswers > 0) {
+      this.loseJoinAnswers--;
+      response.destroy();
+      return;
+    }
     response.writeHead(good ? 201 : 401, { 'content-type': 'application/json' });
     response.end(
       JSON.stringify(
