@@ -45,7 +45,7 @@ const TELEMETRY_CHANNELS = ['telemetry.metrics', 'telemetry.events'];
 
 /** Every event of the kinds the reader may read, chosen by patterns of event types (row EVT-05). */
 export const ALL_EVENTS = 'events';
-const ALL_EVENTS_SCOPE = 'event:subscribe';
+export const ALL_EVENTS_SCOPE = 'event:subscribe';
 
 /** Channels of events that callers emit, with any data. */
 const OPEN = new Set([ALL_EVENTS, 'custom.events', 'hooks.events', 'security.events']);

@@ -3,6 +3,7 @@ import { type OnGatewayConnection, WebSocketGateway } from '@nestjs/websockets';
 import { parseJsonBody } from '../platform/http/index.js';
 import { Logger } from '../platform/observability/index.js';
 import { CLOSE_GOING_AWAY, CLOSE_POLICY, type Socket, type SocketOptions } from '../platform/realtime/index.js';
+import { ALL_EVENTS_SCOPE } from './channels.js';
 import { StreamClient, type StreamMessage } from './stream-client.js';
 import type { Frame } from './stream-event.js';
 import { StreamHub } from './stream-hub.js';
@@ -63,10 +64,10 @@ class SocketClient extends StreamClient {
   }
 }
 
-/** The WebSocket face of the event stream (rows STR-01 to 09, 11, 14; contract C-20). */
+/** The event stream over WebSockets. A plain stream asks for the scopes of its channels alone. */
 @WebSocketGateway({
   path: 'stream',
-  aliases: ['/stream', 'events/stream'],
+  aliases: [{ path: '/stream' }, { path: 'events/stream', anyOf: [ALL_EVENTS_SCOPE] }],
   anyOf: [],
   maxPayload: 256 * 1024,
   perActor: Infinity,

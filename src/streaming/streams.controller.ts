@@ -4,6 +4,7 @@ import type { Response } from 'express';
 import { type Actor, currentContext } from '../platform/context/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { Allow, CurrentActor, NotIdempotent, Streaming, TakesTicket, Wire } from '../platform/http/index.js';
+import { ALL_EVENTS_SCOPE } from './channels.js';
 import { SseStreams } from './sse-streams.js';
 import { StreamTickets, TICKET_SECONDS, type TicketGrant } from './stream-tickets.js';
 import type { Wish } from './stream-subscriptions.js';
@@ -20,13 +21,13 @@ export class StreamsController {
 
   @Get('events/stream')
   @Streaming()
-  @Allow()
+  @Allow(ALL_EVENTS_SCOPE)
   @TakesTicket({ limited: true })
   @ApiOperation({
     summary: 'Follow events as they happen (server-sent events)',
     operationId: 'streamEvents',
     description:
-      'Events come unnamed with their `id`; beside them `connection_established`, `subscription_confirmed`, `keepalive` every 15 s, ' +
+      'Needs the scope `event:subscribe` besides those of the channels. Events come unnamed with their `id`; beside them `connection_established`, `subscription_confirmed`, `keepalive` every 15 s, ' +
       '`gap` when something may be missing and `draining` before the server stops. The same path takes WebSocket upgrades.',
   })
   @ApiHeader({ name: 'Last-Event-ID', required: false, description: 'Resumes after the event with this id.' })

@@ -15,7 +15,7 @@ export class StreamQueryDto extends TicketQueryDto {
 
   @ApiPropertyOptional({
     example: 'command.*,*.created',
-    description: 'Patterns of event types, comma-separated or one by one; needs the scope `event:subscribe`.',
+    description: 'Patterns of event types, comma-separated or one by one.',
   })
   @Transform(({ value }: { value: unknown }) => (Array.isArray(value) ? value.join() : value))
   @IsOptional()

@@ -62,7 +62,7 @@ describe('server-sent events', () => {
   });
 
   it('are filtered, and limited to what the reader may read', async () => {
-    const limited = await actor(app, { scopes: ['command:read'] });
+    const limited = await actor(app, { scopes: ['event:subscribe', 'command:read'] });
     const filters = encodeURIComponent(JSON.stringify({ target: ['web-5'] }));
     const reader = EventReader.open(app.url, limited.key, `?filters=${filters}`);
     await reader.next('subscription_confirmed');
@@ -79,6 +79,18 @@ describe('server-sent events', () => {
     expect(await refused('?filters=nojson')).toBe(400);
     expect(await refused('?last_event_id=yesterday')).toBe(400);
     expect((await app.call('GET', PATH)).status).toBe(401);
+  });
+
+  it('need the scope event:subscribe besides those of the channels', async () => {
+    const limited = await actor(app, { scopes: ['command:read'] });
+    const refused = await app.call<{ error: Record<string, unknown> }>('GET', `${PATH}?channels=commands.status`, {
+      key: limited.key,
+    });
+    expect(refused.status).toBe(403);
+    expect(refused.body.error).toMatchObject({
+      code: 'AUTHORIZATION_FAILED',
+      details: { required_scopes: ['event:subscribe'] },
+    });
   });
 
   it('end within two seconds of a revocation', async () => {

@@ -328,6 +328,27 @@ describe('what a reader may not read', () => {
     await Promise.all([reader.close(), all.close()]);
   });
 
+  it('is asked for by channel on a stream, and by event:subscribe as well where events are followed', async () => {
+    const limited = await actor(app, { scopes: ['command:read'] });
+    for (const path of ['/api/v1/stream', '/stream']) {
+      const reader = StreamReader.connect(app.url, limited.key, path);
+      await reader.next('connection_established');
+      expect(await reader.subscribe({ channels: ['commands.status'] })).toMatchObject({
+        type: 'subscription_confirmed',
+      });
+      await reader.close();
+    }
+    const refused = StreamReader.connect(app.url, limited.key, '/api/v1/events/stream');
+    expect((await refused.end()).code).toBe(1008);
+    expect(refused.messages).toEqual([
+      expect.objectContaining({
+        type: 'error',
+        code: 'AUTHORIZATION_FAILED',
+        message: 'This needs the scope event:subscribe',
+      }),
+    ]);
+  });
+
   it('of an agent is all but what is its own', async () => {
     const [own, other] = [await registerAgent(app, key), await registerAgent(app, key)];
     const reader = await open({ channels: ['*'] }, own.key);

@@ -32,8 +32,8 @@ import {
 export interface SocketOptions {
   /** Exact path of the URL; without a leading slash it is under the API prefix. */
   path: string;
-  /** Further paths of the same socket. */
-  aliases?: readonly string[];
+  /** Further paths of the same socket; `anyOf` where one takes other scopes. */
+  aliases?: readonly { path: string; anyOf?: readonly string[] }[];
   /** The client must offer this subprotocol; not set: any or none. */
   subprotocol?: string;
   /** The actor must hold one of these scopes. */
@@ -81,7 +81,8 @@ const MAX_HANDSHAKES = 1000;
  * slow peers are closed; a socket is cut when its actor or credential loses rights.
  */
 export class SocketAdapter extends WsAdapter {
-  private readonly endpoints = new Map<string, Endpoint>();
+  /** By path, with the scopes it takes. */
+  private readonly endpoints = new Map<string, { endpoint: Endpoint; anyOf: readonly string[] }>();
   private readonly beat = setInterval(() => this.beatAll(), BEAT_MS);
   private handshakes = 0;
 
@@ -110,7 +111,7 @@ export class SocketAdapter extends WsAdapter {
   }
 
   override create(_port: number, options: SocketOptions): WebSocketServer {
-    const { path, aliases = [], subprotocol, maxPayload } = options;
+    const { path, aliases = [], anyOf, subprotocol, maxPayload } = options;
     const server = new WebSocketServer({
       noServer: true,
       clientTracking: false,
@@ -119,8 +120,9 @@ export class SocketAdapter extends WsAdapter {
       handleProtocols: subprotocol === undefined ? chosenProtocol : () => subprotocol,
     });
     const endpoint: Endpoint = { options, server, held: new Set(), counts: new Map() };
-    for (const one of [path, ...aliases]) {
-      this.endpoints.set(one.startsWith('/') ? one : `/${this.settings.apiPrefix}/${one}`, endpoint);
+    for (const one of [{ path }, ...aliases]) {
+      const full = one.path.startsWith('/') ? one.path : `/${this.settings.apiPrefix}/${one.path}`;
+      this.endpoints.set(full, { endpoint, anyOf, ...one });
     }
     return server;
   }
@@ -151,7 +153,7 @@ export class SocketAdapter extends WsAdapter {
 
   /** Each endpoint once, however many paths it has. */
   private all(): Set<Endpoint> {
-    return new Set(this.endpoints.values());
+    return new Set([...this.endpoints.values()].map(({ endpoint }) => endpoint));
   }
 
   private size(): number {
@@ -200,8 +202,9 @@ export class SocketAdapter extends WsAdapter {
 
   private async accept(context: RequestContext, attempt: Attempt): Promise<void> {
     const { request, stream, head } = attempt;
-    const endpoint = this.accepts ? this.endpoints.get(context.path ?? '') : undefined;
-    if (!endpoint) throw AppError.notFound('socket', context.path?.slice(0, 100) ?? '');
+    const found = this.accepts ? this.endpoints.get(context.path ?? '') : undefined;
+    if (!found) throw AppError.notFound('socket', context.path?.slice(0, 100) ?? '');
+    const { endpoint, anyOf } = found;
     context.route = context.path;
     const { options, server } = endpoint;
     const { origin, 'sec-websocket-protocol': protocols } = request.headers;
@@ -229,7 +232,7 @@ export class SocketAdapter extends WsAdapter {
       ));
     }
     const { credential, grant } = attempt;
-    const actor = await this.identify(context, credential, endpoint);
+    const actor = await this.identify(context, credential, endpoint, anyOf);
     if (stream.destroyed) return;
     server.handleUpgrade(request, stream, head, (ws) =>
       this.hold(endpoint, new Socket(ws, stream, actor, grant), context, credential),
@@ -240,11 +243,12 @@ export class SocketAdapter extends WsAdapter {
     context: RequestContext,
     headers: IncomingHttpHeaders,
     { options, counts }: Endpoint,
+    anyOf: readonly string[],
   ): Promise<Actor> {
     this.limiter.checkGuesses(context, headers);
     const actor = await this.gatekeeper.authenticate(headers, context.ip ?? '');
     context.actor = actor;
-    authorize(actor, { public: false, anyOf: options.anyOf });
+    authorize(actor, { public: false, anyOf });
     if ((counts.get(actor.id) ?? 0) >= options.perActor) {
       throw new AppError('rate_limited', `At most ${options.perActor} sockets at once`, { retryAfter: 5 });
     }
