@@ -4,11 +4,10 @@ import type { Actor } from '../platform/context/index.js';
 import { StreamClient, type StreamMessage } from './stream-client.js';
 import type { Frame } from './stream-event.js';
 
-/** Bytes that may wait for a slow reader; one more event and it is cut (rule 33). */
+/** Bytes that may wait for a slow reader; one more event and it is cut. */
 const BUFFER_LIMIT = 1024 * 1024;
-/** A reader that takes nothing for this long is gone (G8). */
+/** A reader that takes nothing for this long is gone. */
 const STALL_MS = 25_000;
-const KEEPALIVE_MS = 15_000;
 
 /** How a reader of server-sent events came. */
 export interface SseOrigin {
@@ -21,7 +20,6 @@ export interface SseOrigin {
 
 /** A reader of server-sent events. */
 export class SseClient extends StreamClient {
-  private saidAt = Date.now();
   private drainedAt = Date.now();
   private drainedBytes = 0;
   private sentBytes = 0;
@@ -36,12 +34,6 @@ export class SseClient extends StreamClient {
 
   get open(): boolean {
     return !this.response.writableEnded && !this.response.destroyed;
-  }
-
-  tell(message: StreamMessage): void {
-    const { type } = message;
-    const retry = typeof message.retry_after_ms === 'number' ? `retry: ${message.retry_after_ms}\n` : '';
-    this.put(Buffer.from(`${retry}event: ${type}\ndata: ${JSON.stringify(message)}\n\n`));
   }
 
   flushed(): Promise<void> {
@@ -60,8 +52,8 @@ export class SseClient extends StreamClient {
     if (this.open) this.response.end();
   }
 
-  /** Keeps the connection alive through proxies, and cuts a reader that takes nothing (C-23). */
-  beat(now: number): void {
+  /** Also cuts a reader that takes nothing. */
+  override beat(now: number): void {
     if (!this.open) return;
     const drained = this.sentBytes - this.response.writableLength;
     if (this.response.writableLength === 0 || drained !== this.drainedBytes) {
@@ -69,9 +61,7 @@ export class SseClient extends StreamClient {
       this.drainedAt = now;
     }
     if (now - this.drainedAt >= STALL_MS) this.response.destroy();
-    else if (now - this.saidAt >= KEEPALIVE_MS) {
-      this.tell({ type: 'keepalive', timestamp: new Date(now).toISOString() });
-    }
+    else super.beat(now);
   }
 
   cork(): void {
@@ -86,6 +76,12 @@ export class SseClient extends StreamClient {
     this.put(frame.serverSent);
   }
 
+  protected writeMessage(message: StreamMessage): void {
+    const { type } = message;
+    const retry = typeof message.retry_after_ms === 'number' ? `retry: ${message.retry_after_ms}\n` : '';
+    this.put(Buffer.from(`${retry}event: ${type}\ndata: ${JSON.stringify(message)}\n\n`));
+  }
+
   private put(bytes: Buffer): void {
     if (!this.open) return;
     if (this.response.writableLength + bytes.length > BUFFER_LIMIT) {
@@ -94,6 +90,5 @@ export class SseClient extends StreamClient {
     }
     this.response.write(bytes);
     this.sentBytes += bytes.length;
-    this.saidAt = Date.now();
   }
 }

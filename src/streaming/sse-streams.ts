@@ -5,19 +5,14 @@ import { AppError, isAppError } from '../platform/errors/index.js';
 import { InFlight } from '../platform/http/index.js';
 import { CredentialWatch } from '../platform/realtime/index.js';
 import { SseClient, type SseOrigin } from './sse-client.js';
-import type { StreamClient } from './stream-client.js';
 import { StreamHub } from './stream-hub.js';
 import { StreamProblem } from './stream-problem.js';
 import { StreamSubscriptions, type Wish } from './stream-subscriptions.js';
 import { RETRY_AFTER_MS } from './stream.gateway.js';
 
-const BEAT_MS = 5000;
-
-/** The readers of server-sent events of this process: kept alive, cut when they lose rights, sent away when the server drains. */
+/** The readers of server-sent events of this process: cut when they lose rights, sent away when the server drains. */
 @Injectable()
 export class SseStreams implements OnModuleDestroy {
-  private readonly beating = setInterval(() => this.beatAll(), BEAT_MS).unref();
-
   constructor(
     private readonly hub: StreamHub,
     private readonly subscriptions: StreamSubscriptions,
@@ -71,8 +66,7 @@ export class SseStreams implements OnModuleDestroy {
   }
 
   onModuleDestroy(): void {
-    clearInterval(this.beating);
-    for (const client of this.clients()) this.drain(client);
+    for (const client of [...this.hub.all()]) if (client instanceof SseClient) this.drain(client);
   }
 
   private drain(client: SseClient): void {
@@ -84,15 +78,6 @@ export class SseStreams implements OnModuleDestroy {
   private revoked(client: SseClient, message: string): void {
     client.tell({ type: 'error', code: 'AUTHENTICATION_FAILED', message });
     client.close();
-  }
-
-  private beatAll(): void {
-    const now = Date.now();
-    for (const client of this.clients()) client.beat(now);
-  }
-
-  private clients(): SseClient[] {
-    return [...this.hub.all()].filter((client: StreamClient): client is SseClient => client instanceof SseClient);
   }
 }
 

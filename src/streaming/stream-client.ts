@@ -3,6 +3,9 @@ import { type Actor, actorHas } from '../platform/context/index.js';
 import type { Frame, StreamEvent } from './stream-event.js';
 import type { Subscription } from './subscription.js';
 
+/** A reader that hears nothing else for this long is told that the connection lives. */
+const KEEPALIVE_MS = 15_000;
+
 /** Something a client is told that is no event. */
 export type StreamMessage = { type: string } & Record<string, unknown>;
 
@@ -14,6 +17,7 @@ export abstract class StreamClient {
   activeAt = Date.now();
   /** Events sent to it. */
   sent = 0;
+  private saidAt = Date.now();
   private readonly known = new Map<string, boolean>();
 
   constructor(
@@ -24,8 +28,6 @@ export abstract class StreamClient {
   ) {}
 
   abstract readonly open: boolean;
-  /** Sends something other than an event: a confirmation, an error, a gap. */
-  abstract tell(message: StreamMessage): void;
   /** Resolves when all that was sent has left the process, or the client is gone. */
   abstract flushed(): Promise<void>;
   abstract close(code: number, reason: string): void;
@@ -33,16 +35,31 @@ export abstract class StreamClient {
   abstract cork(): void;
   abstract uncork(): void;
   protected abstract write(frame: Frame): void;
+  protected abstract writeMessage(message: StreamMessage): void;
+
+  /** Sends something other than an event: a confirmation, an error, a gap. */
+  tell(message: StreamMessage): void {
+    this.saidAt = Date.now();
+    this.writeMessage(message);
+  }
+
+  /** Keeps the connection alive through proxies, and shows a reader that it is. */
+  beat(now: number): void {
+    if (this.open && now - this.saidAt >= KEEPALIVE_MS) {
+      this.tell({ type: 'keepalive', timestamp: new Date(now).toISOString() });
+    }
+  }
 
   /** @returns about how many bytes that was */
   send(event: StreamEvent, channel: string): number {
     this.sent++;
+    this.saidAt = Date.now();
     const frame = event.frame(channel);
     this.write(frame);
     return frame.size;
   }
 
-  /** What its reader may not read never reaches it; an agent reads only what is its own (contract 3.2). */
+  /** What its reader may not read never reaches it; an agent reads only what is its own. */
   mayRead(event: StreamEvent): boolean {
     const { scope } = event;
     let may = this.known.get(scope);

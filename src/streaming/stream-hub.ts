@@ -11,9 +11,9 @@ import { TelemetryFeed } from './telemetry-feed.js';
 import { WritePulse } from './write-pulse.js';
 
 const CLOSE_NORMAL = 1000;
-/** A client without any subscription is closed after this (row STR-06). */
+/** A client without any subscription is closed after this. */
 const IDLE_MS = 5 * 60_000;
-const SWEEP_MS = 30_000;
+const BEAT_MS = 5000;
 
 /** The readers of this process, and the way of each event to those who want it and may read it. */
 @Injectable()
@@ -23,7 +23,7 @@ export class StreamHub implements OnModuleDestroy {
   private readonly counts = new Map<string, number>();
   private readonly listeners = new Map<string, Map<StreamClient, Set<Subscription>>>();
   private readonly ends: { events?: () => void; telemetry?: () => void } = {};
-  private readonly sweeping = setInterval(() => this.closeIdle(), SWEEP_MS).unref();
+  private readonly beating = setInterval(() => this.beatAll(), BEAT_MS).unref();
   private readonly pulse = new WritePulse();
   private sentBefore = 0;
 
@@ -120,7 +120,7 @@ export class StreamHub implements OnModuleDestroy {
   }
 
   onModuleDestroy(): void {
-    clearInterval(this.sweeping);
+    clearInterval(this.beating);
     this.pulse.flush();
     this.ends.events?.();
     this.ends.telemetry?.();
@@ -156,9 +156,10 @@ export class StreamHub implements OnModuleDestroy {
     }
   }
 
-  private closeIdle(): void {
+  private beatAll(): void {
     const now = Date.now();
-    for (const client of this.clients) {
+    for (const client of [...this.clients]) {
+      client.beat(now);
       if (client.subscriptions.size === 0 && now - client.activeAt >= IDLE_MS) {
         client.close(CLOSE_NORMAL, 'Nothing was subscribed to');
       }

@@ -12,8 +12,13 @@ import { StreamSubscriptions } from './stream-subscriptions.js';
 import type { TicketGrant } from './stream-tickets.js';
 
 const MESSAGE_LIMITS = { maxDepth: 8, maxKeys: 5000, maxValues: 10_000, maxKeyLength: 256 };
-/** Messages of one client in work; at the limit its socket is not read until half of them are done. */
-const MOST_PENDING = 16;
+/** Largest message of a client; a larger one closes its socket (1009). */
+const MAX_MESSAGE_BYTES = 1024 * 1024;
+/** Pieces in which a message may come. */
+const MAX_FRAGMENTS = 1024;
+/** Messages of one client in work, and their bytes; at a limit its socket is not read until half of them are done. */
+const MAX_PENDING = 16;
+const MAX_PENDING_BYTES = 256 * 1024;
 /** What an action takes: a filter with a slip in its name must not be no filter. */
 const FIELDS = new Map<unknown, readonly string[]>([
   ['subscribe', ['channels', 'patterns', 'filters', 'subscription_id', 'since']],
@@ -27,6 +32,7 @@ export const RETRY_AFTER_MS = 2000;
 
 class SocketClient extends StreamClient {
   pending = 0;
+  pendingBytes = 0;
   offences = 0;
   /** Ends with the newest message's work. */
   last: Promise<void> = Promise.resolve();
@@ -37,10 +43,6 @@ class SocketClient extends StreamClient {
 
   get open(): boolean {
     return this.socket.open;
-  }
-
-  tell(message: StreamMessage): void {
-    this.socket.send(message);
   }
 
   flushed(): Promise<void> {
@@ -62,6 +64,10 @@ class SocketClient extends StreamClient {
   protected write(frame: Frame): void {
     this.socket.sendBytes(frame.message);
   }
+
+  protected writeMessage(message: StreamMessage): void {
+    this.socket.send(message);
+  }
 }
 
 /** The event stream over WebSockets. A plain stream asks for the scopes of its channels alone. */
@@ -69,7 +75,8 @@ class SocketClient extends StreamClient {
   path: 'stream',
   aliases: [{ path: '/stream' }, { path: 'events/stream', anyOf: [ALL_EVENTS_SCOPE] }],
   anyOf: [],
-  maxPayload: 256 * 1024,
+  maxPayload: MAX_MESSAGE_BYTES,
+  maxFragments: MAX_FRAGMENTS,
   perActor: Infinity,
   browsers: true,
 } satisfies SocketOptions)
@@ -95,7 +102,7 @@ export class StreamGateway implements OnGatewayConnection<Socket>, OnModuleDestr
     client.tell({ type: 'connection_established', client_id: client.id, timestamp: new Date().toISOString() });
   }
 
-  /** Tells the clients that this process is about to close their sockets, and when to come back (row STR-14). */
+  /** Tells the clients that this process is about to close their sockets, and when to come back. */
   onModuleDestroy(): void {
     for (const client of [...this.hub.all()]) {
       if (client.face !== 'websocket') continue;
@@ -107,37 +114,37 @@ export class StreamGateway implements OnGatewayConnection<Socket>, OnModuleDestr
 
   private receive(client: SocketClient, bytes: Buffer): void {
     client.activeAt = Date.now();
-    const parsed = parseJsonBody(bytes, MESSAGE_LIMITS);
-    if ('problem' in parsed) {
-      const { path, reason } = parsed.problem;
-      this.offence(client, 'BAD_MESSAGE', `${path || 'The message'} ${reason}`);
+    const message = parse(bytes);
+    if (typeof message === 'string') {
+      this.offence(client, 'BAD_MESSAGE', message);
       return;
     }
-    const message = parsed.value;
-    if (typeof message !== 'object' || message === null || Array.isArray(message)) {
-      this.offence(client, 'BAD_MESSAGE', 'A message is a JSON object');
-      return;
-    }
-    const { action, ...wish } = message as Record<string, unknown>;
+    const { action, ...wish } = message;
     const known = FIELDS.get(action);
     const unknown = known && Object.keys(wish).find((field) => !known.includes(field));
     if (unknown !== undefined) {
       const text = `${unknown.slice(0, 50)} is not known; ${action as string} takes ${known?.join(', ')}`;
       client.tell({ type: 'subscription_error', code: 'VALIDATION_ERROR', message: text });
     } else if (action === 'ping') client.tell({ type: 'pong', timestamp: new Date().toISOString() });
-    else if (action === 'subscribe') this.inTurn(client, () => this.subscriptions.subscribe(client, wish));
-    else if (action === 'unsubscribe') this.inTurn(client, () => this.subscriptions.unsubscribe(client, wish));
+    else if (action === 'subscribe') this.inTurn(client, bytes, (one) => this.subscriptions.subscribe(client, one));
+    else if (action === 'unsubscribe') this.inTurn(client, bytes, (one) => this.subscriptions.unsubscribe(client, one));
     else this.offence(client, 'INVALID_ACTION', 'action must be subscribe, unsubscribe or ping');
   }
 
-  /** One after the other, in the order they came. */
-  private inTurn(client: SocketClient, work: () => void | Promise<void>): void {
-    if (++client.pending >= MOST_PENDING) client.socket.pause();
+  /** One after the other, in the order they came. What waits is its bytes: parsed it may take twenty times the memory. */
+  private inTurn(client: SocketClient, bytes: Buffer, work: (wish: object) => void | Promise<void>): void {
+    // A small message is a view into all that was received with it.
+    const kept = Buffer.from(bytes);
+    client.pending++;
+    client.pendingBytes += kept.length;
+    if (client.pending >= MAX_PENDING || client.pendingBytes >= MAX_PENDING_BYTES) client.socket.pause();
     client.last = client.last
-      .then(() => (client.open ? work() : undefined))
+      .then(() => (client.open ? work(wishOf(kept)) : undefined))
       .catch((error: unknown) => this.failed(client, error))
       .finally(() => {
-        if (--client.pending === MOST_PENDING / 2) client.socket.resume();
+        client.pending--;
+        client.pendingBytes -= kept.length;
+        if (client.pending <= MAX_PENDING / 2 && client.pendingBytes <= MAX_PENDING_BYTES / 2) client.socket.resume();
       });
   }
 
@@ -155,4 +162,19 @@ export class StreamGateway implements OnGatewayConnection<Socket>, OnModuleDestr
     client.tell({ type: 'error', code, message });
     if (++client.offences >= MOST_OFFENCES) client.close(CLOSE_PROTOCOL_ERROR, 'Too many bad messages');
   }
+}
+
+/** The object that a message is, or what is wrong with it. */
+function parse(bytes: Buffer): Record<string, unknown> | string {
+  const parsed = parseJsonBody(bytes, MESSAGE_LIMITS);
+  if ('problem' in parsed) return `${parsed.problem.path || 'The message'} ${parsed.problem.reason}`;
+  const { value } = parsed;
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+  return isObject ? (value as Record<string, unknown>) : 'A message is a JSON object';
+}
+
+/** What a message that was looked at before asks for. */
+function wishOf(bytes: Buffer): object {
+  const { action: _action, ...wish } = parse(bytes) as Record<string, unknown>;
+  return wish;
 }

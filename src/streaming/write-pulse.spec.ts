@@ -10,7 +10,6 @@ import { WritePulse } from './write-pulse.js';
 class Reader extends StreamClient {
   readonly open = true;
   readonly log: string[] = [];
-  tell(): void {}
   flushed = (): Promise<void> => Promise.resolve();
   close(): void {}
   cork(): void {
@@ -19,6 +18,7 @@ class Reader extends StreamClient {
   uncork(): void {
     this.log.push('uncork');
   }
+  protected writeMessage(): void {}
   protected write(): void {
     this.log.push('event');
   }

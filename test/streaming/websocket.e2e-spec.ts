@@ -300,10 +300,29 @@ describe('subscribing', () => {
     expect(reader.messages.filter(({ code }) => code === 'INVALID_ACTION').length).toBe(10);
   });
 
-  it('closes on a message past the size that is allowed', async () => {
+  it('takes a message of 1 MB and closes on a larger one', async () => {
     const reader = await open();
-    reader.say(JSON.stringify({ action: 'ping', padding: 'x'.repeat(300_000) }));
+    reader.say({ action: 'ping', padding: 'x'.repeat(1_000_000) });
+    await reader.next('pong');
+    const filters = { target: ['web-2', ...Array.from({ length: 60_000 }, (_, i) => `web-${i}`)] };
+    expect(await reader.subscribe({ channels: ['commands.status'], filters })).toMatchObject({
+      type: expect.stringMatching(/^subscription_/) as string,
+    });
+    reader.say({ action: 'ping', padding: 'x'.repeat(1024 * 1024) });
     expect((await reader.end()).code).toBe(1009);
+  });
+
+  it('closes on a message in thousands of pieces', async () => {
+    const reader = await open();
+    for (let i = 0; i < 2000; i++) reader.ws.send(' ', { fin: false });
+    expect((await reader.end()).code).toBe(1008);
+  });
+
+  it('is kept alive with messages', { timeout: 40_000 }, async () => {
+    const reader = await open({ channels: ['tasks.updates'] });
+    const message = await eventually(() => reader.messages.find(({ type }) => type === 'keepalive'), 25_000);
+    expect(message).toEqual({ type: 'keepalive', timestamp: expect.stringMatching(/Z$/) as string });
+    await reader.close();
   });
 });
 

@@ -40,6 +40,8 @@ export interface SocketOptions {
   anyOf: readonly string[];
   /** Largest message in bytes; a bigger one closes the socket (1009). */
   maxPayload: number;
+  /** Pieces in which a message may come; more close the socket (1008). */
+  maxFragments?: number;
   /** Sockets that one actor may hold at once. */
   perActor: number;
   /**
@@ -71,6 +73,9 @@ interface Endpoint {
 }
 
 const BEAT_MS = 5000;
+/** Pieces of a message, and what was received of one piece: each costs memory beside its bytes. */
+const MAX_FRAGMENTS = 1024;
+const MAX_CHUNKS = 4096;
 /** Sockets and handshakes of this process. */
 const MAX_SOCKETS = 5000;
 const MAX_HANDSHAKES = 1000;
@@ -111,12 +116,14 @@ export class SocketAdapter extends WsAdapter {
   }
 
   override create(_port: number, options: SocketOptions): WebSocketServer {
-    const { path, aliases = [], anyOf, subprotocol, maxPayload } = options;
+    const { path, aliases = [], anyOf, subprotocol, maxPayload, maxFragments = MAX_FRAGMENTS } = options;
     const server = new WebSocketServer({
       noServer: true,
       clientTracking: false,
       perMessageDeflate: false,
       maxPayload,
+      maxFragments,
+      maxBufferedChunks: MAX_CHUNKS,
       handleProtocols: subprotocol === undefined ? chosenProtocol : () => subprotocol,
     });
     const endpoint: Endpoint = { options, server, held: new Set(), counts: new Map() };
