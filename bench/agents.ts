@@ -72,7 +72,7 @@ async function register(nexus: NexusProcess, number: number): Promise<string> {
 }
 
 async function connect(url: string, key: string): Promise<WebSocket> {
-  const socket = new WebSocket(url.replace('http', 'ws') + LINK_PATH, LINK_SUBPROTOCOL, {
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/api/v1/${LINK_PATH}`, LINK_SUBPROTOCOL, {
     headers: { authorization: `Bearer ${key}` },
     perMessageDeflate: false,
   });

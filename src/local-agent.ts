@@ -24,7 +24,7 @@ const EXIT_REPLACED = 3;
 /** What the agent gets of this process's environment: no secret of the server is in it. */
 const ENVIRONMENT = ['PATH', 'HOME', 'LANG', 'TZ', 'TMPDIR', 'NODE_EXTRA_CA_CERTS'];
 
-interface Identity extends JoinResponse {
+interface Identity extends Omit<JoinResponse, 'link_path'> {
   url: string;
 }
 
@@ -166,7 +166,8 @@ function runtime(): { entry: string; version: string } {
   return { entry: path.join(path.dirname(manifest), bin['nexus-agent']), version };
 }
 
-function urlOf({ host }: Settings, port: number): string {
+/** URL of the API for programs of this machine. */
+function urlOf({ host, apiPrefix }: Settings, port: number): string {
   const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
-  return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
+  return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}/${apiPrefix}`;
 }

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { Injectable } from '@nestjs/common';
+import { Settings } from '../platform/config/index.js';
 import { AppError } from '../platform/errors/index.js';
 
 /** Where every server serves its own agent. */
@@ -17,6 +18,8 @@ interface Archive {
 @Injectable()
 export class AgentPackage {
   private archive: Promise<Archive> | undefined;
+
+  constructor(private readonly settings: Settings) {}
 
   /** @throws AppError `unavailable` when the build has not packed it */
   get(): Promise<Archive> {
@@ -38,7 +41,7 @@ export class AgentPackage {
       `echo "${sha256}  nexus-agent.tgz" | sha256sum -c`,
       'mkdir -p nexus-agent',
       'tar -xzf nexus-agent.tgz -C nexus-agent --strip-components=1',
-      `node nexus-agent/bin/nexus-agent.js --url ${origin}${insecure ? ' --insecure-http' : ''} --join ${token}`,
+      `node nexus-agent/bin/nexus-agent.js --url ${origin}/${this.settings.apiPrefix}${insecure ? ' --insecure-http' : ''} --join ${token}`,
     ].join(' && ');
   }
 }

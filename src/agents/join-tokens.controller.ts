@@ -1,6 +1,8 @@
 import { Body, Controller, Delete, Get, Param, Post, Query, Req } from '@nestjs/common';
 import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Request } from 'express';
+import { LINK_PATH } from 'nexus-agent/protocol';
+import { Settings } from '../platform/config/index.js';
 import type { Actor } from '../platform/context/index.js';
 import {
   Allow,
@@ -35,6 +37,7 @@ export class JoinTokensController {
   constructor(
     private readonly joinTokens: JoinTokensService,
     private readonly agentPackage: AgentPackage,
+    private readonly settings: Settings,
   ) {}
 
   @Post('join-tokens')
@@ -88,6 +91,12 @@ export class JoinTokensController {
   @ApiCreatedResponse({ type: JoinedDto })
   async join(@Body() body: JoinDto): Promise<JoinedDto> {
     const { agent, key, signingKey } = await this.joinTokens.join(body);
-    return { agent_id: publicId('agent', agent.id), agent_name: agent.name, api_key: key, signing_key: signingKey };
+    return {
+      agent_id: publicId('agent', agent.id),
+      agent_name: agent.name,
+      api_key: key,
+      signing_key: signingKey,
+      link_path: `/${this.settings.apiPrefix}/${LINK_PATH}`,
+    };
   }
 }

@@ -101,6 +101,8 @@ export class JoinedDto implements JoinResponse {
   @ApiProperty({ example: 'web-1' }) agent_name!: string;
   @ApiProperty({ example: 'nexus_agent_...', description: 'The key of the agent, shown this once.' }) api_key!: string;
   @ApiProperty({ example: SIGNING_KEY_EXAMPLE, description: SIGNING_KEY_DESCRIPTION }) signing_key!: string;
+  @ApiProperty({ example: '/api/v1/agents/link', description: 'Path of the WebSocket that the agent holds open.' })
+  link_path!: string;
 }
 
 export function toJoinTokenDto(token: JoinToken): JoinTokenDto {

@@ -66,7 +66,7 @@ describe('joining', () => {
     const made = await token({ labels: { env: 'production' } });
     const { status, body } = await join(made.token);
     expect(status).toBe(201);
-    expect(Object.keys(body).sort()).toEqual(['agent_id', 'agent_name', 'api_key', 'signing_key']);
+    expect(Object.keys(body).sort()).toEqual(['agent_id', 'agent_name', 'api_key', 'link_path', 'signing_key']);
     const shown = await app.call('GET', `/api/v1/ai/agents/${body.agent_id}`, { key: body.api_key });
     expect(shown.body).toMatchObject({ status: 'offline', labels: { env: 'production', rack: '7' } });
   });
@@ -411,12 +411,12 @@ describe('the agent that the server serves', () => {
     try {
       const behind = { 'x-forwarded-proto': 'https', 'x-forwarded-host': 'nexus.example' };
       expect(await commandFor(behind)).toContain(
-        'node nexus-agent/bin/nexus-agent.js --url https://nexus.example --join',
+        'node nexus-agent/bin/nexus-agent.js --url https://nexus.example/api/v1 --join',
       );
       expect(await commandFor({ 'x-forwarded-host': 'nexus.example' })).toContain(
-        '--url http://nexus.example --insecure-http --join',
+        '--url http://nexus.example/api/v1 --insecure-http --join',
       );
-      expect(await commandFor(behind, app)).toContain(`--url ${app.url} --join`);
+      expect(await commandFor(behind, app)).toContain(`--url ${app.url}/api/v1 --join`);
     } finally {
       await proxied.stop();
     }

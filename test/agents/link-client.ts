@@ -4,6 +4,9 @@ import { LINK_PATH, LINK_SUBPROTOCOL, PROTOCOL_VERSION, type AgentFrame, type Se
 import WebSocket from 'ws';
 import { eventually } from '../support/eventually.js';
 
+/** Path of the link on a server with the default prefix. */
+const LINK_URL = `/api/v1/${LINK_PATH}`;
+
 /** A bare client of the agent link: says exactly what a test tells it to. */
 export class LinkClient {
   readonly frames: ServerFrame[] = [];
@@ -18,7 +21,7 @@ export class LinkClient {
   }
 
   static async open(url: string, key: string): Promise<LinkClient> {
-    const ws = new WebSocket(url.replace('http', 'ws') + LINK_PATH, LINK_SUBPROTOCOL, {
+    const ws = new WebSocket(url.replace('http', 'ws') + LINK_URL, LINK_SUBPROTOCOL, {
       headers: { authorization: `Bearer ${key}` },
     });
     const client = new LinkClient(ws);
@@ -71,7 +74,7 @@ export async function refusedUpgrade(
   url: string,
   options: { path?: string; protocol?: string; headers?: Record<string, string> } = {},
 ): Promise<{ status: number; body: { error: { code: string } } }> {
-  const { path = LINK_PATH, protocol = LINK_SUBPROTOCOL, headers = {} } = options;
+  const { path = LINK_URL, protocol = LINK_SUBPROTOCOL, headers = {} } = options;
   const ws = new WebSocket(url.replace('http', 'ws') + path, protocol, { headers });
   ws.on('error', () => undefined);
   const [, response] = (await once(ws, 'unexpected-response')) as [unknown, IncomingMessage];

@@ -66,7 +66,7 @@ export class FakeAgent {
     hello: Partial<Hello> = {},
     onCommand?: (fake: FakeAgent, command: CommandEnvelope) => void,
   ): Promise<FakeAgent> {
-    const ws = new WebSocket(url.replace('http', 'ws') + LINK_PATH, LINK_SUBPROTOCOL, {
+    const ws = new WebSocket(`${url.replace('http', 'ws')}/api/v1/${LINK_PATH}`, LINK_SUBPROTOCOL, {
       headers: { authorization: `Bearer ${agent.key}` },
     });
     const fake = new FakeAgent(agent, ws);

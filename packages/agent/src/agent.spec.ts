@@ -88,7 +88,7 @@ describe('joining', () => {
       agent_id: nexus.agentId,
       agent_name: 'test-agent',
       api_key: nexus.apiKey,
-      url: nexus.url,
+      url: `${nexus.url}/api/v1`,
       signing_key: nexus.signing.publicKey,
     });
     expect(existsSync(path.join(home, 'join-nonce'))).toBe(false);
@@ -118,6 +118,25 @@ describe('joining', () => {
     const file = path.join(path.dirname(home), 'identity.json');
     const join = joinNexus(nexus.url, request, file, silentLog, AbortSignal.timeout(30_000), 50);
     await expect(join).rejects.toThrow(/^Nexus could not be joined: /);
+  });
+
+  it('finds the API under the path of the URL, and again from its home', async () => {
+    nexus.apiPath = '/gateway/v2';
+    nexus.tokens.add('once');
+    const url = `${nexus.url}/gateway/v2/`;
+    await (await connected({ key: undefined, join: 'once', url })).stop();
+    await (await connected({ key: undefined, url: undefined })).stop();
+    expect(nexus.hellos).toHaveLength(2);
+  });
+
+  it('starts from a home that names only the server, as older agents wrote it', async () => {
+    nexus.tokens.add('once');
+    await (await connected({ key: undefined, join: 'once' })).stop();
+    const file = path.join(home, 'identity.json');
+    const identity = JSON.parse(readFileSync(file, 'utf8')) as Record<string, string>;
+    writeFileSync(file, JSON.stringify({ ...identity, url: nexus.url }));
+    await (await connected({ key: undefined, join: 'once', url: undefined })).stop();
+    expect(nexus.hellos).toHaveLength(2);
   });
 
   it('says in the words of the server why it was refused', async () => {

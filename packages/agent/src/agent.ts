@@ -13,12 +13,12 @@ import { Link } from './link.js';
 import { type AgentLog, silentLog } from './log.js';
 import { SystemMetrics } from './metrics.js';
 import { type AgentFrame, PROTOCOL_VERSION, type ServerFrame, type TelemetryEventFrame } from './protocol.js';
-import { baseUrl } from './server-url.js';
+import { apiUrl } from './server-url.js';
 import { Spool } from './spool.js';
 import { Telemetry } from './telemetry.js';
 
 export interface AgentOptions {
-  /** Base URL of Nexus; without it the one this home joined. */
+  /** URL of the API, or of a server with the default prefix; without it the one this home joined. */
   url?: string;
   /** Allows `http://` to another machine: whoever is on the way reads the key. */
   insecureHttp?: boolean;
@@ -144,7 +144,7 @@ export class Agent extends EventEmitter<AgentEvents> {
   private async identify(file: string): Promise<Identity> {
     const { key, signingKey } = this.options;
     const known = readIdentity(file);
-    const url = baseUrl(this.options.url ?? known?.url, this.options.insecureHttp);
+    const url = apiUrl(this.options.url ?? known?.url, this.options.insecureHttp);
     if (key) return { agent_id: '', agent_name: this.name, api_key: key, signing_key: signingKey, url };
     if (known) {
       if (this.options.join && known.url !== url) {

@@ -11,7 +11,8 @@ const HELP = `nexus-agent ${VERSION}: sends this host's figures to Nexus and exe
 
 Usage: nexus-agent --url URL [--join TOKEN] [options]
 
-  --url URL           where Nexus is, such as https://nexus.example (NEXUS_URL)
+  --url URL           where Nexus is, such as https://nexus.example; with the path of its API
+                      where that is not /api/v1 (NEXUS_URL)
   --insecure-http     allow http:// to another machine (NEXUS_AGENT_INSECURE_HTTP=true)
   --join TOKEN        one-time token, for the first start only (NEXUS_AGENT_JOIN)
   --name NAME         name to join under; default: the host's name (NEXUS_AGENT_NAME)

@@ -7,15 +7,17 @@ import type { AgentLog } from './log.js';
 import { Backoff } from './backoff.js';
 import { writeDurably } from './home.js';
 import type { JoinRequest, JoinResponse } from './protocol.js';
+import { withApiPath } from './server-url.js';
 
 /** Who this agent is to one Nexus. Its API key is the only secret an agent has. */
-export interface Identity extends Omit<JoinResponse, 'signing_key'> {
+export interface Identity extends Omit<JoinResponse, 'signing_key' | 'link_path'> {
+  /** URL of the API. */
   url: string;
   /** Missing until the first welcome where no join said it. */
   signing_key?: string;
 }
 
-const JOIN_PATH = '/api/v1/ai/agents/join';
+const JOIN_PATH = 'ai/agents/join';
 const JOIN_TIMEOUT_MS = 15_000;
 /** No join token lives longer. */
 const JOIN_LIMIT_MS = 3_600_000;
@@ -36,7 +38,7 @@ export function readIdentity(file: string): Identity | null {
   if (![agent_id, agent_name, api_key, signing_key].every(isText)) {
     throw new AgentError(`${file} is damaged: restore it, or remove it and join again with a new token`);
   }
-  return { ...(identity as Identity), url: identity?.url ?? '' };
+  return { ...(identity as Identity), url: identity?.url ? withApiPath(identity.url) : '' };
 }
 
 /**
@@ -104,7 +106,7 @@ async function post(url: string, request: JoinRequest, signal: AbortSignal): Pro
   let status: number;
   let body: unknown;
   try {
-    const response = await fetch(`${url}${JOIN_PATH}`, {
+    const response = await fetch(`${url}/${JOIN_PATH}`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', accept: 'application/json' },
       body: JSON.stringify(request),

@@ -35,7 +35,7 @@ const CLOSE_POLICY = 1008;
 /** A key that was refused is not tried again soon: it may be accepted again, it may be revoked for good. */
 const REFUSED_PAUSE_MS = 30_000;
 
-/** Keeps one outbound WebSocket to Nexus open, whatever happens in between (row STR-13). */
+/** Keeps one outbound WebSocket to Nexus open, whatever happens in between. */
 export class Link {
   private socket: WebSocket | undefined;
   private welcomed = false;
@@ -49,14 +49,14 @@ export class Link {
   private readonly backoff = new Backoff();
   private readonly address: string;
 
-  /** @param url base URL of Nexus, http or https */
+  /** @param url URL of the API, http or https */
   constructor(
     url: string,
     private readonly key: string,
     private readonly events: LinkEvents,
     private readonly log: AgentLog,
   ) {
-    this.address = `${url.replace(/^http/, 'ws')}${LINK_PATH}`;
+    this.address = `${url.replace(/^http/, 'ws')}/${LINK_PATH}`;
   }
 
   get open(): boolean {

@@ -1,14 +1,15 @@
 /**
  * The agent link: what an agent and Nexus say to each other over one outbound WebSocket.
  *
- * - URL `/api/v1/agents/link`, subprotocol `nexus.agent.v1`, header `Authorization: Bearer nexus_agent_...`.
+ * - URL `agents/link` under the prefix of the API, subprotocol `nexus.agent.v1`, header `Authorization: Bearer nexus_agent_...`.
  * - Every frame is one JSON text message with a `type`, at most {@link MAX_FRAME_BYTES} bytes of UTF-8.
  * - The agent speaks first (`hello`), the server answers `welcome`; nothing else is valid before that.
  * - The server pings (RFC 6455) every 25 s; a side that hears nothing for 60 s closes the link.
  * - Whatever must not be lost is repeated after a reconnect until the other side acknowledges it:
  *   telemetry batches (`telemetry_ack`), output (`output_ack`), results (`result_ack`).
  */
-export const LINK_PATH = '/api/v1/agents/link';
+/** Below the URL of the API, which has its prefix (`https://nexus.example/api/v1`). */
+export const LINK_PATH = 'agents/link';
 export const LINK_SUBPROTOCOL = 'nexus.agent.v1';
 export const PROTOCOL_VERSION = 2;
 export const MAX_FRAME_BYTES = 256 * 1024;
@@ -144,7 +145,7 @@ export type ServerFrame =
   /** The server is about to close (drain): reconnect after about `retry_after_ms`. */
   | { type: 'bye'; reason: string; retry_after_ms: number };
 
-/** Body of `POST /api/v1/ai/agents/join` (public; the one-time token is the credential). */
+/** Body of `POST ai/agents/join` (public; the one-time token is the credential). */
 export interface JoinRequest {
   token: string;
   /**
@@ -165,4 +166,6 @@ export interface JoinResponse {
   api_key: string;
   /** Public Ed25519 key (32 bytes, base64url) that checks the commands for this agent; the private one never leaves Nexus. */
   signing_key: string;
+  /** Path of the agent link on the server, for programs that do not derive it from the URL of the API as this agent does. */
+  link_path?: string;
 }

@@ -1,10 +1,10 @@
 import { AgentError } from './agent-error.js';
 
 /**
- * The base URL of Nexus without a slash at its end.
+ * The URL of the API without a slash at its end; where only the server is named, its API is under the default prefix.
  * @throws AgentError when there is none, and on `http://` to another machine unless `insecureHttp` allows it
  */
-export function baseUrl(url: string | undefined, insecureHttp = false): string {
+export function apiUrl(url: string | undefined, insecureHttp = false): string {
   if (!url) throw new AgentError('The agent does not know where Nexus is: give --url');
   let parsed: URL;
   try {
@@ -20,7 +20,13 @@ export function baseUrl(url: string | undefined, insecureHttp = false): string {
       `${parsed.origin} is another machine, and http:// would show it to everybody on the way: use https://, or allow it with --insecure-http`,
     );
   }
-  return `${parsed.origin}${parsed.pathname.replace(/\/+$/, '')}`;
+  return withApiPath(`${parsed.origin}${parsed.pathname}`);
+}
+
+/** Adds the default prefix to a URL without a path. */
+export function withApiPath(url: string): string {
+  const bare = url.replace(/\/+$/, '');
+  return /^https?:\/\/[^/]+$/.test(bare) ? `${bare}/api/v1` : bare;
 }
 
 /** @param hostname as `URL` writes it: IPv4 addresses in four numbers, IPv6 ones in brackets */

@@ -52,6 +52,8 @@ export class FakeNexus {
   afterWelcome: ServerFrame[] = [];
   readonly agentId = 'agent_0b7e9c1e-8f1d-4a53-9d0a-3f6f0c1d2e4b';
   readonly apiKey = 'nexus_agent_test_0123456789abcdef';
+  /** Prefix of the API. */
+  apiPath = '/api/v1';
   /** Signs commands; a test may replace it. */
   signing = newSigningKey();
   private readonly server = http.createServer((request, response) => void this.http(request, response));
@@ -62,7 +64,7 @@ export class FakeNexus {
   private constructor() {
     this.server.on('upgrade', (request, socket: net.Socket, head) => {
       const authorized = request.headers.authorization === `Bearer ${this.apiKey}`;
-      if (!authorized || request.url !== LINK_PATH) {
+      if (!authorized || request.url !== `${this.apiPath}/${LINK_PATH}`) {
         socket.end('HTTP/1.1 401 Unauthorized\r\nconnection: close\r\ncontent-length: 0\r\n\r\n');
         return;
       }
@@ -251,7 +253,7 @@ export class FakeNexus {
     const repeated = this.joins.some(({ token, nonce }) => token === body.token && nonce === body.nonce);
     this.joins.push(body);
     this.changed();
-    const good = request.url === '/api/v1/ai/agents/join' && (this.tokens.delete(body.token) || repeated);
+    const good = request.url === `${this.apiPath}/ai/agents/join` && (this.tokens.delete(body.token) || repeated);
     if (this.loseJoinAnswers > 0) {
       this.loseJoinAnswers--;
       response.destroy();

@@ -35,7 +35,7 @@ const TAGS: [name: string, description: string][] = [
   ['system', 'Health, metrics and this document'],
 ];
 
-/** The OpenAPI 3.1 document of the running server (DOC-02), built at the first request for it. */
+/** The OpenAPI 3.1 document of the running server, built at the first request for it. */
 @Injectable()
 export class ApiDocument {
   private app: NestExpressApplication | undefined;
@@ -72,7 +72,10 @@ export class ApiDocument {
         'ticket',
       );
     const document = SwaggerModule.createDocument(this.app, builder.build());
-    this.document = completeDocument(document, { prefix: this.settings.apiPrefix, tags: TAGS });
+    this.document = withPrefix(
+      completeDocument(document, { prefix: this.settings.apiPrefix, tags: TAGS }),
+      this.settings,
+    );
     return this.document;
   }
 
@@ -91,4 +94,12 @@ export class ApiDocument {
     };
     return this.text;
   }
+}
+
+/** Descriptions and examples are written with the default prefix; the paths themselves have the one that is set. */
+function withPrefix(document: OpenAPIObject, { apiPrefix }: Settings): OpenAPIObject {
+  const text = JSON.stringify(document, (_key, value: unknown) =>
+    typeof value === 'string' ? value.replaceAll('/api/v1/', `/${apiPrefix}/`) : value,
+  );
+  return JSON.parse(text) as OpenAPIObject;
 }
