@@ -263,6 +263,26 @@ describe.skipIf(!redisInstalled)('limits shared through Redis (needs redis-serve
     }
   });
 
+  it('let requests through while Redis is away, or answer 503, as NEXUS_RATE_LIMIT_FAIL_OPEN says', async () => {
+    let redis = await RedisServer.start();
+    const env = { NEXUS_RATE_LIMITS: 'on', NEXUS_RATE_LIMIT_DEFAULT: '100/60', REDIS_URL: redis.url };
+    const servers: Harness[] = [];
+    const status = async (server: Harness): Promise<number> =>
+      (await fetch(`${server.url}/api/v1/limited`, { headers: { authorization: 'Bearer ida' } })).status;
+    try {
+      for (const open of ['true', 'false']) {
+        servers.push(await startHarness([LimitedController], { ...env, NEXUS_RATE_LIMIT_FAIL_OPEN: open }));
+      }
+      for (const server of servers) await vi.waitFor(async () => expect(await status(server)).toBe(200), 10_000);
+      await redis.stop();
+      await vi.waitFor(async () => expect(await Promise.all(servers.map(status))).toEqual([200, 503]), 10_000);
+    } finally {
+      redis = await RedisServer.start(redis.port);
+      for (const server of servers) await server.stop();
+      await redis.stop();
+    }
+  });
+
   it('say the same as those in memory', async () => {
     const redis = await RedisServer.start();
     const shared = new RedisRateStorage(redis.url, false, new Logger('silent'));

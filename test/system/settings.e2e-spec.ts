@@ -1,26 +1,37 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
 import type { INestApplication } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import WebSocket from 'ws';
+import { AlertSweep } from '../../src/alerts/alert-sweep.js';
 import { startLocalAgent } from '../../src/local-agent.js';
 import { loadSettings } from '../../src/platform/config/index.js';
+import { TelemetryRetention } from '../../src/telemetry/telemetry-retention.js';
 import { actor } from '../support/actors.js';
 import { startTestApp, type TestApp } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
+import { WebhookBench } from '../webhooks/harness.js';
 
 const PREFIX = 'gateway/v2';
 const API = `/${PREFIX}`;
+const ORIGIN = 'https://app.example.com';
+const DAY = 86_400_000;
 
-describe('a server under another prefix', () => {
+describe('a server with other settings of HTTP', () => {
   let app: TestApp;
   let key: string;
   let folder: string;
   beforeAll(async () => {
-    app = await startTestApp({ NEXUS_API_PREFIX: PREFIX });
+    app = await startTestApp({
+      NEXUS_API_PREFIX: PREFIX,
+      NEXUS_BODY_LIMIT: '2048',
+      NEXUS_CORS_ORIGINS: ORIGIN,
+      NEXUS_CORS_HEADERS: 'X-Wanted',
+    });
     ({ key } = await actor(app));
     folder = mkdtempSync(path.join(os.tmpdir(), 'nexus-prefix-'));
   });
@@ -119,5 +130,155 @@ describe('a server under another prefix', () => {
       process.kill(-(child.pid as number), 'SIGKILL');
       await Promise.all([gone, local.stop()]);
     }
+  });
+
+  it('takes a body up to its limit, and none larger', async () => {
+    const bodyOf = (bytes: number): string => {
+      const event = { event_type: 'system.test', source: 'here', data: { text: '' } };
+      event.data.text = 'x'.repeat(bytes - JSON.stringify(event).length);
+      return JSON.stringify(event);
+    };
+    const target = `${API}/telemetry/events`;
+    expect((await app.call('POST', target, { key, body: bodyOf(2048) })).status).toBe(201);
+    const refused = await app.call('POST', target, { key, body: bodyOf(2049) });
+    expect(refused).toMatchObject({
+      status: 413,
+      body: { error: { message: expect.stringContaining('2048') as string } },
+    });
+    const slow = await app.call('POST', `${API}/events`, {
+      key,
+      body: { type: 'a.b', data: { text: 'x'.repeat(2048) } },
+    });
+    expect(slow.status).toBe(413);
+  });
+
+  it('lets pages of other origins send the listed headers', async () => {
+    const { status, headers } = await app.call('OPTIONS', `${API}/webhooks`, {
+      headers: { origin: ORIGIN, 'access-control-request-method': 'PUT' },
+    });
+    expect([status, headers.get('access-control-allow-origin')]).toEqual([204, ORIGIN]);
+    expect(headers.get('access-control-allow-headers')).toBe('X-Wanted');
+  });
+});
+
+describe('a server with other settings of what it keeps and sends', () => {
+  let bench: WebhookBench;
+  let app: TestApp;
+  beforeAll(async () => {
+    bench = await WebhookBench.start({
+      NEXUS_ALERT_RETENTION_DAYS: '3',
+      NEXUS_TELEMETRY_MAX_FUTURE_SECONDS: '20',
+      NEXUS_TELEMETRY_MAX_SERIES: '2',
+      NEXUS_TELEMETRY_ROLLUP_1M_DAYS: '2',
+      NEXUS_TELEMETRY_ROLLUP_5M_DAYS: '4',
+      NEXUS_TELEMETRY_ROLLUP_1H_DAYS: '6',
+      NEXUS_TELEMETRY_ROLLUP_1D_DAYS: '8',
+      NEXUS_WEBHOOK_CONCURRENCY: '3',
+      NEXUS_WEBHOOK_DISABLE_AFTER: '2',
+    });
+    ({ app } = bench);
+  });
+  afterAll(() => bench.stop());
+
+  it('takes a timestamp that is a little ahead, and no later one', async () => {
+    const sent = async (aheadMs: number): Promise<number> => {
+      const timestamp = new Date(Date.now() + aheadMs).toISOString();
+      const body = { event_type: 'system.test', source: 'ahead', timestamp, data: { text: 'x' } };
+      return (await app.call('POST', '/api/v1/telemetry/events', { key: bench.key, body })).status;
+    };
+    expect(await sent(15_000)).toBe(201);
+    expect(await sent(40_000)).toBe(400);
+  });
+
+  it('stores events past the most series, and makes no series of them', async () => {
+    const events = ['a', 'b', 'c', 'd'].map((metric) => ({
+      event_type: 'system.metric',
+      source: 'series',
+      data: { metric_name: metric, value: 1 },
+    }));
+    const batch = await app.call('POST', '/api/v1/telemetry/batch', { key: bench.key, body: { events } });
+    expect(batch.body).toMatchObject({ rejected_count: 0 });
+    const { body } = await app.call<{ events: object[] }>('GET', '/api/v1/telemetry/events?source=series', {
+      key: bench.key,
+    });
+    expect(body.events).toHaveLength(4);
+    // The events of the other tests have series, too.
+    expect(await app.db.query(`SELECT count(*)::int AS count FROM telemetry_series`)).toEqual([{ count: 2 }]);
+  });
+
+  it('keeps rollups of each resolution for its days, and one more', async () => {
+    const now = Date.now();
+    const ages: [resolution: number, days: number][] = [
+      [60, 2],
+      [300, 4],
+      [3600, 6],
+      [86_400, 8],
+    ];
+    for (const [resolution, days] of ages) {
+      for (const age of [days + 0.9, days + 1.1]) {
+        await app.db.query(
+          `INSERT INTO telemetry_rollups VALUES ($1, -1, to_timestamp($2 / 1000.0), 1, 1, 1, 1, now(), 1, '{}', '{}')`,
+          [resolution, now - age * DAY],
+        );
+      }
+    }
+    await app.get(TelemetryRetention).enforce(now);
+    const left = await app.db.query<{ resolution: number; age: number }>(
+      `SELECT resolution, round(($1 / 1000.0 - extract(epoch FROM bucket)) / 86400, 1)::float AS age
+       FROM telemetry_rollups WHERE series_id = -1 ORDER BY resolution`,
+      [now],
+    );
+    expect(left).toEqual(ages.map(([resolution, days]) => ({ resolution, age: days + 0.9 })));
+  });
+
+  it('deletes alerts that were cleared, and silences that ended, longer ago than their retention', async () => {
+    for (const days of [2, 4]) {
+      await app.db.query(
+        `INSERT INTO alerts (id, rule_id, group_id, rule_name, severity, condition, grouping, tags, status, started_at, cleared_at)
+         VALUES (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), $1, 'high', '> 1', '{}', '{}', 'cleared',
+           now() - interval '9 days', now() - make_interval(days => $2))`,
+        [`cleared-${days}`, days],
+      );
+      await app.db.query(
+        `INSERT INTO alert_silences (id, comment, matchers, starts_at, ends_at, created_by)
+         VALUES (gen_random_uuid(), $1, '[]', now() - interval '9 days', now() - make_interval(days => $2), 'user_test')`,
+        [`ended-${days}`, days],
+      );
+    }
+    await app.get(AlertSweep).purge();
+    expect(await app.db.query(`SELECT rule_name FROM alerts`)).toEqual([{ rule_name: 'cleared-2' }]);
+    expect(await app.db.query(`SELECT comment FROM alert_silences`)).toEqual([{ comment: 'ended-2' }]);
+  });
+
+  it('sends a webhook that answers well so many requests at once, and no more', async () => {
+    const [busy, other] = [await bench.register(), await bench.register()];
+    await bench.publish();
+    await eventually(() => bench.receiver.at(busy.path).length === 1);
+    await bench.finished(busy.id);
+    const held: ServerResponse[] = [];
+    bench.receiver.answer = (response, { path: at }) => {
+      if (at === busy.path) held.push(response);
+      else response.writeHead(204).end();
+    };
+    for (let n = 0; n < 8; n++) await bench.publish();
+    // What the other webhook got of the same events was sent after what this one could get.
+    await eventually(() => bench.receiver.at(other.path).length === 9 && held.length >= 3);
+    expect(held).toHaveLength(3);
+    bench.receiver.answer = (response) => response.writeHead(204).end();
+    for (const response of held) response.writeHead(204).end();
+    await eventually(() => bench.receiver.at(busy.path).length === 9);
+    await bench.remove(busy.id, other.id);
+  });
+
+  it('disables a webhook that has failed for so many seconds', async () => {
+    const { id } = await bench.register({ retry_config: { max_retries: 0 } });
+    const started = Date.now();
+    bench.receiver.answer = (response) => response.writeHead(500).end();
+    await eventually(async () => {
+      await bench.publish();
+      const { body } = await app.call('GET', `/api/v1/webhooks/${id}`, { key: bench.key });
+      return body.status === 'disabled' && body.disabled_reason === 'failing';
+    }, 20_000);
+    expect(Date.now() - started).toBeGreaterThan(2000);
   });
 });
