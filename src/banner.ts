@@ -23,7 +23,8 @@ export function printBanner(
     return;
   }
   const api = `${url}/${settings.apiPrefix}`;
-  const lines = [`Nexus ${version} is running on ${url}`, `API docs     ${url}/docs`];
+  const lines = [`Nexus ${version} is running on ${url}`];
+  if (settings.docsEnabled) lines.push(`API docs     ${url}/docs`);
   if (firstRun) {
     lines.push(
       `User         ${firstRun.username}`,

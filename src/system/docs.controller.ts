@@ -2,10 +2,11 @@ import { Controller, Get, Param, Req, Res } from '@nestjs/common';
 import { ApiExcludeEndpoint, ApiOkResponse, ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
 import type { Request, Response } from 'express';
 import { Settings } from '../platform/config/index.js';
+import { AppError } from '../platform/errors/index.js';
 import { ApiDocument, Audit, Gatekeeper, Public, RateLimit, requireUnlessOpen, Wire } from '../platform/http/index.js';
 import { type DocsAsset, docsAsset, redocPage, swaggerPage } from './docs-pages.js';
 
-/** Pages around the OpenAPI document; every asset comes from this server, so they work without the internet (DOC-01..03). */
+/** Pages around the OpenAPI document; every asset comes from this server, so they work without the internet. */
 @ApiTags('system')
 @Wire('raw')
 @RateLimit('none')
@@ -61,12 +62,20 @@ export class DocsController {
   @Public()
   @ApiExcludeEndpoint()
   async asset(@Param('file') file: string, @Res() response: Response): Promise<void> {
+    this.assertEnabled();
     const asset: DocsAsset = await docsAsset(file);
     response.set('Cache-Control', 'public, max-age=86400').type(asset.type).send(asset.body);
   }
 
   private check(request: Request): Promise<void> {
+    this.assertEnabled();
     return requireUnlessOpen(this.gatekeeper, request, this.settings.docsPublic, 'system:read');
+  }
+
+  private assertEnabled(): void {
+    if (!this.settings.docsEnabled) {
+      throw new AppError('not_found', 'The documents of this server are switched off (NEXUS_DOCS_ENABLED)');
+    }
   }
 }
 

@@ -31,6 +31,8 @@ describe('a server with other settings of HTTP', () => {
       NEXUS_BODY_LIMIT: '2048',
       NEXUS_CORS_ORIGINS: ORIGIN,
       NEXUS_CORS_HEADERS: 'X-Wanted',
+      NEXUS_CORS_METHODS: 'GET,PUT',
+      NEXUS_RESPONSE_COMPRESSION: 'off',
     });
     ({ key } = await actor(app));
     folder = mkdtempSync(path.join(os.tmpdir(), 'nexus-prefix-'));
@@ -152,12 +154,19 @@ describe('a server with other settings of HTTP', () => {
     expect(slow.status).toBe(413);
   });
 
-  it('lets pages of other origins send the listed headers', async () => {
+  it('lets pages of other origins send the listed headers and methods', async () => {
     const { status, headers } = await app.call('OPTIONS', `${API}/webhooks`, {
       headers: { origin: ORIGIN, 'access-control-request-method': 'PUT' },
     });
     expect([status, headers.get('access-control-allow-origin')]).toEqual([204, ORIGIN]);
     expect(headers.get('access-control-allow-headers')).toBe('X-Wanted');
+    expect(headers.get('access-control-allow-methods')).toBe('GET,PUT');
+  });
+
+  it('compresses no answer when that is off', async () => {
+    const { headers, text } = await app.call('GET', '/openapi.json', { headers: { 'accept-encoding': 'gzip, br' } });
+    expect(text.length).toBeGreaterThan(1024);
+    expect(headers.get('content-encoding')).toBeNull();
   });
 });
 
@@ -167,6 +176,9 @@ describe('a server with other settings of what it keeps and sends', () => {
   beforeAll(async () => {
     bench = await WebhookBench.start({
       NEXUS_ALERT_RETENTION_DAYS: '3',
+      NEXUS_CORS_ENABLED: 'false',
+      NEXUS_CORS_ORIGINS: ORIGIN,
+      NEXUS_DOCS_ENABLED: 'off',
       NEXUS_TELEMETRY_MAX_FUTURE_SECONDS: '20',
       NEXUS_TELEMETRY_MAX_SERIES: '2',
       NEXUS_TELEMETRY_ROLLUP_1M_DAYS: '2',
@@ -179,6 +191,25 @@ describe('a server with other settings of what it keeps and sends', () => {
     ({ app } = bench);
   });
   afterAll(() => bench.stop());
+
+  it('has no documents when they are off', async () => {
+    for (const one of ['/docs', '/redoc', '/openapi.json', '/openapi.yaml', '/docs/swagger-start.js']) {
+      const { status, text } = await app.call('GET', one, { key: bench.key });
+      expect([one, status, text]).toEqual([one, 404, expect.stringContaining('NEXUS_DOCS_ENABLED')]);
+    }
+    expect((await app.call('GET', '/health')).status).toBe(200);
+  });
+
+  it('lets no page of another origin in when that is off, listed or not', async () => {
+    const { headers } = await app.call('GET', '/health', { headers: { origin: ORIGIN } });
+    expect(headers.get('access-control-allow-origin')).toBeNull();
+    const socket = new WebSocket(`${app.url.replace('http', 'ws')}/api/v1/stream`, {
+      headers: { authorization: `Bearer ${bench.key}`, origin: ORIGIN },
+    });
+    socket.on('error', () => undefined);
+    const [, response] = (await once(socket, 'unexpected-response')) as [unknown, { statusCode: number }];
+    expect(response.statusCode).toBe(403);
+  });
 
   it('takes a timestamp that is a little ahead, and no later one', async () => {
     const sent = async (aheadMs: number): Promise<number> => {

@@ -8,6 +8,7 @@ type Value = Exclude<keyof Settings, 'rateLimitOf'>;
 type Rule = [name: string, property: Value, byDefault: unknown, given: string, becomes: unknown, refused: string[]];
 
 const NOT_A_COUNT = ['0', '-1', '1.5', 'many', '1e99'];
+const ALL_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'];
 const YES_NO = ['maybe', '2'];
 const rate = (name: string, property: Value): Rule => [
   `NEXUS_RATE_LIMIT_${name}`,
@@ -49,15 +50,19 @@ const rules: Rule[] = [
     ['https://a.example', '*'],
     ['a.example', 'https://a/b'],
   ],
+  ['NEXUS_CORS_ENABLED', 'corsEnabled', true, 'off', false, YES_NO],
+  ['NEXUS_CORS_METHODS', 'corsMethods', ALL_METHODS, 'GET, PUT', ['GET', 'PUT'], ['get', 'GET,TRACE', '*']],
   ['NEXUS_CORS_CREDENTIALS', 'corsCredentials', false, 'TRUE', true, YES_NO],
   ['NEXUS_METRICS_PUBLIC', 'metricsPublic', true, '0', false, YES_NO],
   ['NEXUS_HEALTH_PUBLIC', 'healthPublic', true, 'false', false, YES_NO],
+  ['NEXUS_DOCS_ENABLED', 'docsEnabled', true, '0', false, YES_NO],
   ['NEXUS_DOCS_PUBLIC', 'docsPublic', true, 'false', false, YES_NO],
   ['NEXUS_LOG_LEVEL', 'logLevel', 'info', 'silent', 'silent', ['loud']],
   ['NEXUS_LOCAL_AGENT', 'localAgent', true, 'off', false, YES_NO],
   ['NEXUS_HEARTBEAT_SECONDS', 'heartbeatSeconds', 15, '300', 300, ['0', '301']],
   ['NEXUS_API_PREFIX', 'apiPrefix', 'api/v1', 'v2', 'v2', ['/api', 'api/', 'API']],
   ['NEXUS_BODY_LIMIT', 'bodyLimit', 1024 * 1024, '1024', 1024, ['1023', '10MB']],
+  ['NEXUS_RESPONSE_COMPRESSION', 'responseCompression', true, 'off', false, YES_NO],
   ['NEXUS_REQUEST_TIMEOUT', 'requestTimeout', 30, '600', 600, ['0', '601']],
   ['NEXUS_MAX_CONCURRENT_REQUESTS', 'maxConcurrentRequests', 100, '1', 1, NOT_A_COUNT],
   ['NEXUS_COMMAND_OUTPUT_LIMIT', 'commandOutputLimit', 16 * 1024 * 1024, '1024', 1024, ['1023']],

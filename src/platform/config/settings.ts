@@ -47,6 +47,7 @@ const toList = (p: TransformFnParams): unknown => {
     : value;
 };
 
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'];
 const ORIGIN = /^(\*|https?:\/\/[a-z0-9.-]+(:\d+)?)$/i;
 const ORIGIN_MESSAGE = 'must be origins such as https://app.example.com, or *';
 
@@ -164,11 +165,20 @@ export class Settings {
   /** Addresses and CIDRs of proxies whose `X-Forwarded-For` is believed, comma-separated. */
   @FromEnv('NEXUS_TRUSTED_PROXIES') @Transform(toList) @NetworksOnly() trustedProxies: string[] = [];
 
+  /** `false` lets no page of another origin in, whatever origins are listed. */
+  @FromEnv('NEXUS_CORS_ENABLED') @Transform(toBool) @IsBoolean() corsEnabled = true;
+
   /** Origins whose pages may call the API from a browser, comma-separated; `*` for all, empty for none. */
   @FromEnv('NEXUS_CORS_ORIGINS')
   @Transform(toList)
   @Matches(ORIGIN, { each: true, message: ORIGIN_MESSAGE })
   corsOrigins: string[] = [];
+
+  /** Methods those pages may use. */
+  @FromEnv('NEXUS_CORS_METHODS')
+  @Transform(toList)
+  @IsIn(METHODS, { each: true, message: `must be of ${METHODS.join(', ')}` })
+  corsMethods: string[] = METHODS;
 
   /** Request headers those pages may send. */
   @FromEnv('NEXUS_CORS_HEADERS') @Transform(toList) @Matches(/^[A-Za-z0-9-]+$/, { each: true }) corsHeaders: string[] =
@@ -182,6 +192,9 @@ export class Settings {
 
   /** `false` puts `/health/detailed` behind the scope `system:read`; not set: public only while {@link loopbackOnly}. */
   @FromEnv('NEXUS_HEALTH_PUBLIC') @IsOptional() @Transform(toBool) @IsBoolean() healthPublic?: boolean;
+
+  /** `false` serves no documents: `/docs`, `/redoc` and `/openapi.*` answer 404. */
+  @FromEnv('NEXUS_DOCS_ENABLED') @Transform(toBool) @IsBoolean() docsEnabled = true;
 
   /** `false` puts `/docs`, `/redoc` and `/openapi.*` behind the scope `system:read`. */
   @FromEnv('NEXUS_DOCS_PUBLIC') @Transform(toBool) @IsBoolean() docsPublic = true;
@@ -208,6 +221,9 @@ export class Settings {
 
   /** Largest request body, in bytes (after decompression); where many things come at once (batches) it may have 10 MB anyway. */
   @FromEnv('NEXUS_BODY_LIMIT') @Transform(toInt) @IsInt() @Min(1024) @Max(1024 * 1024 * 1024) bodyLimit = 1024 * 1024;
+
+  /** Whether answers are compressed (gzip, br) for callers that accept it; `off` where a proxy does so. */
+  @FromEnv('NEXUS_RESPONSE_COMPRESSION') @Transform(toBool) @IsBoolean() responseCompression = true;
 
   /** Seconds after which a request is answered 504. */
   @FromEnv('NEXUS_REQUEST_TIMEOUT') @Transform(toInt) @IsInt() @Min(1) @Max(600) requestTimeout = 30;
@@ -252,7 +268,7 @@ export class Settings {
   /** Event streams (WebSocket and server-sent events) that one key, token or login may hold open in one process. */
   @FromEnv('NEXUS_STREAM_CONNECTIONS') @Transform(toInt) @IsInt() @Min(1) @Max(5000) streamConnections = 50;
 
-  /** Whether `?token=` may open a WebSocket of events: URLs end up in logs, so tickets are better (contract C-21). */
+  /** Whether `?token=` may open a WebSocket of events: URLs end up in logs, so tickets are better. */
   @FromEnv('NEXUS_STREAM_TOKEN_IN_URL') @Transform(toBool) @IsBoolean() streamTokenInUrl = false;
 
   /** Days that single telemetry events are kept by their timestamp; of those that are older on arrival, by the time of receipt. */
@@ -377,6 +393,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
     );
   }
   if (problems.length > 0) throw new ConfigError(`Bad configuration:\n${problems.map((p) => `  ${p}`).join('\n')}`);
+  if (!settings.corsEnabled) settings.corsOrigins = [];
   settings.metricsPublic ??= settings.loopbackOnly;
   settings.healthPublic ??= settings.loopbackOnly;
   return settings;

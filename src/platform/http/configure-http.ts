@@ -13,7 +13,7 @@ import { RateLimiter } from './rate-limiter.js';
 import { checkRequest, renderMiddlewareError } from './request-pipeline.js';
 import { compressAnswers, crossOrigin, securityHeaders } from './web-headers.js';
 
-/** How long slow clients are waited for, in milliseconds (rule 32). */
+/** How long slow clients are waited for, in milliseconds. */
 export interface ServerTimeouts {
   headers: number;
   request: number;
@@ -85,13 +85,13 @@ export function configureHttp(app: NestExpressApplication): void {
   app.get(ApiDocument).attach(app);
   app.use(securityHeaders());
   if (settings.corsOrigins.length > 0) app.use(crossOrigin(settings));
-  app.use(compressAnswers());
+  if (settings.responseCompression) app.use(compressAnswers());
   app.use(tagAnswers());
   app.use(checkRequest(settings, app.get(RateLimiter)));
   app.use(renderMiddlewareError(app.get(ErrorFilter)));
 }
 
-/** After this long requests still in work are cut when the server stops (rule 35). */
+/** After this long requests still in work are cut when the server stops. */
 const DRAIN_MS = 15_000;
 
 /**

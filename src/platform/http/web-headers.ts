@@ -4,7 +4,7 @@ import type { RequestHandler } from 'express';
 import helmet from 'helmet';
 import type { Settings } from '../config/index.js';
 
-/** Security headers of an API that shows no pages; a route that does sets its own policy (GEN-26, rule 37). */
+/** Security headers of an API that shows no pages; a route that does sets its own policy. */
 export function securityHeaders(): RequestHandler {
   return helmet({
     contentSecurityPolicy: {
@@ -29,19 +29,19 @@ const EXPOSED = [
   'X-Request-ID',
 ];
 
-/** Lets pages of the listed origins call the API from a browser (GEN-25); none are listed by default. */
+/** Lets pages of the listed origins call the API from a browser; none are listed by default. */
 export function crossOrigin(settings: Settings): RequestHandler {
   return cors({
     origin: settings.corsOrigins.includes('*') ? '*' : settings.corsOrigins,
     credentials: settings.corsCredentials,
-    methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+    methods: settings.corsMethods,
     allowedHeaders: settings.corsHeaders,
     exposedHeaders: EXPOSED,
     maxAge: 600,
   }) as RequestHandler;
 }
 
-/** gzip and br for answers worth it (GEN-24); never for event streams, which must not wait in a compressor. */
+/** gzip and br for answers worth it; never for event streams, which must not wait in a compressor. */
 export function compressAnswers(): RequestHandler {
   return compression({
     threshold: 1024,
