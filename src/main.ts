@@ -1,9 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { type AddressInfo } from 'node:net';
-import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { parseEnv } from 'node:util';
 import { printBanner } from './banner.js';
+import { readDotEnv } from './dot-env.js';
 import { ConfigError, loadSettings, type Settings, VERSION } from './platform/config/index.js';
 import {
   connectionsNeeded,
@@ -144,19 +142,6 @@ async function startWithConnections(
     }
   }
   return undefined;
-}
-
-/** What the environment itself says goes before the file. */
-function readDotEnv(): void {
-  try {
-    const given = parseEnv(readFileSync('.env', 'utf8'));
-    for (const [name, value] of Object.entries(given)) process.env[name] ??= value;
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code !== 'ENOENT') {
-      throw new ConfigError(`The file ${path.resolve('.env')} cannot be read: ${code ?? message}.`);
-    }
-  }
 }
 
 main().catch(refuse);

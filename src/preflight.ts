@@ -21,10 +21,11 @@ const FREE_CONNECTIONS = `
 
 /**
  * Checks that the database can be trusted with the data before anything is built on it.
+ * @param setting what to check when it cannot be reached
  * @returns warnings for the log
  * @throws StartError with one sentence: unreachable, wrong major, clocks apart
  */
-export async function checkDatabase(url: string, settings: Settings): Promise<string[]> {
+export async function checkDatabase(url: string, settings: Settings, setting = 'DATABASE_URL'): Promise<string[]> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: CONNECT_MS });
   // A server that goes away in the middle also rejects the query that waits for it.
   client.on('error', () => undefined);
@@ -34,7 +35,7 @@ export async function checkDatabase(url: string, settings: Settings): Promise<st
     // The caller waits for a free one.
     if (isOutOfConnections(error)) throw error;
     throw new StartError(
-      `The database at ${addressOf(url, 5432)} cannot be reached: ${reasonOf(error)}. Check DATABASE_URL.`,
+      `The database at ${addressOf(url, 5432)} cannot be reached: ${reasonOf(error)}. Check ${setting}.`,
     );
   }
   try {

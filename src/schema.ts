@@ -88,4 +88,5 @@ export const schema: Schema = {
     NoteDeliveryInfo1763980000000,
     NoteJoinNonces1764000000000,
   ],
+  filledByMigrations: ['command_types', 'event_store_marker', 'events_removed'],
 };

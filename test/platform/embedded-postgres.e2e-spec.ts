@@ -342,7 +342,7 @@ describe('one data folder', () => {
     await start({ home });
     const { answer } = launch({ home });
     expect(await answer).toEqual({
-      kind: 'StartError',
+      kind: 'HomeInUseError',
       error: `Nexus is already running with the data folder ${home} (pid ${process.pid}).`,
     });
   });

@@ -18,7 +18,7 @@ import { createTestDatabase } from '../support/test-database.js';
 export const silent = new Logger('silent');
 
 /** The platform reads the template's tables and has no entities. */
-const schema = { entities: [], migrations: [] };
+const schema = { entities: [], migrations: [], filledByMigrations: [] };
 
 export interface OpenDatabase {
   db: Database;

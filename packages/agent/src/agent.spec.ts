@@ -116,7 +116,7 @@ describe('joining', () => {
     nexus.loseJoinAnswers = 100;
     const request = { token: 'once', agent_name: 'a', agent_type: 'host', capabilities: [], version: '1', labels: {} };
     const file = path.join(path.dirname(home), 'identity.json');
-    const join = joinNexus(nexus.url, request, file, silentLog, AbortSignal.timeout(30_000), 50);
+    const join = joinNexus(`${nexus.url}/api/v1`, request, file, silentLog, AbortSignal.timeout(30_000), 50);
     await expect(join).rejects.toThrow(/^Nexus could not be joined: /);
   });
 

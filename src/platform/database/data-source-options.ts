@@ -5,6 +5,8 @@ import { sessionOptions } from './session-options.js';
 export interface Schema {
   entities: readonly EntityTarget<ObjectLiteral>[];
   migrations: readonly (new () => MigrationInterface)[];
+  /** Tables in which the migrations leave rows: all others are empty before the first start. */
+  filledByMigrations: readonly string[];
 }
 
 /** A request must not hang on the database: see the timeouts of docs/operations.md. */

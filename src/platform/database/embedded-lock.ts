@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { linkSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { isAlive, processStamp, readText } from './embedded-process.js';
-import { reasonOf, StartError } from './embedded-start-error.js';
+import { HomeInUseError, reasonOf, StartError } from './embedded-start-error.js';
 
 /** A data folder held by this process. */
 export interface HomeLock {
@@ -75,7 +75,7 @@ function refuseIfHeld(holder: string, home: string): void {
   const [pid, stamp] = holder.trim().split(' ');
   const id = Number(pid);
   if (id > 0 && isAlive(id) && processStamp(id) === (stamp ?? '')) {
-    throw new StartError(`Nexus is already running with the data folder ${home} (pid ${id}).`);
+    throw new HomeInUseError(`Nexus is already running with the data folder ${home} (pid ${id}).`);
   }
 }
 

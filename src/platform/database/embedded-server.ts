@@ -175,7 +175,7 @@ async function whenReady({ dir, log }: Cluster, server: Pick<Server, 'pid' | 'go
 }
 
 /** The server's own note about itself; the format has been stable since PostgreSQL 10. */
-function readPostmaster(dir: string): { pid: number; port: number; status: string } | undefined {
+export function readPostmaster(dir: string): { pid: number; port: number; status: string } | undefined {
   const lines = readText(path.join(dir, 'postmaster.pid'))?.split('\n') ?? [];
   const pid = Number(lines[0]);
   return pid > 0 ? { pid, port: Number(lines[3]), status: lines[7]?.trim() ?? '' } : undefined;
