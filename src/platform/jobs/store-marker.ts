@@ -4,7 +4,8 @@ import { JobQueue } from './job-queue.js';
 
 /** No worker runs this queue: its one job stays. */
 const QUEUE = 'store-marker';
-const ID = 'marker';
+/** Not `marker`: that is a key of its own that BullMQ keeps beside the jobs of each queue. */
+const ID = 'value';
 
 /** A number kept in the store of the queues, to tell a store that lost its data (or went back to an older copy) from one that did not. */
 @Injectable()
