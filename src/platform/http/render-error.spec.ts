@@ -17,3 +17,7 @@ it.each([
     expect(Number(rendered.headers['Retry-After'])).toBeGreaterThan(0);
   }
 });
+
+it.each(['23503', '23505'])('answers SQLSTATE %s with 409', (code) => {
+  expect(renderError(failed(code))).toMatchObject({ status: 409, unexpected: false });
+});

@@ -84,6 +84,7 @@ function toAppError(thrown: unknown): AppError {
 
 function fromSqlState(code: string, cause: unknown): AppError | null {
   if (!/^[0-9A-Z]{5}$/.test(code)) return null;
+  if (code === '23503') return new AppError('conflict', 'Something that this refers to is gone', { cause });
   if (code === '23505') return new AppError('conflict', 'The resource already exists', { cause });
   if (code === '57014') return new AppError('timeout', 'The database took too long', { cause });
   if (code.startsWith('22')) {
