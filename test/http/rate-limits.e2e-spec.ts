@@ -283,6 +283,30 @@ describe.skipIf(!redisInstalled)('limits shared through Redis (needs redis-serve
     }
   });
 
+  it('wait for a Redis that hangs once, not with each request', async () => {
+    const redis = await RedisServer.start();
+    const storage = new RedisRateStorage(redis.url, true, new Logger('silent'));
+    try {
+      await vi.waitFor(
+        async () => expect((await storage.take([bucket('k', 99)]))[0].totalHits).toBeGreaterThan(1),
+        5000,
+      );
+      redis.signal('SIGSTOP');
+      const started = performance.now();
+      for (let n = 0; n < 8; n++) await storage.take([bucket('k', 99)]);
+      expect(performance.now() - started).toBeLessThan(2000);
+      redis.signal('SIGCONT');
+      await vi.waitFor(
+        async () => expect((await storage.take([bucket('k', 99)]))[0].totalHits).toBeGreaterThan(8),
+        10_000,
+      );
+    } finally {
+      redis.signal('SIGCONT');
+      storage.onApplicationShutdown();
+      await redis.stop();
+    }
+  });
+
   it('say the same as those in memory', async () => {
     const redis = await RedisServer.start();
     const shared = new RedisRateStorage(redis.url, false, new Logger('silent'));

@@ -36,6 +36,9 @@ interface State {
 
 /** Buckets held at once; past it those that began first are forgotten. */
 const MAX_BUCKETS = 100_000;
+const COMMAND_TIMEOUT_MS = 500;
+/** How long a Redis that did not answer in time is left alone. */
+const REST_MS = 2000;
 
 /** Buckets of this process. One map entry and two comparisons a bucket: it stands on the ingest path. */
 export class MemoryRateStorage extends RateStorage {
@@ -109,6 +112,8 @@ export class RedisRateStorage extends RateStorage implements OnApplicationShutdo
   private readonly redis: Redis;
   private readonly memory = new MemoryRateStorage();
   private away = false;
+  /** Until then (monotonic ms) Redis is not asked: while it hangs, each request would wait for its own timeout. */
+  private restsUntil = 0;
 
   constructor(
     url: string,
@@ -116,11 +121,12 @@ export class RedisRateStorage extends RateStorage implements OnApplicationShutdo
     private readonly logger: Logger,
   ) {
     super();
-    this.redis = new Redis(url, { maxRetriesPerRequest: 0, enableOfflineQueue: false, commandTimeout: 500 });
+    this.redis = new Redis(url, { maxRetriesPerRequest: 0, enableOfflineQueue: false, commandTimeout: COMMAND_TIMEOUT_MS });
     this.redis.on('error', () => undefined);
   }
 
   async take(buckets: readonly Bucket[]): Promise<Hits[]> {
+    if (performance.now() < this.restsUntil) return this.takeAlone(buckets);
     try {
       const keys = buckets.map(({ key }) => `{nexus}:bucket:${key}`);
       const limits = buckets.flatMap(({ limit, windowMs, burst = -1 }) => [limit, windowMs, burst]);
@@ -131,9 +137,14 @@ export class RedisRateStorage extends RateStorage implements OnApplicationShutdo
     } catch (error) {
       if (!this.away) this.logger.warn({ err: String(error) }, 'Rate limits cannot be shared: Redis is away');
       this.away = true;
-      if (!this.failOpen) throw AppError.unavailable('Rate limits cannot be checked at the moment', 5);
-      return this.memory.take(buckets);
+      if (String(error).includes('timed out')) this.restsUntil = performance.now() + REST_MS;
+      return this.takeAlone(buckets);
     }
+  }
+
+  private async takeAlone(buckets: readonly Bucket[]): Promise<Hits[]> {
+    if (!this.failOpen) throw AppError.unavailable('Rate limits cannot be checked at the moment', 5);
+    return this.memory.take(buckets);
   }
 
   onApplicationShutdown(): void {
