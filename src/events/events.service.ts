@@ -34,6 +34,10 @@ export class EventsService {
       const issue = source === SERVER_SOURCE ? 'is the name of the server itself' : 'is the name of a hook';
       throw AppError.validation({ field: 'source', issue, location: 'body' });
     }
+    if (actor.type === 'agent' && source !== actor.id && source !== actor.name) {
+      const issue = 'an agent may only write under its own name';
+      throw AppError.validation({ field: 'source', issue, expected: actor.name, location: 'body' });
+    }
     assertSize('data', data, MOST_DATA);
     if (metadata) assertSize('metadata', metadata, MOST_METADATA);
     const expiresAt = expiryOf(dto.expires_at);

@@ -227,6 +227,21 @@ describe('emitting an event', () => {
     expect((await get('', emitter.key)).status).toBe(403);
   });
 
+  it('by an agent carries the name of that agent', async () => {
+    const agent = { agent_name: `a-${own}`, agent_type: 'service', capabilities: ['x'], version: '1' };
+    const made = await app.call<{ agent_id: string; api_key: string }>('POST', '/api/v1/ai/agents', {
+      key: admin.key,
+      body: agent,
+    });
+    const key = made.body.api_key;
+    const other = await post({ type: `${own}.created`, data: {}, source: 'billing' }, { key });
+    expect([other.status, other.text]).toEqual([400, expect.stringContaining('own name')]);
+    for (const source of [undefined, agent.agent_name, made.body.agent_id]) {
+      const { status, body } = await post({ type: `${own}.created`, data: {}, source }, { key });
+      expect([status, body.data.event.source]).toEqual([201, source ?? made.body.agent_id]);
+    }
+  });
+
   it('happens once with an Idempotency-Key', async () => {
     const headers = { 'Idempotency-Key': randomUUID() };
     const body = { type: `${own}.created`, data: { n: 1 } };
