@@ -19,11 +19,20 @@ const FREE_CONNECTIONS = `
     (SELECT rolconnlimit - (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user) + 1 FROM pg_roles
      WHERE rolname = current_user AND rolconnlimit >= 0))::int`;
 
+interface Answer {
+  version: number;
+  now: Date;
+  /** Names of settings that are off for this role in this database. */
+  unsafe: string[] | null;
+  free: number;
+  standby: boolean;
+}
+
 /**
  * Checks that the database can be trusted with the data before anything is built on it.
  * @param setting what to check when it cannot be reached
  * @returns warnings for the log
- * @throws StartError with one sentence: unreachable, wrong major, clocks apart
+ * @throws StartError with one sentence: unreachable, wrong major, a standby, clocks apart, not durable
  */
 export async function checkDatabase(url: string, settings: Settings, setting = 'DATABASE_URL'): Promise<string[]> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: CONNECT_MS });
@@ -40,14 +49,17 @@ export async function checkDatabase(url: string, settings: Settings, setting = '
   }
   try {
     const sentAt = Date.now();
-    const { rows } = await client.query<{ version: number; now: Date; unsafe: string[] | null; free: number }>(`
-      SELECT (${FREE_CONNECTIONS}) AS free, current_setting('server_version_num')::int AS version, clock_timestamp() AS now,
-        (SELECT array_agg(name) FROM pg_settings
+    const { rows } = await client.query<Answer>(`
+      SELECT (${FREE_CONNECTIONS}) AS free, pg_is_in_recovery() AS standby, current_setting('server_version_num')::int AS version, clock_timestamp() AS now,
+        (SELECT array_agg(name ORDER BY name) FROM pg_settings
          WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off') AS unsafe`);
-    const { version, now, unsafe, free } = rows[0];
+    const { version, now, unsafe, free, standby } = rows[0];
     const major = Math.floor(version / 10_000);
     if (major < OLDEST_MAJOR) {
       throw new StartError(`The database is PostgreSQL ${major}; Nexus needs ${OLDEST_MAJOR} or newer.`);
+    }
+    if (standby) {
+      throw new StartError('The database is a standby, which takes no writes; set DATABASE_URL to the primary server.');
     }
     const answeredAt = Date.now();
     // The database read its clock at some moment in between.
@@ -60,6 +72,11 @@ export async function checkDatabase(url: string, settings: Settings, setting = '
     const warnings = (unsafe ?? []).map(
       (name) => `${name} is off on the database: accepted data can be lost in a power failure`,
     );
+    if (warnings.length > 0 && !settings.allowUnsafeDatabase) {
+      throw new StartError(
+        `${warnings[0]}; set it to on for the server, the database and the role, or allow the loss with NEXUS_ALLOW_UNSAFE_DATABASE=true.`,
+      );
+    }
     const needed = connectionsNeeded(settings).all;
     if (free < needed) {
       warnings.push(

@@ -25,14 +25,16 @@ interface Said {
   now: Date;
   unsafe: string | null;
   free: number;
+  standby: boolean;
 }
 
-function answer({ version, now, unsafe, free }: Said): Buffer {
+function answer({ version, now, unsafe, free, standby }: Said): Buffer {
   const columns: [string, number, string | null][] = [
     ['version', 23, String(version)],
     ['now', 1184, now.toISOString().replace('T', ' ').replace('Z', '+00')],
     ['unsafe', 1009, unsafe],
     ['free', 23, String(free)],
+    ['standby', 16, standby ? 't' : 'f'],
   ];
   const described = columns.map(([name, oid]) =>
     Buffer.concat([Buffer.from(`${name}\0`), int32(0), int16(0), int32(oid), int16(-1), int32(-1), int16(0)]),
@@ -71,9 +73,10 @@ async function fakeServer(say: (() => Said) | 'silent' | 'hang up'): Promise<str
   return `postgres://nexus:hunter2@127.0.0.1:${(server.address() as net.AddressInfo).port}/nexus`;
 }
 
-const settings = loadSettings({ DATABASE_URL: 'postgres://db/nexus', REDIS_URL: 'redis://cache' });
+const env = { DATABASE_URL: 'postgres://db/nexus', REDIS_URL: 'redis://cache', NEXUS_ALLOW_UNSAFE_DATABASE: 'true' };
+const settings = loadSettings(env);
 const check = (url: string): Promise<string[]> => checkDatabase(url, settings);
-const good = (): Said => ({ version: 150_000, now: new Date(), unsafe: null, free: 100 });
+const good = (): Said => ({ version: 150_000, now: new Date(), unsafe: null, free: 100, standby: false });
 
 describe('The database', () => {
   it('is taken when it is real and in order, with a word on unsafe settings', async () => {
@@ -86,6 +89,40 @@ describe('The database', () => {
       );
     }
     expect(await check(await fakeServer(good))).toEqual([]);
+  });
+
+  it.each(['fsync', 'full_page_writes', 'synchronous_commit'])('is refused when %s is off', async (name) => {
+    const strict = loadSettings({ ...env, NEXUS_ALLOW_UNSAFE_DATABASE: '' });
+    const url = await fakeServer(() => ({ ...good(), unsafe: `{${name}}` }));
+    const refused = checkDatabase(url, strict);
+    await expect(refused).rejects.toBeInstanceOf(StartError);
+    await expect(refused).rejects.toThrow(
+      `${name} is off on the database: accepted data can be lost in a power failure; set it to on for the server, the ` +
+        'database and the role, or allow the loss with NEXUS_ALLOW_UNSAFE_DATABASE=true.',
+    );
+    expect(await check(url)).toHaveLength(1);
+  });
+
+  it('is asked for synchronous_commit as its role has it there', async () => {
+    const database = await createTestDatabase();
+    const name = new URL(database.url).pathname.slice(1);
+    const warned = async (): Promise<boolean> => (await check(database.url)).join().includes('synchronous_commit');
+    try {
+      await execute(database.url, `ALTER DATABASE ${name} SET synchronous_commit = on`);
+      expect(await warned()).toBe(false);
+      await execute(database.url, `ALTER DATABASE ${name} SET synchronous_commit = off`);
+      expect(await warned()).toBe(true);
+    } finally {
+      await database.drop();
+    }
+  });
+
+  it('is refused when it is a standby, whatever is allowed', async () => {
+    const refused = check(await fakeServer(() => ({ ...good(), standby: true })));
+    await expect(refused).rejects.toBeInstanceOf(StartError);
+    await expect(refused).rejects.toThrow(
+      'The database is a standby, which takes no writes; set DATABASE_URL to the primary server.',
+    );
   });
 
   it('is warned about without Redis when it is external', async () => {

@@ -80,6 +80,8 @@ export class NexusProcess {
         PORT: String(options.port),
         NEXUS_LOG_LEVEL: 'warn',
         NEXUS_RATE_LIMITS: 'off',
+        // The cluster of the tests does not wait for the disk.
+        NEXUS_ALLOW_UNSAFE_DATABASE: 'true',
         ...options.env,
       },
     });

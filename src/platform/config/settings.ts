@@ -107,6 +107,9 @@ export class Settings {
   @Matches(/^postgres(ql)?:\/\//, { message: 'must be a postgres:// URL' })
   databaseDirectUrl?: string;
 
+  /** Start even when the database may lose committed data in a power failure, such as with `fsync` off. */
+  @FromEnv('NEXUS_ALLOW_UNSAFE_DATABASE') @Transform(toBool) @IsBoolean() allowUnsafeDatabase = false;
+
   /** External Redis for queues, rate limits and the bus; without it PostgreSQL carries them. */
   @FromEnv('REDIS_URL')
   @IsOptional()
