@@ -102,6 +102,14 @@ async function leftBehind(count: number, type = 'thing.made'): Promise<void> {
   );
 }
 
+/** Events and bytes of each batch of the relay, whose transaction they share. */
+const relayedBatches = async (): Promise<{ events: number; bytes: number }[]> =>
+  (
+    await beside.query<{ events: number; bytes: number }>(
+      `SELECT count(*)::int AS events, sum(octet_length(data::text))::int AS bytes FROM events
+       WHERE relayed_at IS NOT NULL GROUP BY relayed_at`,
+    )
+  ).rows;
 const numbers = (events: StoredEvent[]): unknown[] => events.map((e) => e.data['n']);
 const inOrder = (events: StoredEvent[]): StoredEvent[] =>
   [...events].sort((a, b) => (BigInt(a.seq) < BigInt(b.seq) ? -1 : 1));
@@ -120,6 +128,22 @@ describe('An event', () => {
     await publish(app, 2);
     await eventually(() => seen.length === 1);
     expect(seen[0]).toMatchObject({ type: 'thing.made', subject: 'thing_1', data: { n: 2 }, actorId: 'system' });
+  });
+
+  it('is relayed with others up to 8 MiB of data, alone when it is larger, and without a pause in between', async () => {
+    // Compressed they are small: what counts is what they take in memory.
+    await beside.query(
+      `INSERT INTO events (id, type, subject, data, actor_id)
+       SELECT gen_random_uuid(), 'thing.unheard', 'thing', jsonb_build_object('n', n, 'text', repeat('x', mb * 1048576)), 'system'
+       FROM (SELECT n, CASE n WHEN 20 THEN 9 ELSE 1 END AS mb FROM generate_series(1, 40) n) sizes ORDER BY n`,
+    );
+    await start();
+    await eventually(async () => (await unrelayed()) === 0);
+    const batches = await relayedBatches();
+    expect(batches.filter(({ bytes }) => bytes > 8 * 1048576)).toEqual([
+      { events: 1, bytes: expect.any(Number) as number },
+    ]);
+    expect(batches).toHaveLength(3 + 1 + 3);
   });
 
   it('carries the request and the actor, while the relay itself works in nobody’s request', async () => {

@@ -8,6 +8,15 @@ import { EventJobs } from './event-jobs.js';
 import { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';
 
 const BATCH = 500;
+/** Of the events of a batch, which the relay and the jobs hold in memory; a single larger event is a batch of its own. */
+const BATCH_BYTES = 8 * 1024 * 1024;
+/** What is not compressed need not be read to know its size. */
+const EVENT_BYTES = ['data', 'metadata']
+  .map(
+    (name) => `coalesce(CASE WHEN pg_column_compression(${name}) IS NULL THEN pg_column_size(${name})
+      ELSE octet_length(${name}::text) END, 0)`,
+  )
+  .join(' + ');
 /** Also the time after which a crash of the process that wrote an event is made good by another. */
 const POLL_MS = 1000;
 /** Pause after a round, in milliseconds: short beside what a reader of a live stream notices, long beside a round. */
@@ -71,7 +80,7 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
   }
 
   private async drain(): Promise<void> {
-    while (!this.stopped && (await this.relayBatch()) === BATCH);
+    while (!this.stopped && (await this.relayBatch()));
   }
 
   /** `listener` is called after each commit of this process's relay with the place of the newest event. */
@@ -79,7 +88,8 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
     this.placedListeners.push(listener);
   }
 
-  private relayBatch(): Promise<number> {
+  /** @returns whether more may be waiting */
+  private relayBatch(): Promise<boolean> {
     return this.db.transaction(async (tx) => {
       const [{ locked }] = await tx.query<{ locked: boolean }[]>('SELECT pg_try_advisory_xact_lock($1) AS locked', [
         RELAY_LOCK,
@@ -87,27 +97,35 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
       if (!locked) {
         // Another process is at work, and may have looked before the newest event was there.
         this.again = true;
-        return 0;
+        return false;
       }
-      const [rows] = await tx.query<[EventRow[], number]>(
-        `WITH batch AS (
-           SELECT id, position FROM events WHERE relayed_at IS NULL ORDER BY position LIMIT ${BATCH}
+      const [rows] = await tx.query<[(EventRow & { waiting: number })[], number]>(
+        `WITH waiting AS (
+           SELECT id, position, ${EVENT_BYTES} AS bytes
+           FROM events WHERE relayed_at IS NULL ORDER BY position LIMIT ${BATCH}
+         ), sized AS (
+           SELECT id, position, sum(bytes) OVER up_to AS bytes, row_number() OVER up_to AS n, count(*) OVER () AS waiting
+           FROM waiting WINDOW up_to AS (ORDER BY position ROWS UNBOUNDED PRECEDING)
          ), placed AS (
-           SELECT id, nextval('events_seq') AS seq FROM (SELECT id FROM batch ORDER BY position) ordered
+           SELECT id, waiting, nextval('events_seq') AS seq
+           FROM (SELECT id, waiting FROM sized WHERE n = 1 OR bytes <= ${BATCH_BYTES} ORDER BY position) ordered
          )
          UPDATE events e SET seq = coalesce(e.seq, p.seq), relayed_at = now()
          FROM placed p WHERE e.id = p.id
-         RETURNING ${EVENT_COLUMNS.map((name) => `e.${name}`).join()}`,
+         RETURNING ${EVENT_COLUMNS.map((name) => `e.${name}`).join()}, p.waiting::int`,
       );
-      if (rows.length === 0) return 0;
-      const events = rows.map(toStoredEvent).sort((a, b) => (BigInt(a.seq) < BigInt(b.seq) ? -1 : 1));
+      if (rows.length === 0) return false;
+      const [{ waiting }] = rows;
+      const events = rows
+        .map(({ waiting: _waiting, ...row }) => toStoredEvent(row))
+        .sort((a, b) => (BigInt(a.seq) < BigInt(b.seq) ? -1 : 1));
       // What has expired gets its place all the same: readers of places would take a hole for a loss.
       const live = events.filter((event) => !isExpired(event));
       // Before the commit: when this process dies here the events are still unrelayed and the job ids stay the same.
       await this.jobs.enqueueMany(await this.eventJobs.ofAll(tx, live));
       const upTo = events[events.length - 1].seq;
       this.db.afterCommit(tx, () => this.placedListeners.forEach((listener) => listener(upTo)));
-      return rows.length;
+      return rows.length < waiting || waiting === BATCH;
     });
   }
 
