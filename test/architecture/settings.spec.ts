@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { ConfigError, loadSettings, settingNames } from '../../src/platform/config/index.js';
+import { settingTests } from './setting-tests.js';
 
 const read = (file: string): string => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8');
 
@@ -12,6 +13,15 @@ describe('settings', () => {
       (name) => !new RegExp(`^#? ?${name}=`, 'm').test(example) || !readme.includes(`| \`${name}\``),
     );
     expect(missing).toEqual([]);
+  });
+
+  it('have a test of their effect, named in setting-tests.ts', () => {
+    expect(Object.keys(settingTests).sort()).toEqual(settingNames().sort());
+    const absent = Object.entries(settingTests).filter(([name, [file, title]]) => {
+      const source = read(file);
+      return !source.includes(name) || !source.includes(`'${title}'`);
+    });
+    expect(absent).toEqual([]);
   });
 
   it('are refused all at once, by name and without their values', () => {

@@ -234,6 +234,12 @@ describe('a start that cannot succeed says why in one sentence', () => {
     );
   });
 
+  it('for a folder of PostgreSQL without its programs', async () => {
+    const folder = newHome();
+    mkdirSync(folder);
+    expect(await refusal({ home: newHome(), env: { NEXUS_PG_BIN: folder } })).toContain(`NEXUS_PG_BIN names ${folder}`);
+  });
+
   it('for data of another major version', async () => {
     const home = newHome();
     mkdirSync(path.join(home, 'pg'), { recursive: true });

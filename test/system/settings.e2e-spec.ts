@@ -10,6 +10,7 @@ import WebSocket from 'ws';
 import { AlertSweep } from '../../src/alerts/alert-sweep.js';
 import { startLocalAgent } from '../../src/local-agent.js';
 import { loadSettings } from '../../src/platform/config/index.js';
+import { Logger } from '../../src/platform/observability/index.js';
 import { TelemetryRetention } from '../../src/telemetry/telemetry-retention.js';
 import { actor } from '../support/actors.js';
 import { startTestApp, type TestApp } from '../support/app.js';
@@ -32,7 +33,10 @@ describe('a server with other settings of HTTP', () => {
       NEXUS_CORS_ORIGINS: ORIGIN,
       NEXUS_CORS_HEADERS: 'X-Wanted',
       NEXUS_CORS_METHODS: 'GET,PUT',
+      NEXUS_DB_POOL: '4',
+      NEXUS_LOG_LEVEL: 'fatal',
       NEXUS_RESPONSE_COMPRESSION: 'off',
+      NEXUS_STREAM_CONNECTIONS: '2',
     });
     ({ key } = await actor(app));
     folder = mkdtempSync(path.join(os.tmpdir(), 'nexus-prefix-'));
@@ -161,6 +165,34 @@ describe('a server with other settings of HTTP', () => {
     expect([status, headers.get('access-control-allow-origin')]).toEqual([204, ORIGIN]);
     expect(headers.get('access-control-allow-headers')).toBe('X-Wanted');
     expect(headers.get('access-control-allow-methods')).toBe('GET,PUT');
+  });
+
+  it('holds so many streams of one key open, and no more', async () => {
+    const { key: own } = await actor(app);
+    const leave = new AbortController();
+    const open = (): Promise<Response> =>
+      fetch(`${app.url}${API}/events/stream`, { headers: { authorization: `Bearer ${own}` }, signal: leave.signal });
+    try {
+      const answers = [await open(), await open(), await open()];
+      expect(answers.map(({ status }) => status)).toEqual([200, 200, 429]);
+    } finally {
+      leave.abort();
+    }
+  });
+
+  it('opens so many connections for requests, and no more', async () => {
+    const pids = await Promise.all(
+      Array.from({ length: 12 }, async () => {
+        const [{ pid }] = await app.db.query<{ pid: number }>(`SELECT pg_backend_pid() AS pid FROM pg_sleep(0.1)`);
+        return pid;
+      }),
+    );
+    expect(new Set(pids).size).toBeLessThanOrEqual(4);
+    expect(new Set(pids).size).toBeGreaterThan(1);
+  });
+
+  it('logs from its level on', () => {
+    expect(app.get(Logger)).toHaveProperty('pino.level', 'fatal');
   });
 
   it('compresses no answer when that is off', async () => {
