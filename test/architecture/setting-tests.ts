@@ -27,6 +27,7 @@ export const settingTests: Record<string, [file: string, title: string]> = {
     SETTINGS,
     'deletes alerts that were cleared, and silences that ended, longer ago than their retention',
   ],
+  NEXUS_ALLOW_UNSAFE_DATABASE: ['test/platform/preflight.e2e-spec.ts', 'is refused when %s is off'],
   NEXUS_API_PREFIX: [
     SETTINGS,
     'answers every route there, probes and documents at the root, and nothing under the default',
