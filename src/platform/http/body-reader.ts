@@ -125,18 +125,21 @@ function collect<T>(
     };
     const fail = (error: Error): void => {
       chunks.length = 0;
+      share.hasArrived();
       // What is still coming is thrown away until the answer ends the connection.
       request.off('data', take).resume();
       reject(error);
     };
     const end = (): void => {
       ended = true;
+      share.hasArrived();
       try {
         resolve(finish(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)));
       } catch (error) {
         fail(error as Error);
       }
     };
+    share.arrives(() => fail(noRoom()));
     request
       .on('data', take)
       .on('end', end)
