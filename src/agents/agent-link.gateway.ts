@@ -27,8 +27,11 @@ import { PresenceWriter } from './presence-writer.js';
 
 /** An agent that is connected and says nothing is no agent. */
 const HELLO_LIMIT_MS = 10_000;
-/** Frames of one link in work; at the limit its socket is not read until half of them are done. */
-const MOST_PENDING = 64;
+/** Frames of one link in work, and the bytes of their messages; at a limit its socket is not read until half of them are done. */
+const MAX_PENDING = 256;
+const MAX_PENDING_BYTES = 1024 * 1024;
+/** For all links together: past it a link gets no further than one read of its socket until that is done. */
+const MAX_TOTAL_BYTES = 32 * 1024 * 1024;
 /** The body guard for one frame; telemetry has a few keys per event. */
 const FRAME_LIMITS = { maxDepth: 64, maxKeys: 50_000, maxValues: 100_000, maxKeyLength: 256 };
 /** Bad frames of one link before it is closed. */
@@ -48,6 +51,8 @@ const RETURN_AFTER_MS = 1000;
 export class AgentLinkGateway implements OnGatewayConnection<Socket>, OnApplicationBootstrap, OnModuleDestroy {
   private readonly frames: Counter<'type'>;
   private readonly writer: PresenceWriter;
+  /** Bytes of the frames in work of all links. */
+  private pendingBytes = 0;
 
   constructor(
     private readonly links: AgentLinks,
@@ -111,7 +116,7 @@ export class AgentLinkGateway implements OnGatewayConnection<Socket>, OnApplicat
     if (frame.type === 'hello') {
       if (link.state === 'new') void this.greet(link, frame);
       else this.offence(link, 'UNEXPECTED_FRAME', 'hello is said once');
-    } else if (link.state === 'open') this.pass(link, frame);
+    } else if (link.state === 'open') this.pass(link, frame, message.length);
     else this.offence(link, 'UNEXPECTED_FRAME', 'the first frame is hello; the next ones follow welcome');
   }
 
@@ -161,13 +166,17 @@ export class AgentLinkGateway implements OnGatewayConnection<Socket>, OnApplicat
     }
   }
 
-  private pass(link: OpenLink, frame: AgentFrame): void {
+  private pass(link: OpenLink, frame: AgentFrame, bytes: number): void {
     const work = this.links.dispatch(link, frame);
     if (!work) {
       this.offence(link, 'UNKNOWN_FRAME', `nothing here takes ${frame.type}`);
       return;
     }
-    if (++link.pending >= MOST_PENDING) link.socket.pause();
+    this.count(link, 1, bytes);
+    if (!link.paused && this.fills(link, 1)) {
+      link.paused = true;
+      link.socket.pause();
+    }
     work
       .catch((error: unknown) => {
         this.logger.error(
@@ -177,8 +186,28 @@ export class AgentLinkGateway implements OnGatewayConnection<Socket>, OnApplicat
         link.send({ type: 'error', code: 'INTERNAL_ERROR', message: `${frame.type} could not be handled` });
       })
       .finally(() => {
-        if (--link.pending === MOST_PENDING / 2) link.socket.resume();
+        this.count(link, -1, -bytes);
+        if (link.paused && !this.fills(link, 0.5)) {
+          link.paused = false;
+          link.socket.resume();
+        }
       });
+  }
+
+  private count(link: OpenLink, frames: number, bytes: number): void {
+    link.pending += frames;
+    link.pendingBytes += bytes;
+    this.pendingBytes += bytes;
+  }
+
+  /** Whether the frames in work of a link reach this part of a limit; with none in work it is always read. */
+  private fills(link: OpenLink, part: number): boolean {
+    if (link.pending === 0) return false;
+    return (
+      link.pending >= part * MAX_PENDING ||
+      link.pendingBytes >= part * MAX_PENDING_BYTES ||
+      this.pendingBytes >= MAX_TOTAL_BYTES
+    );
   }
 
   private offence(link: OpenLink, code: string, message: string): void {

@@ -29,6 +29,10 @@ export class OpenLink implements AgentLink {
   offences = 0;
   /** Frames whose handlers have not finished. */
   pending = 0;
+  /** Bytes of their messages. */
+  pendingBytes = 0;
+  /** Whether the socket is left unread until some of them are done. */
+  paused = false;
 
   constructor(
     readonly socket: Socket,

@@ -16,12 +16,10 @@ interface Incoming {
   link: AgentLink;
   id: string;
   report: AgentReport;
-  bytes: number;
+  done: () => void;
 }
 
 const REPORTS = ['command_ack', 'command_started', 'command_output', 'command_result', 'command_refused'] as const;
-/** Past so many bytes waiting to be stored, links are read no further until some are. */
-const FULL_BYTES = 8 * 1024 * 1024;
 const MAX_REPORTS = 500;
 /** Milliseconds that the first report after a pause waits for others. */
 const GATHER_MS = 2;
@@ -36,12 +34,10 @@ const MANY_UNFINISHED = 1000;
 @Injectable()
 export class CommandInbox implements OnModuleInit, OnApplicationShutdown {
   private waiting: Incoming[] = [];
-  private bytes = 0;
   private working: Promise<void> | undefined;
   private stopped = false;
   /** Commands that an agent came back with although they had ended meanwhile. */
   private readonly over = new WeakMap<AgentLink, Pick<CommandRow, 'id' | 'status'>[]>();
-  private room: { promise: Promise<void>; open: () => void } | undefined;
 
   constructor(
     private readonly db: Database,
@@ -64,18 +60,14 @@ export class CommandInbox implements OnModuleInit, OnApplicationShutdown {
     await this.working;
   }
 
-  /** Resolves at once while there is room, else when there is room again. */
-  private async take(link: AgentLink, report: AgentReport): Promise<void> {
-    const bytes = report.type === 'command_output' ? report.data.length : 500;
-    this.waiting.push({ link, id: report.command_id, report, bytes });
-    this.bytes += bytes;
-    this.working ??= this.work().finally(() => {
-      this.working = undefined;
+  /** Resolves when the report is stored or refused: until then it counts against what the link may have in work. */
+  private take(link: AgentLink, report: AgentReport): Promise<void> {
+    return new Promise((done) => {
+      this.waiting.push({ link, id: report.command_id, report, done });
+      this.working ??= this.work().finally(() => {
+        this.working = undefined;
+      });
     });
-    if (this.bytes > FULL_BYTES) {
-      this.room ??= newGate();
-      await this.room.promise;
-    }
   }
 
   private async work(): Promise<void> {
@@ -86,11 +78,7 @@ export class CommandInbox implements OnModuleInit, OnApplicationShutdown {
       await runInContext({ requestId: requestIdOf(undefined), startedAt: performance.now(), actor: systemActor }, () =>
         this.storeUntilDone(batch),
       );
-      this.bytes -= batch.reduce((sum, { bytes }) => sum + bytes, 0);
-      if (this.bytes <= FULL_BYTES) {
-        this.room?.open();
-        this.room = undefined;
-      }
+      for (const { done } of batch) done();
     }
   }
 
@@ -208,10 +196,4 @@ function unknownCommand(commandId: string): ServerFrame {
 
 function refusal(code: string, commandId: string, issue: string): ServerFrame {
   return { type: 'error', code, message: `${commandId.slice(0, 60)} ${issue}` };
-}
-
-function newGate(): { promise: Promise<void>; open: () => void } {
-  let open = (): void => undefined;
-  const promise = new Promise<void>((resolve) => (open = resolve));
-  return { promise, open };
 }
