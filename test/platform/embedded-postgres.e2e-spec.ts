@@ -383,7 +383,10 @@ describe.skipIf(!ownPids)('one data folder in several containers (needs the righ
     const { error, url } = await answer;
     expect(error).toBeUndefined();
     await query(url, 'CREATE TABLE kept AS SELECT 7 AS n');
-    const refused = { kind: 'StartError', error: expect.stringMatching(/already running .* \(in another container\)/) };
+    const refused = {
+      kind: 'StartError',
+      error: expect.stringMatching(/already running .* \(in another container\)/) as string,
+    };
     expect(await launch({ home }, 'run.js', undefined, OWN_PIDS).answer).toEqual(refused);
     expect(await launch({ home }).answer).toEqual(refused);
 
