@@ -51,10 +51,10 @@ export abstract class StreamClient {
   }
 
   /** @returns about how many bytes that was */
-  send(event: StreamEvent, channel: string): number {
+  send(event: StreamEvent, channel: string, id = event.id): number {
     this.sent++;
     this.saidAt = Date.now();
-    const frame = event.frame(channel);
+    const frame = event.frame(channel, id);
     this.write(frame);
     return frame.size;
   }

@@ -20,7 +20,7 @@ export class Frame {
   private asServerSent: Buffer | undefined;
 
   constructor(
-    private readonly id: string,
+    readonly id: string,
     private readonly json: string,
   ) {}
 
@@ -40,7 +40,7 @@ export class Frame {
   }
 }
 
-/** An event on its way to those who listen: who may hear it, what filters see of it, its bytes (row STR-04). */
+/** An event on its way to those who listen: who may hear it, what filters see of it, its bytes. */
 export abstract class StreamEvent implements Filterable {
   /** To resume from: `evt_...`, of telemetry the bare UUID. */
   abstract readonly id: string;
@@ -51,12 +51,15 @@ export abstract class StreamEvent implements Filterable {
   abstract readonly type: string;
   abstract readonly scope: string;
   private readonly frames = new Map<string, Frame>();
+  /** With the id of {@link Subscription.idOf} that was asked for last: all who are not behind have the same one. */
+  private readonly placedFrames = new Map<string, Frame>();
 
-  frame(channel: string): Frame {
-    let frame = this.frames.get(channel);
-    if (!frame) {
-      frame = new Frame(this.id, this.textFor(channel));
-      this.frames.set(channel, frame);
+  frame(channel: string, id: string): Frame {
+    const frames = id === this.id ? this.frames : this.placedFrames;
+    let frame = frames.get(channel);
+    if (frame?.id !== id) {
+      frame = new Frame(id, this.textFor(channel, id));
+      frames.set(channel, frame);
     }
     return frame;
   }
@@ -69,7 +72,7 @@ export abstract class StreamEvent implements Filterable {
   /** Whether the event is of a reader that may see only what is its own. */
   abstract isOf(agent: Actor): boolean;
 
-  protected abstract textFor(channel: string): string;
+  protected abstract textFor(channel: string, id: string): string;
 }
 
 /** An event of the catalogue. */
@@ -104,14 +107,15 @@ export class CatalogueEvent extends StreamEvent {
     return data.agent_id === id || subject === id || actorId === id;
   }
 
-  protected textFor(channel: string): string {
+  protected textFor(channel: string, id: string): string {
     const { type: event_type, subject, seq, data, occurredAt: timestamp, source } = this.event;
     const { priority, correlationId: correlation_id, metadata } = this.event;
     const emitted = source === null ? {} : { source, priority, correlation_id, metadata };
     return JSON.stringify({
       type: 'event',
       channel,
-      id: this.id,
+      id,
+      event_id: this.id,
       seq,
       event_type,
       subject,
@@ -167,9 +171,9 @@ export class TelemetryEvent extends StreamEvent {
     return this.source === name;
   }
 
-  /** Of a metric, name and value stand in `data` itself, too (row STR-04 as the contract prints it). */
-  protected textFor(channel: string): string {
-    const { id, timestamp, metric } = this;
+  /** Of a metric, name and value stand in `data` itself, too. */
+  protected textFor(channel: string, id: string): string {
+    const { timestamp, metric } = this;
     const named = metric ? `"metric_name":${JSON.stringify(metric.name)},"value":${metric.value},` : '';
     return `{"type":"event","channel":"${channel}","id":"${id}","timestamp":"${timestamp}","data":{${named}${this.json.slice(1)}}`;
   }

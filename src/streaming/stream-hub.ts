@@ -6,7 +6,7 @@ import { isTelemetry } from './channels.js';
 import type { StreamClient } from './stream-client.js';
 import { CatalogueEvent, type StreamEvent } from './stream-event.js';
 import { StreamProblem } from './stream-problem.js';
-import type { Subscription } from './subscription.js';
+import type { Places, Subscription } from './subscription.js';
 import { TelemetryFeed } from './telemetry-feed.js';
 import { WritePulse } from './write-pulse.js';
 
@@ -90,6 +90,10 @@ export class StreamHub implements OnModuleDestroy {
     if (this.ends.events) await this.feed.started();
   }
 
+  get places(): Places {
+    return { seq: this.feed.place ?? '0', telemetryId: this.telemetry.place };
+  }
+
   add(client: StreamClient, subscription: Subscription): void {
     if (!this.clients.has(client)) return;
     client.subscriptions.set(subscription.id, subscription);
@@ -127,6 +131,7 @@ export class StreamHub implements OnModuleDestroy {
   }
 
   private deliver(event: StreamEvent): void {
+    const { places } = this;
     for (const channel of event.channels) {
       const readers = this.listeners.get(channel);
       if (!readers) continue;
@@ -136,7 +141,7 @@ export class StreamHub implements OnModuleDestroy {
         for (const subscription of subscriptions) {
           if (!subscription.wants(event, channel)) continue;
           if (subscription.catchingUp.has(channel)) subscription.hold(event, channel);
-          else this.pulse.send(client, event, channel);
+          else this.pulse.send(client, event, channel, subscription.idOf(event, places));
           break;
         }
       }

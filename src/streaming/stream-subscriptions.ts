@@ -6,6 +6,7 @@ import { SavedSubscriptions } from './saved-subscriptions.js';
 import type { StreamClient } from './stream-client.js';
 import { CatalogueEvent, type StreamEvent } from './stream-event.js';
 import { filtersBy, warningsOf } from './stream-filters.js';
+import { PLACES, sinceOf, UUID } from './since.js';
 import { StreamHub } from './stream-hub.js';
 import { StreamProblem } from './stream-problem.js';
 import { Subscription } from './subscription.js';
@@ -19,8 +20,6 @@ const LARGEST_PAGE = 500;
 const WAIT_BYTES = 64 * 1024;
 /** Missed events that are sent again; whoever missed more reads the lists instead. */
 const MOST_REPLAYED = 20_000;
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-
 /** What a client asks for, as it came. */
 export interface Wish {
   channels?: unknown;
@@ -33,10 +32,13 @@ export interface Wish {
   since?: unknown;
 }
 
-/** Where to go on: after a place in the order of events, after a telemetry event, or nowhere that is known. */
-type Start = { seq: string } | { telemetryId: string } | { lost: true };
+/** Where to go on: after a place in the order of events, and after a telemetry event; null where none is known. */
+interface Start {
+  seq: string | null;
+  telemetryId: string | null;
+}
 
-/** Begins and ends what clients hear; what they missed comes first, in order and once (rows STR-02, 05, 09, rule 20). */
+/** Begins and ends what clients hear; what they missed comes first, in order and once. */
 @Injectable()
 export class StreamSubscriptions {
   constructor(
@@ -79,9 +81,7 @@ export class StreamSubscriptions {
       subscription.catchingUp.clear();
       return;
     }
-    const [telemetry, events] = [channels.filter(isTelemetry), channels.filter((channel) => !isTelemetry(channel))];
-    if (telemetry.length > 0) await this.resumeTelemetry(client, subscription, telemetry, start);
-    if (events.length > 0) await this.resumeEvents(client, subscription, events, start);
+    await this.resume(client, subscription, channels, start);
   }
 
   /** @throws StreamProblem */
@@ -143,10 +143,10 @@ export class StreamSubscriptions {
   private async startOf(since: unknown): Promise<Start | null> {
     const text = sinceOf(since);
     if (text === null) return null;
-    if (UUID.test(text)) return { telemetryId: text.toLowerCase() };
+    if (UUID.test(text)) return { seq: null, telemetryId: text.toLowerCase() };
+    const [, seq = text, telemetryId = null] = PLACES.exec(text.toLowerCase()) ?? [];
     const id = parsePublicId('evt', text);
-    const seq = id ? await this.feed.placeOf(id) : await this.knownPlace(text);
-    return seq === null ? { lost: true } : { seq };
+    return { seq: id ? await this.feed.placeOf(id) : await this.knownPlace(seq), telemetryId };
   }
 
   /** A place may be read on from when its event is still kept, or nothing was ever removed before the next one. */
@@ -158,14 +158,38 @@ export class StreamSubscriptions {
     return event?.seq === String(BigInt(text)) ? event.seq : null;
   }
 
+  private async resume(
+    client: StreamClient,
+    subscription: Subscription,
+    channels: readonly string[],
+    { seq, telemetryId }: Start,
+  ): Promise<void> {
+    const [telemetry, events] = [channels.filter(isTelemetry), channels.filter((channel) => !isTelemetry(channel))];
+    // What cannot be resumed goes on at once, so that what is resumed carries its place as it is by then.
+    if (telemetryId === null) this.goOn(client, subscription, telemetry);
+    if (seq === null) this.goOn(client, subscription, events);
+    else subscription.behind.seq = seq;
+    if (telemetryId !== null && telemetry.length > 0) {
+      await this.resumeTelemetry(client, subscription, telemetry, telemetryId);
+    }
+    if (seq !== null && events.length > 0) await this.resumeEvents(client, subscription, events, seq);
+  }
+
+  /** Says that something may be missing and sends what comes from here on. */
+  private goOn(client: StreamClient, subscription: Subscription, channels: readonly string[]): void {
+    if (channels.length > 0) this.gap(client, channels);
+    for (const channel of channels) subscription.catchingUp.delete(channel);
+  }
+
   private async resumeTelemetry(
     client: StreamClient,
     subscription: Subscription,
     channels: readonly string[],
-    start: Start,
+    since: string,
   ): Promise<void> {
-    let id = 'telemetryId' in start ? start.telemetryId : '';
+    let id = since;
     while (client.open) {
+      subscription.behind.telemetryId = id;
       // What goes by while the client is waited for is among what is kept.
       const missed = this.telemetry.since(id);
       if (!missed) {
@@ -177,6 +201,7 @@ export class StreamSubscriptions {
       ({ id } = missed[sent - 1]);
       await client.flushed();
     }
+    delete subscription.behind.telemetryId;
     for (const channel of channels) subscription.catchingUp.delete(channel);
     await client.flushed();
   }
@@ -185,13 +210,13 @@ export class StreamSubscriptions {
     client: StreamClient,
     subscription: Subscription,
     channels: readonly string[],
-    start: Start,
+    seq: string,
   ): Promise<void> {
-    if ('seq' in start) await this.replay(client, subscription, channels, start.seq);
-    else this.gap(client, channels);
+    await this.replay(client, subscription, channels, seq);
     // With nothing awaited in between: what goes by from here on is sent as it comes.
+    delete subscription.behind.seq;
     for (const channel of channels) subscription.catchingUp.delete(channel);
-    if ('seq' in start && BigInt(start.seq) < BigInt(await this.feed.removedUpTo())) this.gap(client, channels);
+    if (BigInt(seq) < BigInt(await this.feed.removedUpTo())) this.gap(client, channels);
   }
 
   /**
@@ -221,7 +246,8 @@ export class StreamSubscriptions {
       subscription.sentUpTo = BigInt(place);
       if (page.length < size && atOnce && kept) {
         for (const { event, channel } of kept) {
-          if (subscription.wants(event, channel)) client.send(event, channel);
+          if (!subscription.wants(event, channel)) continue;
+          client.send(event, channel, subscription.idOf(event, this.hub.places));
         }
         return;
       }
@@ -238,17 +264,21 @@ export class StreamSubscriptions {
   /** Sends what the client wants of these events until enough waits for it. @returns how many are done with, at least one */
   private sendMissed(client: StreamClient, subscription: Subscription, events: readonly StreamEvent[]): number {
     let bytes = 0;
+    const { places } = this.hub;
     for (const [at, event] of events.entries()) {
       if (bytes >= WAIT_BYTES) return at;
+      if (event.seq !== null) subscription.behind.seq = String(event.seq);
       for (const channel of event.channels) {
         if (!subscription.channels.has(channel)) continue;
-        if (client.mayRead(event) && subscription.wants(event, channel)) bytes += client.send(event, channel);
+        if (client.mayRead(event) && subscription.wants(event, channel)) {
+          bytes += client.send(event, channel, subscription.idOf(event, places));
+        }
       }
     }
     return events.length;
   }
 
-  /** Something may be missing: whoever needs it reads the lists again (rule 20). */
+  /** Something may be missing: whoever needs it reads the lists again. */
   private gap(client: StreamClient, channels: readonly string[]): void {
     client.tell({ type: 'gap', channels, message: 'relist', timestamp: new Date().toISOString() });
   }
@@ -260,13 +290,4 @@ function namesOf(field: string, value: unknown): string[] {
     throw new StreamProblem('VALIDATION_ERROR', `${field} must be a list of 1 to ${MOST_NAMES} names`);
   }
   return names;
-}
-
-function sinceOf(since: unknown): string | null {
-  if (since === undefined || since === null || since === '') return null;
-  const text = typeof since === 'number' && Number.isSafeInteger(since) ? String(since) : since;
-  if (typeof text !== 'string' || !/^(\d{1,18}|(evt_)?[0-9a-f-]{36})$/i.test(text)) {
-    throw new StreamProblem('VALIDATION_ERROR', 'since must be the id or seq of an event');
-  }
-  return text;
 }

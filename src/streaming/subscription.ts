@@ -1,18 +1,27 @@
 import { randomUUID } from 'node:crypto';
 import type { Filter } from '../platform/events/index.js';
 import { publicId } from '../platform/http/index.js';
-import { ALL_EVENTS, matcherOf } from './channels.js';
+import { ALL_EVENTS, isTelemetry, matcherOf } from './channels.js';
 import type { StreamEvent } from './stream-event.js';
 
 const MOST_PENDING = 5000;
+
+/** How far this process has come: `seq` of the newest event, id of the newest telemetry event. */
+export interface Places {
+  readonly seq: string;
+  readonly telemetryId: string;
+}
 
 /** What one client asked to hear. */
 export class Subscription {
   readonly channels: Set<string>;
   /** Channels whose missed events are being sent; what goes by on them meanwhile waits or is read again. */
   readonly catchingUp = new Set<string>();
+  /** While missed events are being sent: up to where, in the order of events and of telemetry. */
+  readonly behind: { seq?: string; telemetryId?: string } = {};
   /** Place in the order of events up to which all was sent. */
   sentUpTo = 0n;
+  private readonly ofBoth: boolean;
   private readonly typeFits: ((type: string) => boolean) | null;
   private pending: { event: StreamEvent; channel: string }[] | null = null;
 
@@ -25,7 +34,15 @@ export class Subscription {
     readonly id = publicId('sub', randomUUID()),
   ) {
     this.channels = new Set(channels);
+    this.ofBoth = channels.some(isTelemetry) && !channels.every(isTelemetry);
     this.typeFits = types.length > 0 ? matcherOf(types) : null;
+  }
+
+  /** What an event is resumed from: its id, or `<seq>.<telemetry id>` where events and telemetry, each in an order of its own, are followed. */
+  idOf(event: StreamEvent, places: Places): string {
+    if (!this.ofBoth) return event.id;
+    const { seq = places.seq, telemetryId = places.telemetryId } = this.behind;
+    return event.seq === null ? `${seq}.${event.id}` : `${event.seq}.${telemetryId}`;
   }
 
   wants(event: StreamEvent, channel: string): boolean {

@@ -33,6 +33,8 @@ export class TelemetryFeed implements OnModuleDestroy {
   private readonly listeners = new Set<Listener>();
   private kept: TelemetryEvent[] = [];
   private keptCharacters = 0;
+  /** Stands for the place before the first event of those kept, while none was forgotten. */
+  private begin = randomUUID();
   private announcing: NodeJS.Timeout | undefined;
   private lingering: NodeJS.Timeout | undefined;
 
@@ -65,8 +67,14 @@ export class TelemetryFeed implements OnModuleDestroy {
     };
   }
 
-  /** The kept events after one; null when that is not among them, so that something may be missing. */
+  /** What to resume from after all that was told until now. */
+  get place(): string {
+    return this.kept.at(-1)?.id ?? this.begin;
+  }
+
+  /** The kept events after a place; null when that is not known any more, so that something may be missing. */
   since(id: string): TelemetryEvent[] | null {
+    if (id === this.begin) return this.kept.slice();
     const at = this.kept.findIndex((event) => event.id === id);
     return at < 0 ? null : this.kept.slice(at + 1);
   }
@@ -83,6 +91,7 @@ export class TelemetryFeed implements OnModuleDestroy {
     this.announce(0);
     this.kept = [];
     this.keptCharacters = 0;
+    this.begin = randomUUID();
   }
 
   private announce(lasts: number): void {
@@ -109,6 +118,7 @@ export class TelemetryFeed implements OnModuleDestroy {
     let from = Math.max(0, this.kept.length - KEPT_EVENTS);
     let characters = this.kept.slice(from).reduce((sum, { json }) => sum + json.length, 0);
     for (; characters > KEPT_CHARACTERS; from++) characters -= this.kept[from].json.length;
+    if (from > 0) this.begin = randomUUID();
     this.kept = this.kept.slice(from);
     this.keptCharacters = characters;
   }

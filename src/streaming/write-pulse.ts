@@ -14,13 +14,13 @@ export class WritePulse {
   private flushedAt = 0;
   private pending = false;
 
-  send(client: StreamClient, event: StreamEvent, channel: string): void {
+  send(client: StreamClient, event: StreamEvent, channel: string, id?: string): void {
     if (!this.corked.has(client)) {
       client.cork();
       this.corked.add(client);
       this.schedule();
     }
-    client.send(event, channel);
+    client.send(event, channel, id);
   }
 
   flush(): void {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { actor } from '../support/actors.js';
 import { eventually, startTestApp, type TestApp } from '../support/app.js';
+import { EventReader } from './event-reader.js';
 import { agentEvents, metric, type Message, numberOf, StreamReader, telemetry } from './stream-client.js';
 
 let app: TestApp;
@@ -153,5 +154,69 @@ describe('coming back', () => {
     const unknown = await open({ channels: ['telemetry.metrics'], since: randomUUID() });
     expect(await unknown.next('gap')).toMatchObject({ channels: ['telemetry.metrics'] });
     await Promise.all([again, mixed, unknown].map((one) => one.close()));
+  });
+
+  it('works for events and telemetry together, from any id of both', async () => {
+    const agentId = `agent_${randomUUID()}`;
+    const source = `both-${agentId}`;
+    const wish = {
+      channels: ['agents.status', 'telemetry.*'],
+      filters: { event_type: ['ai.agent_status_changed', 'both.made'] },
+    };
+    const measure = (n: number): Promise<void> =>
+      telemetry(app, key, [{ event_type: 'both.made', source, data: { n } }]);
+    const textOf = ({ data, seq }: Message): string =>
+      seq === undefined ? `t${String((data?.data as { n: number }).n)}` : String(data?.agent_name);
+    const seen: Message[] = [];
+    const reader = await open(wish);
+    for (let n = 0; n < 3; n++) {
+      await agentEvents(app, n, n + 1, { agentId });
+      await eventually(() => reader.events.length === 2 * n + 1);
+      await measure(n);
+      await eventually(() => reader.events.length === 2 * n + 2);
+    }
+    seen.push(...reader.events);
+    await reader.close();
+    expect(seen.map(textOf)).toEqual(['n0', 't0', 'n1', 't1', 'n2', 't2']);
+    for (const [at, { id, event_id }] of seen.entries()) {
+      expect(id).toMatch(/^\d+\.[0-9a-f-]{36}$/);
+      if (at % 2 === 0) expect(event_id).toMatch(/^evt_/);
+      const again = await open({ ...wish, since: id });
+      await eventually(() => again.events.length >= seen.length - at - 1);
+      await caughtUp(again);
+      expect(again.messages.filter(({ type }) => type === 'gap')).toEqual([]);
+      expect(again.events.map(textOf).sort()).toEqual(
+        seen
+          .slice(at + 1)
+          .map(textOf)
+          .sort(),
+      );
+      await again.close();
+    }
+    const [seq] = String(seen[1].id).split('.');
+    const elsewhere = await open({ ...wish, since: `${seq}.${randomUUID()}` });
+    expect(await elsewhere.next('gap')).toMatchObject({ channels: ['telemetry.metrics', 'telemetry.events'] });
+    await eventually(() => elsewhere.events.length === 2);
+    expect(elsewhere.events.map(textOf)).toEqual(['n1', 'n2']);
+    expect(elsewhere.messages.filter(({ type }) => type === 'gap').length).toBe(1);
+    await elsewhere.close();
+  });
+
+  it('works for server-sent events and telemetry together', async () => {
+    const source = `sse-${randomUUID()}`;
+    const query = `?channels=agents.status,telemetry.events&filters=${encodeURIComponent(JSON.stringify({ subject: source }))}`;
+    const first = EventReader.open(app.url, key, query);
+    await first.next('subscription_confirmed');
+    await agentEvents(app, 0, 1, { agentId: source });
+    await telemetry(app, key, [{ event_type: 'sse.made', source, data: {} }]);
+    await eventually(() => first.events.length === 2);
+    first.close();
+    await agentEvents(app, 1, 2, { agentId: source });
+    await telemetry(app, key, [{ event_type: 'sse.made', source, data: {} }]);
+    const again = EventReader.open(app.url, key, query, { 'last-event-id': first.events[1].id ?? '' });
+    await eventually(() => again.events.length === 2);
+    expect(again.events.map(({ data }) => data.channel).sort()).toEqual(['agents.status', 'telemetry.events']);
+    expect(again.sent.some(({ event }) => event === 'gap')).toBe(false);
+    again.close();
   });
 });

@@ -58,14 +58,15 @@ describe('several processes', () => {
     ]);
     // 20 and 20 of agents, 101 and 1 of telemetry.
     await eventually(() => readers.every((reader) => eventsOf(reader).length === 142));
+    // In a subscription over both, `id` is a place of one process.
     const ids = readers.map((reader) =>
       eventsOf(reader)
-        .map(({ id }) => id)
+        .map(({ event_id, data }) => event_id ?? data?.event_id)
         .sort(),
     );
     expect(new Set(ids[0]).size).toBe(142);
     expect(ids[1]).toEqual(ids[0]);
-    const placed = readers.map(({ events }) => events.filter(({ seq }) => seq).map(({ id }) => id));
+    const placed = readers.map(({ events }) => events.filter(({ seq }) => seq).map(({ event_id }) => event_id));
     expect(placed[1]).toEqual(placed[0]);
     const big = readers[1].events.find(({ data }) => (data?.data as { text?: string } | undefined)?.text)?.data?.data;
     expect(big).toEqual({ text });

@@ -91,6 +91,11 @@ export class EventFeed implements BeforeApplicationShutdown {
     return up_to;
   }
 
+  /** Place of the newest event that listeners were told of; undefined before {@link started} resolves. */
+  get place(): string | undefined {
+    return this.reader?.place;
+  }
+
   /** True while listeners cannot be told, because the events cannot be read. */
   get failing(): boolean {
     return this.reader?.failing ?? false;
@@ -114,7 +119,7 @@ class Reader {
   reading: Promise<void> | undefined;
   failing = false;
   unsubscribe: () => void = () => undefined;
-  private place: string | undefined;
+  place: string | undefined;
   private again = false;
   private stopped = false;
   private begin: () => void = () => undefined;
