@@ -22,7 +22,7 @@ export const SUBSCRIPTION_COLUMNS =
   'id, owner_id, name, event_patterns, filters, delivery_method, enabled, disabled_at, version, created_at, updated_at';
 
 /** The webhook of a subscription as its own domain knows it. */
-export type WebhookOf = Awaited<ReturnType<ManagedWebhooks['update']>>;
+type WebhookOf = Awaited<ReturnType<ManagedWebhooks['update']>>;
 
 export function toSubscriptionDto(row: EventSubscription, webhook?: WebhookOf, secret?: string): SubscriptionDto {
   const { id, disabled_at, created_at, updated_at, ...rest } = row;

@@ -16,10 +16,10 @@ import {
   CreateSubscriptionDto,
   DeletedSubscriptionDto,
   SubscriptionAnswerDto,
+  PutSubscriptionDto,
   type SubscriptionDto,
   SubscriptionListDto,
   SubscriptionQueryDto,
-  UpdateSubscriptionDto,
 } from './event-subscriptions.dto.js';
 import { EventSubscriptions } from './event-subscriptions.service.js';
 
@@ -66,20 +66,22 @@ export class EventSubscriptionsController {
   @Put(':id')
   @Allow('event:subscribe')
   @ApiOperation({
-    summary: 'Change, pause or revive a subscription',
+    summary: 'Replace, pause or revive a subscription',
     operationId: 'updateEventSubscription',
-    description: 'What is left out stays as it is.',
+    description:
+      'What is left out gets its default; only the secret stays. `delivery_method` cannot be changed. `enabled`, which is true by default, ' +
+      'revives a disabled one.',
   })
   @ApiHeader({ name: 'If-Match', required: false, schema: { type: 'string', example: '"v3"' } })
   @ApiOkResponse({ type: SubscriptionAnswerDto })
-  async update(
+  async replace(
     @CurrentActor() actor: Actor,
     @Param('id', SUBSCRIPTION) id: string,
-    @Body() dto: UpdateSubscriptionDto,
+    @Body() dto: PutSubscriptionDto,
     @IfMatch() expected: number | undefined,
     @Res({ passthrough: true }) response: Response,
   ): Promise<SubscriptionAnswerDto> {
-    return tagged(await this.subscriptions.update(actor, id, dto, expected), response);
+    return tagged(await this.subscriptions.replace(actor, id, dto, expected), response);
   }
 
   @Delete(':id')

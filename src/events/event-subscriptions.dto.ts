@@ -1,4 +1,4 @@
-import { ApiProperty, ApiPropertyOptional, OmitType, PartialType } from '@nestjs/swagger';
+import { ApiProperty, ApiPropertyOptional, OmitType } from '@nestjs/swagger';
 import { Transform, Type } from 'class-transformer';
 import {
   ArrayMaxSize,
@@ -108,16 +108,23 @@ export class CreateSubscriptionDto {
   enabled?: boolean;
 }
 
-/** What is left out stays as it is; of `webhook_config` too. */
-class UpdateWebhookConfigDto extends PartialType(WebhookConfigDto) {}
+class PutWebhookConfigDto extends OmitType(WebhookConfigDto, ['secret']) {
+  @ApiPropertyOptional({
+    example: 'webhook_secret_key',
+    description: 'Replaces the secret at once. Left out: the secret stays, as it is never shown again.',
+  })
+  @IsOptional()
+  @IsSigningSecret()
+  secret?: string;
+}
 
-export class UpdateSubscriptionDto extends PartialType(OmitType(CreateSubscriptionDto, ['webhook_config'])) {
-  @ApiPropertyOptional({ type: UpdateWebhookConfigDto, description: 'A new secret replaces the old one at once.' })
+export class PutSubscriptionDto extends OmitType(CreateSubscriptionDto, ['webhook_config']) {
+  @ApiPropertyOptional({ type: PutWebhookConfigDto, description: 'Needed by `webhook`, and only there.' })
   @IsOptional()
   @IsObject()
   @ValidateNested()
-  @Type(() => UpdateWebhookConfigDto)
-  webhook_config?: UpdateWebhookConfigDto;
+  @Type(() => PutWebhookConfigDto)
+  webhook_config?: PutWebhookConfigDto;
 }
 
 class ShownWebhookConfigDto {

@@ -8,24 +8,19 @@ import { assertVersion, Deletions, type Page, paginationOf, publicId, timeAndIdA
 import { ownerOf } from '../platform/ownership/index.js';
 import { readingScopes, SavedSubscriptions, scopeOfEvent } from '../streaming/index.js';
 import { type ManagedWebhook, ManagedWebhooks } from '../webhooks/index.js';
-import {
-  type EventSubscription,
-  SUBSCRIPTION_COLUMNS,
-  toSubscriptionDto,
-  type WebhookOf,
-} from './event-subscription.js';
+import { type EventSubscription, SUBSCRIPTION_COLUMNS, toSubscriptionDto } from './event-subscription.js';
 import type {
   CreateSubscriptionDto,
+  PutSubscriptionDto,
   SubscriptionDto,
   SubscriptionListDto,
   SubscriptionQueryDto,
-  UpdateSubscriptionDto,
 } from './event-subscriptions.dto.js';
 
 /** Of one owner. */
 const MOST = 50;
 
-/** What somebody wants to hear and how (row EVT-04). Everybody sees his own alone: that is part of each query (rule 12). */
+/** What somebody wants to hear and how. Everybody sees his own alone: that is part of each query. */
 @Injectable()
 export class EventSubscriptions implements OnModuleInit {
   constructor(
@@ -54,8 +49,7 @@ export class EventSubscriptions implements OnModuleInit {
     assertMayRead(actor, dto.event_patterns);
     filterOf(dto.filters);
     const config = dto.webhook_config;
-    assertFitting(dto.delivery_method, dto);
-    if (dto.delivery_method === 'webhook' && !config) throw bodyIssue('webhook_config', 'is needed by webhook');
+    assertFitting(dto);
     if (config) await this.webhooks.assertAllowed(config.url, 'webhook_config.url');
     return this.db.transaction(async (tx) => {
       await assertRoom(tx, actor);
@@ -120,41 +114,39 @@ export class EventSubscriptions implements OnModuleInit {
     return toSubscriptionDto(row, (await this.webhooks.of([id])).get(id));
   }
 
-  /** What is left out stays. @throws AppError as {@link create}; `precondition` when it is not at the expected version */
-  async update(
+  /** Only the secret may be left out and stays. @throws AppError as {@link create}; `precondition` when it is not at the expected version */
+  async replace(
     actor: Actor,
     id: string,
-    dto: UpdateSubscriptionDto,
+    dto: PutSubscriptionDto,
     expected: number | undefined,
   ): Promise<SubscriptionDto> {
+    assertMayRead(actor, dto.event_patterns);
     filterOf(dto.filters);
+    assertFitting(dto);
     const { webhook_config: config } = dto;
-    if (config?.url !== undefined) await this.webhooks.assertAllowed(config.url, 'webhook_config.url');
+    if (config) await this.webhooks.assertAllowed(config.url, 'webhook_config.url');
     return this.db.transaction(async (tx) => {
       const before = await lock(tx, actor, id);
       assertVersion(expected, before.version);
-      if (dto.delivery_method && dto.delivery_method !== before.delivery_method) {
-        throw bodyIssue('delivery_method', 'cannot be changed');
-      }
-      assertFitting(before.delivery_method, dto);
-      // Also for patterns that stay: from now on it hears what this actor may.
-      assertMayRead(actor, dto.event_patterns ?? before.event_patterns);
+      if (dto.delivery_method !== before.delivery_method) throw bodyIssue('delivery_method', 'cannot be changed');
       const [[row]] = await tx.query<[EventSubscription[], number]>(
         `UPDATE event_subscriptions SET name = $2, event_patterns = $3, filters = $4, reader_scopes = $5, enabled = $6,
            disabled_at = CASE WHEN NOT $6 THEN disabled_at END, owner_credential = $7, updated_at = now(), version = version + 1
          WHERE id = $1 RETURNING ${SUBSCRIPTION_COLUMNS}`,
         [
           id,
-          dto.name ?? before.name,
-          dto.event_patterns ? [...new Set(dto.event_patterns)] : before.event_patterns,
-          dto.filters === undefined ? before.filters : dto.filters,
+          dto.name,
+          [...new Set(dto.event_patterns)],
+          dto.filters ?? null,
           readingScopes(actor),
-          dto.enabled ?? before.enabled,
+          dto.enabled ?? true,
           ownerOf(actor).credentialId,
         ],
       );
-      const webhook = (await this.webhooks.of([id])).get(id);
-      return toSubscriptionDto(row, webhook && (await this.renew(tx, actor, row, webhook, dto)));
+      if (!config) return toSubscriptionDto(row);
+      const wanted = webhookOf(row, { ...config, batch: dto.batch_config ?? null });
+      return toSubscriptionDto(row, await this.webhooks.update(tx, actor, id, wanted, config.secret ?? undefined));
     });
   }
 
@@ -166,25 +158,6 @@ export class EventSubscriptions implements OnModuleInit {
       await tx.query('DELETE FROM event_subscriptions WHERE id = $1', [id]);
     };
     return this.deletions.once(publicId('sub', id), remove, actor.id);
-  }
-
-  private renew(
-    tx: Tx,
-    actor: Actor,
-    row: EventSubscription,
-    webhook: WebhookOf,
-    { webhook_config: config, batch_config, enabled }: UpdateSubscriptionDto,
-  ): Promise<WebhookOf> {
-    const { batch_size, batch_wait_ms } = webhook;
-    const batch = batch_size && batch_wait_ms ? { max_size: batch_size, max_wait_ms: batch_wait_ms } : null;
-    const wanted = webhookOf(row, {
-      url: config?.url ?? webhook.url,
-      retry_config: config?.retry_config ?? webhook.retry_config,
-      batch: batch_config === undefined ? batch : batch_config,
-    });
-    // One that was disabled is revived by those alone who ask for it.
-    const active = wanted.active && (enabled === true || webhook.disabled_at === null);
-    return this.webhooks.update(tx, actor, row.id, { ...wanted, active }, config?.secret);
   }
 }
 
@@ -226,8 +199,11 @@ function assertMayRead(actor: Actor, patterns: readonly string[]): void {
   throw AppError.forbidden(`These events need the scope ${scopes.join(' and ')}`, { event_patterns: refused });
 }
 
-function assertFitting(method: string, dto: Pick<UpdateSubscriptionDto, 'webhook_config' | 'batch_config'>): void {
-  if (method === 'webhook') return;
+function assertFitting(dto: PutSubscriptionDto): void {
+  if (dto.delivery_method === 'webhook') {
+    if (!dto.webhook_config) throw bodyIssue('webhook_config', 'is needed by webhook');
+    return;
+  }
   if (dto.webhook_config) throw bodyIssue('webhook_config', 'is for webhook alone');
   if (dto.batch_config) throw bodyIssue('batch_config', 'is for webhook alone');
 }

@@ -57,8 +57,26 @@ async function shown(id: string, key = bench.key): Promise<{ status: number; sub
   return { status: answer.status, subscription: answer.body.data?.subscription };
 }
 
-async function update(id: string, body: object, headers = {}): Promise<{ status: number; subscription: Subscription }> {
-  const answer = await bench.call<{ subscription: Subscription }>('PUT', `/subscriptions/${id}`, body, { headers });
+/** Writes a subscription as it is shown, with some fields changed. */
+async function update(
+  id: string,
+  { webhook_config: config, ...over }: { webhook_config?: object } & Record<string, unknown>,
+  headers = {},
+  key = bench.key,
+): Promise<{ status: number; subscription: Subscription }> {
+  const { name, event_patterns, filters, delivery_method, webhook_config, batch_config, enabled } = (
+    await shown(id, key)
+  ).subscription;
+  const { url, retry_config } = webhook_config ?? {};
+  const body = {
+    ...{ name, event_patterns, filters, delivery_method, batch_config, enabled },
+    webhook_config: webhook_config ? { url, retry_config, ...config } : config,
+    ...over,
+  };
+  const answer = await bench.call<{ subscription: Subscription }>('PUT', `/subscriptions/${id}`, body, {
+    headers,
+    key,
+  });
   return { status: answer.status, subscription: answer.body.data?.subscription };
 }
 
@@ -132,7 +150,6 @@ describe('a subscription with a webhook', () => {
     bench.receiver.answer = (response, { path: asked }) => void response.writeHead(asked === path ? 410 : 204).end();
     await bench.emit(`${own}.kept`);
     await eventually(async () => (await shown(id)).subscription.status === 'disabled', LONG);
-    expect((await update(id, { name: 'Still gone' })).subscription.status).toBe('disabled');
     bench.receiver.answer = (response) => void response.writeHead(204).end();
     expect((await update(id, { enabled: true })).subscription.status).toBe('active');
     const before = bench.receiver.at(path).length;
@@ -355,14 +372,8 @@ describe('a subscription of a stream', () => {
     await app.call('DELETE', `/api/v1/auth/api-keys/key_${owner.keyId}`, { key: other });
     await eventually(async () => (await shown(id, second.key)).subscription.status === 'disabled', LONG);
     expect((await bench.emit(`${own}.made`)).subscriber_count).toBe(0);
-    const put = { key: second.key };
-    const revived = await bench.call<{ subscription: Subscription }>(
-      'PUT',
-      `/subscriptions/${id}`,
-      { enabled: true },
-      put,
-    );
-    expect(revived.body.data.subscription).toMatchObject({ status: 'active', enabled: true });
+    const revived = await update(id, { enabled: true }, {}, second.key);
+    expect(revived.subscription).toMatchObject({ status: 'active', enabled: true });
     await app.get(OwnerRights).sweep();
     expect((await bench.emit(`${own}.made`)).subscriber_count).toBe(1);
   });
@@ -420,7 +431,9 @@ describe('subscriptions', () => {
     const { subscription_id: id } = await bench.subscribe(toStream(), one.key);
     expect((await shown(id, one.key)).status).toBe(200);
     expect((await shown(id, other.key)).status).toBe(404);
-    expect((await bench.call('PUT', `/subscriptions/${id}`, { name: 'x' }, { key: other.key })).status).toBe(404);
+    expect(
+      (await bench.call('PUT', `/subscriptions/${id}`, { name: 'x', ...toStream() }, { key: other.key })).status,
+    ).toBe(404);
     expect((await bench.call('DELETE', `/subscriptions/${id}`, undefined, { key: other.key })).status).toBe(404);
     const list = await bench.call<{ subscriptions: Subscription[] }>('GET', '/subscriptions', undefined, {
       key: other.key,
@@ -511,12 +524,44 @@ describe('subscriptions', () => {
     expect(made.webhook_config?.secret).toMatch(/^whsec_/);
     expect(made.webhook_config?.retry_config.max_retries).toBe(3);
     const path = `/subscriptions/${made.subscription_id}`;
-    const put = { name: null, event_patterns: null, webhook_config: { url: null, secret: null, retry_config: null } };
-    const kept = await bench.call<{ subscription: Subscription }>('PUT', path, put);
-    expect([kept.status, kept.body.data.subscription.webhook_config?.url]).toEqual([200, url]);
+    const put = { name: 'A test', ...body, webhook_config: { url, secret: null, retry_config: null } };
+    expect((await bench.call('PUT', path, put)).status).toBe(200);
     const wrong = await bench.call('POST', '/subscriptions', { name: 'A test', ...body, webhook_config: [] });
     expect([wrong.status, wrong.body.error.details[0].field]).toEqual([400, 'webhook_config']);
     await bench.call('DELETE', path);
+  });
+
+  it('are replaced as a whole by PUT: what is left out gets its default, but the secret stays', async () => {
+    const url = bench.receiver.url(path);
+    const made = await bench.subscribe(
+      toWebhook({
+        filters: { source: 'shop' },
+        batch_config: { max_size: 2, max_wait_ms: 100 },
+        webhook_config: { url, secret: SECRET, retry_config: { max_retries: 1 } },
+        enabled: false,
+      }),
+    );
+    const target = `/subscriptions/${made.subscription_id}`;
+    const whole = { name: 'Whole', event_patterns: [`${own}.*`], delivery_method: 'webhook', webhook_config: { url } };
+    const put = await bench.call<{ subscription: Subscription }>('PUT', target, whole);
+    expect(put.status, put.text).toBe(200);
+    expect(put.body.data.subscription).toMatchObject({
+      name: 'Whole',
+      filters: null,
+      batch_config: null,
+      enabled: true,
+      status: 'active',
+      webhook_config: { url, retry_config: { max_retries: 3 } },
+    });
+    expect(put.body.data.subscription.webhook_config).not.toHaveProperty('secret');
+    await bench.emit(`${own}.made`);
+    const [delivery] = await received(1);
+    const signature = createHmac('sha256', SECRET).update(delivery.body).digest('hex');
+    expect(delivery.headers['x-nexus-signature']).toBe(`sha256=${signature}`);
+    for (const field of ['name', 'event_patterns', 'delivery_method', 'webhook_config']) {
+      const refused = await bench.call('PUT', target, { ...whole, [field]: undefined });
+      expect([refused.status, refused.body.error.details[0].field]).toEqual([400, field]);
+    }
   });
 
   it('end the older secret too when a new one replaces it at once', async () => {
