@@ -101,8 +101,8 @@ describe('logging in', () => {
       },
     });
     expect(JSON.stringify(body)).not.toContain('argon2');
-    const hours = (Date.parse(body.data.session.expires_at) - Date.now()) / 3_600_000;
-    expect(hours).toBeCloseTo(24, 0);
+    const days = (Date.parse(body.data.session.expires_at) - Date.now()) / 86_400_000;
+    expect(days).toBeCloseTo(30, 1);
     const claims = decodeJwt(body.data.tokens.access_token);
     expect(claims).toMatchObject({
       sub: `user_${user.id}`,
@@ -116,9 +116,21 @@ describe('logging in', () => {
     expect(decodeProtectedHeader(body.data.tokens.access_token)).toMatchObject({ alg: 'HS256', typ: 'at+jwt' });
   });
 
-  it('keeps the session for thirty days when asked to', async () => {
-    const { session } = await login({ remember_me: true });
-    expect((Date.parse(session.expires_at) - Date.now()) / 86_400_000).toBeCloseTo(30, 0);
+  it('keeps the session for thirty days, fourteen unused, and for one where that is asked for', async () => {
+    for (const [remember_me, days, idle] of [
+      [undefined, 30, 14],
+      [true, 30, 14],
+      [false, 1, 1],
+    ]) {
+      const { session } = await login({ remember_me });
+      const [token] = await app.db.query<{ expires_at: Date }>(
+        `SELECT expires_at FROM refresh_tokens WHERE session_id = $1`,
+        [session.session_id.slice('sess_'.length)],
+      );
+      const daysUntil = (time: string | Date): number => (new Date(time).getTime() - Date.now()) / 86_400_000;
+      expect(daysUntil(session.expires_at)).toBeCloseTo(Number(days), 1);
+      expect(daysUntil(token.expires_at)).toBeCloseTo(Number(idle), 1);
+    }
   });
 
   it('gives a token that works, and tells what it is', async () => {

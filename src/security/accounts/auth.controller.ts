@@ -54,7 +54,7 @@ export class AuthController {
   })
   @ApiOkResponse({ type: LoginResultDto })
   async login(@Body() body: LoginDto): Promise<LoginResultDto> {
-    const { user, session, tokens } = await this.logins.login(body.username, body.password, body.remember_me ?? false);
+    const { user, session, tokens } = await this.logins.login(body.username, body.password, body.remember_me ?? true);
     return {
       user: toUserDto(user),
       tokens,

@@ -29,7 +29,11 @@ export class LoginDto {
   @MaxLength(256)
   password!: string;
 
-  @ApiPropertyOptional({ example: false, default: false, description: 'Keep the session for 30 days instead of one.' })
+  @ApiPropertyOptional({
+    example: true,
+    default: true,
+    description: 'True: the login lasts 30 days and ends when it is not refreshed for 14. False: it lasts a day.',
+  })
   @IsOptional()
   @IsBoolean()
   remember_me?: boolean;

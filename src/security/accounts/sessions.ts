@@ -35,7 +35,7 @@ interface SessionOwner {
 }
 
 const REFRESH = 'nexus_refresh';
-/** A session that is not refreshed for so long is over (rule 10). */
+/** A session that is not refreshed for so long is over. */
 const IDLE = `interval '14 days'`;
 const COUNT_EVERY_MS = 5000;
 const LIVE = `revoked_at IS NULL AND expires_at > now()`;
@@ -75,7 +75,7 @@ export class Sessions implements OnModuleInit {
     );
   }
 
-  /** A session lives a day, with `remember` thirty. */
+  /** A session lives thirty days, without `remember` one. */
   async open(tx: Tx, user: SessionOwner, remember: boolean): Promise<{ session: Session; tokens: Tokens }> {
     const context = currentContext();
     const [session] = await tx.query<Session[]>(
