@@ -11,9 +11,13 @@ interface Refusal {
   error: { details: { field: string; expected: string; location: string }[] };
 }
 
+interface Listed {
+  pagination?: { limit: number; has_more: boolean };
+}
+
 let app: TestApp;
 beforeAll(async () => {
-  app = await startTestApp({ NEXUS_LOG_LEVEL: 'silent' });
+  app = await startTestApp({ NEXUS_LOG_LEVEL: 'silent', NEXUS_EGRESS_ALLOW: '127.0.0.1' });
 });
 afterAll(() => app.stop());
 
@@ -45,6 +49,46 @@ it('is told what is wrong with a cursor that no list has given', async () => {
       if (status === 200 && keys[0] === 'a' && keys.length === 1) continue;
       const issue = status === 400 ? body.error.details[0] : undefined;
       if (!issue?.expected || issue.location !== 'query') wrong.push({ path, keys, body });
+    }
+  }
+  expect(wrong).toEqual([]);
+}, 120_000);
+
+it('gives every list its default size and refuses more than the largest', async () => {
+  const { key } = await actor(app);
+  const webhook = await app.call<{ webhook_id: string }>('POST', '/api/v1/webhooks', {
+    key,
+    body: { url: 'http://127.0.0.1:9/', events: ['task.completed'], active: false },
+  });
+  expect(webhook.status, webhook.text).toBe(201);
+  for (let n = 0; n < 21; n++) {
+    await app.call('POST', '/api/v1/ai/agents/join-tokens', { key, body: {} });
+  }
+  const { paths } = app.get(ApiDocument).get() as unknown as { paths: Record<string, Record<string, Operation>> };
+  const lists = Object.keys(paths).filter((path) => paths[path].get?.parameters?.some(({ name }) => name === 'limit'));
+  expect(lists.length).toBeGreaterThan(20);
+  const wrong: unknown[] = [];
+  for (const path of lists) {
+    const full = path.replace('{id}', webhook.body.webhook_id);
+    const more = paths[path].get.parameters?.some(({ name }) => name === 'metric_name') ? 'metric_name=cpu&' : '';
+    const [size, largest] = /telemetry\/(events|metrics|sources)$/.test(path) ? [100, 1000] : [20, 100];
+    const ask = (query: string) =>
+      app.call<{ data?: Listed } & Listed & Refusal>('GET', `${full}?${more}${query}`, { key });
+    const { status, body } = await ask('');
+    const { pagination } = body.data ?? body;
+    if (status !== 200 || pagination?.limit !== size) wrong.push({ path, status, pagination });
+    if (path.endsWith('join-tokens')) expect(pagination).toMatchObject({ limit: 20, has_more: true });
+    const most = await ask(`limit=${largest}`);
+    if (most.status !== 200) wrong.push({ path, most: most.body });
+    for (const [field, value] of [
+      ['limit', largest + 1],
+      ['per_page', largest + 1],
+      ['limit', 0],
+      ['limit', -1],
+    ]) {
+      const refused = await ask(`${field}=${value}`);
+      const issue = refused.status === 400 ? refused.body.error.details[0] : undefined;
+      if (issue?.field !== field || !issue.expected) wrong.push({ path, field, value, refused: refused.body });
     }
   }
   expect(wrong).toEqual([]);
