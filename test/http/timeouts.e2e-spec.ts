@@ -1,8 +1,9 @@
+import net from 'node:net';
 import { Controller, Get, Param, Post, Sse } from '@nestjs/common';
 import { interval, map, type Observable } from 'rxjs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Database } from '../../src/platform/database/index.js';
-import { Allow, LeanRoutes, Wire } from '../../src/platform/http/index.js';
+import { Allow, InFlight, LeanRoutes, Wire } from '../../src/platform/http/index.js';
 import { eventually } from '../support/eventually.js';
 import { type Harness, startHarness } from './harness.js';
 
@@ -51,6 +52,17 @@ class SlowController {
       ends.push(`${name} ${(error as Error).message}`);
       throw error;
     }
+  }
+}
+
+const LARGE = 32 * 1024 * 1024;
+
+@Wire('raw')
+@Allow()
+@Controller('large')
+class LargeController {
+  @Get() get(): object {
+    return { text: 'x'.repeat(LARGE) };
   }
 }
 
@@ -130,4 +142,39 @@ describe('a request that takes too long', () => {
     expect((await send('POST', '/notes/quick')).status).toBe(201);
     expect(await notes('quick')).toBe(1);
   });
+});
+
+describe('a client that does not read a large answer', () => {
+  it(
+    'is cut once it has taken nothing for a while; one that reads slowly gets all of it',
+    { timeout: 60_000 },
+    async () => {
+      const server = await startHarness([LargeController], {}, { stall: 1000 });
+      try {
+        const ask = (): net.Socket => {
+          const socket = net.connect(server.port, '127.0.0.1').on('error', () => undefined);
+          socket.write(
+            'GET /api/v1/large HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ann\r\nConnection: close\r\n\r\n',
+          );
+          return socket;
+        };
+        const [lazy, slow] = [ask().pause(), ask().pause()];
+        let taken = 0;
+        slow.on('data', (chunk: Buffer) => {
+          taken += chunk.length;
+          slow.pause();
+          setTimeout(() => slow.resume(), 1);
+        });
+        slow.resume();
+        const inFlight = server.app.get(InFlight);
+        await eventually(() => inFlight.size === 2);
+        await eventually(() => inFlight.size < 2 || taken > LARGE);
+        await eventually(() => taken > LARGE && inFlight.size === 0, 40_000);
+        lazy.destroy();
+        slow.destroy();
+      } finally {
+        await server.stop();
+      }
+    },
+  );
 });

@@ -1,4 +1,5 @@
 import http from 'node:http';
+import type { Socket } from 'node:net';
 import type { NestApplicationOptions } from '@nestjs/common';
 import { ExpressAdapter, type NestExpressApplication } from '@nestjs/platform-express';
 import { Settings } from '../config/index.js';
@@ -18,10 +19,12 @@ export interface ServerTimeouts {
   headers: number;
   request: number;
   checkEvery: number;
+  /** A client that takes nothing of its answer for so long is cut. */
+  stall: number;
 }
 
 const MAX_CONNECTIONS = 10_000;
-const TIMEOUTS: ServerTimeouts = { headers: 10_000, request: 30_000, checkEvery: 5_000 };
+const TIMEOUTS: ServerTimeouts = { headers: 10_000, request: 30_000, checkEvery: 5_000, stall: 30_000 };
 
 /** Builds the HTTP server itself: slow clients are cut, and lean routes are asked before Express. */
 class NexusHttpAdapter extends ExpressAdapter {
@@ -46,6 +49,10 @@ class NexusHttpAdapter extends ExpressAdapter {
     );
     server.maxConnections = MAX_CONNECTIONS;
     shareConnections(server, MAX_CONNECTIONS / 4);
+    // Of a connection that only waits nothing is left to be sent.
+    server.setTimeout(this.timeouts.stall, (socket: Socket) => {
+      if (socket.writableLength > 0) socket.destroy();
+    });
     server.on('clientError', answerClientError);
     this.setHttpServer(server);
   }
