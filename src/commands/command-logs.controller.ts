@@ -4,7 +4,16 @@ import { ApiExtraModels, ApiOkResponse, ApiOperation, ApiTags, getSchemaPath } f
 import type { Response } from 'express';
 import { type Actor, currentContext } from '../platform/context/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { Allow, CurrentActor, PublicId, publicId, Streaming, TakesTicket, Wire } from '../platform/http/index.js';
+import {
+  Allow,
+  CurrentActor,
+  PublicId,
+  publicId,
+  RateLimit,
+  Streaming,
+  TakesTicket,
+  Wire,
+} from '../platform/http/index.js';
 import type { CredentialHolder } from '../platform/realtime/index.js';
 import { CommandLogQueryDto, CommandLogDto, OutputChunkDto } from './command-logs.dto.js';
 import { CommandLogs, endOf, type OutputChunk } from './command-logs.service.js';
@@ -22,6 +31,7 @@ export class CommandLogsController {
 
   @Get(':id/logs')
   @Streaming()
+  @RateLimit('polling')
   @Allow('command:read')
   @TakesTicket({ when: ({ follow }) => follow === 'true' })
   @ApiOperation({

@@ -78,6 +78,7 @@ export class CommandsController {
 
   @Get(':id')
   @Allow('command:read')
+  @RateLimit('polling')
   @ApiOperation({ summary: 'Get a command with its result and timeline', operationId: 'getCommandStatus' })
   @ApiOkResponse({ type: CommandDetailDto })
   async get(@CurrentActor() actor: Actor, @Param('id', new PublicId('cmd')) id: string): Promise<CommandDetailDto> {

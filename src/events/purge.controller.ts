@@ -1,7 +1,7 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../platform/context/index.js';
-import { Allow, CurrentActor, PublicId, Wire } from '../platform/http/index.js';
+import { Allow, CurrentActor, PublicId, RateLimit, Wire } from '../platform/http/index.js';
 import { CreatePurgeDto, PurgeDto } from './purge.dto.js';
 import { PurgeService } from './purge.service.js';
 
@@ -24,6 +24,7 @@ export class PurgeController {
 
   @Get(':id')
   @Allow('admin:system')
+  @RateLimit('polling')
   @ApiOperation({ summary: 'Show how far a purge has come', operationId: 'getPurge' })
   @ApiOkResponse({ type: PurgeDto })
   get(@Param('id', PURGE) id: string): Promise<PurgeDto> {

@@ -1,7 +1,7 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../platform/context/index.js';
-import { Allow, CurrentActor, PublicId, Wire } from '../platform/http/index.js';
+import { Allow, CurrentActor, PublicId, RateLimit, Wire } from '../platform/http/index.js';
 import { CreateReplayDto, ReplayDto } from './replay.dto.js';
 import { ReplayService } from './replay.service.js';
 
@@ -24,6 +24,7 @@ export class ReplayController {
 
   @Get(':id')
   @Allow('admin:system')
+  @RateLimit('polling')
   @ApiOperation({ summary: 'Show how far a replay has come', operationId: 'getReplay' })
   @ApiOkResponse({ type: ReplayDto })
   get(@Param('id', REPLAY) id: string): Promise<ReplayDto> {

@@ -3,7 +3,7 @@ import { ApiExcludeEndpoint, ApiOkResponse, ApiOperation, ApiProduces, ApiTags }
 import type { Request, Response } from 'express';
 import { Settings } from '../platform/config/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { ApiDocument, Audit, Gatekeeper, Public, RateLimit, requireUnlessOpen, Wire } from '../platform/http/index.js';
+import { ApiDocument, Audit, OpenAccess, Public, RateLimit, Wire } from '../platform/http/index.js';
 import { type DocsAsset, docsAsset, redocPage, swaggerPage } from './docs-pages.js';
 
 /** Pages around the OpenAPI document; every asset comes from this server, so they work without the internet. */
@@ -15,7 +15,7 @@ import { type DocsAsset, docsAsset, redocPage, swaggerPage } from './docs-pages.
 export class DocsController {
   constructor(
     private readonly document: ApiDocument,
-    private readonly gatekeeper: Gatekeeper,
+    private readonly access: OpenAccess,
     private readonly settings: Settings,
   ) {}
 
@@ -69,7 +69,7 @@ export class DocsController {
 
   private check(request: Request): Promise<void> {
     this.assertEnabled();
-    return requireUnlessOpen(this.gatekeeper, request, this.settings.docsPublic, 'system:read');
+    return this.access.require(request, this.settings.docsPublic, 'system:read');
   }
 
   private assertEnabled(): void {

@@ -2,7 +2,7 @@ import { Controller, Get, Req, Res } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
 import type { Request, Response } from 'express';
 import { Settings } from '../platform/config/index.js';
-import { Audit, Gatekeeper, Public, RateLimit, requireUnlessOpen, Wire } from '../platform/http/index.js';
+import { Audit, OpenAccess, Public, RateLimit, Wire } from '../platform/http/index.js';
 import { Metrics } from '../platform/observability/index.js';
 
 /** For this long, in milliseconds, one rendering serves all who ask. */
@@ -21,7 +21,7 @@ export class MetricsController {
 
   constructor(
     private readonly metrics: Metrics,
-    private readonly gatekeeper: Gatekeeper,
+    private readonly access: OpenAccess,
     private readonly settings: Settings,
   ) {}
 
@@ -36,7 +36,7 @@ export class MetricsController {
   @ApiProduces('text/plain')
   @ApiOkResponse({ schema: { type: 'string', example: 'nexus_http_requests_in_flight 1' } })
   async scrape(@Req() request: Request, @Res() response: Response): Promise<void> {
-    await requireUnlessOpen(this.gatekeeper, request, this.settings.metricsPublic === true, 'metrics:read');
+    await this.access.require(request, this.settings.metricsPublic === true, 'metrics:read');
     const openMetrics = (request.get('accept') ?? '').includes('application/openmetrics-text');
     const { contentType, text } = await this.render(openMetrics);
     response.set('Content-Type', contentType).send(text);

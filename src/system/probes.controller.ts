@@ -2,7 +2,7 @@ import { Controller, Get, HttpStatus, Req, Res } from '@nestjs/common';
 import { ApiExtraModels, ApiOkResponse, ApiOperation, ApiServiceUnavailableResponse, ApiTags } from '@nestjs/swagger';
 import type { Request, Response } from 'express';
 import { Settings } from '../platform/config/index.js';
-import { Audit, Gatekeeper, Public, RateLimit, requireUnlessOpen, Wire } from '../platform/http/index.js';
+import { Audit, OpenAccess, Public, RateLimit, Wire } from '../platform/http/index.js';
 import { HealthService } from './health.service.js';
 import { ComponentHealthDto, DetailedHealthDto, HealthDto, ProbeDto, ShortHealthDto } from './system.dto.js';
 
@@ -16,7 +16,7 @@ import { ComponentHealthDto, DetailedHealthDto, HealthDto, ProbeDto, ShortHealth
 export class ProbesController {
   constructor(
     private readonly health: HealthService,
-    private readonly gatekeeper: Gatekeeper,
+    private readonly access: OpenAccess,
     private readonly settings: Settings,
   ) {}
 
@@ -40,7 +40,7 @@ export class ProbesController {
   @ApiOkResponse({ type: DetailedHealthDto })
   @ApiServiceUnavailableResponse({ type: DetailedHealthDto, description: 'A vital part does not work' })
   async detailed(@Req() request: Request, @Res({ passthrough: true }) response: Response): Promise<DetailedHealthDto> {
-    await requireUnlessOpen(this.gatekeeper, request, this.settings.healthPublic === true, 'system:read');
+    await this.access.require(request, this.settings.healthPublic === true, 'system:read');
     return answer(response, await this.health.detailed());
   }
 

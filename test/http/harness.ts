@@ -40,7 +40,7 @@ import { createTestDatabase } from '../support/test-database.js';
 
 /**
  * Lets in `Bearer <name>` as the user `<name>` with all scopes, `Bearer <name>/<scope>` with one, `Bearer <name>~<key>` as a key of the
- * user; refuses `Bearer bad`.
+ * user, `Bearer agent-<name>` as an agent; refuses `Bearer bad`.
  */
 @Injectable()
 class NamedGatekeeper extends Gatekeeper {
@@ -48,14 +48,14 @@ class NamedGatekeeper extends Gatekeeper {
     const [who, scope] = (headers.authorization ?? '').replace(/^Bearer /, '').split('/');
     const [name, key] = who.split('~');
     if (name === '' || name.startsWith('bad')) throw AppError.unauthenticated('TOKEN_INVALID', 'Who is there?');
+    const credential = { credentialId: `key_${key ?? name}`, roles: [], scopes: new Set([scope ?? '*']) };
+    if (name.startsWith('agent-')) return { id: name, type: 'agent', name, agentId: name, ...credential };
     const id = `user_${name}`;
     return {
       id,
       type: key === undefined ? 'user' : 'key',
       name,
-      credentialId: `key_${key ?? name}`,
-      roles: [],
-      scopes: new Set([scope ?? '*']),
+      ...credential,
       userId: id,
     };
   }

@@ -1,5 +1,6 @@
-import { Controller, Get, Post } from '@nestjs/common';
+import { Controller, Get, Post, Query } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { AppError } from '../../src/platform/errors/index.js';
 import { Allow, LeanRoutes, Public, RateLimit, Wire } from '../../src/platform/http/index.js';
 import {
   type Bucket,
@@ -23,6 +24,14 @@ class LimitedController {
   @Get('batch') @RateLimit('telemetry_batch') @Allow() batch(): object {
     return {};
   }
+  @Get('status') @RateLimit('polling') @Allow() status(): object {
+    return {};
+  }
+  @Post('broken') @Allow() broken(@Query('how') how: string): Promise<object> {
+    if (how === 'busy') throw AppError.unavailable('Try again shortly');
+    if (how === 'defect') throw new Error('A defect');
+    return how === 'slow' ? new Promise(() => undefined) : Promise.resolve({});
+  }
   @Get('webhooks') @RateLimit('webhooks') @Allow() webhooks(): object {
     return {};
   }
@@ -41,6 +50,8 @@ const SMALL = {
   NEXUS_RATE_LIMITS: 'on',
   NEXUS_RATE_LIMIT_DEFAULT: '5/60',
   NEXUS_RATE_LIMIT_COMMANDS: '2/60',
+  NEXUS_RATE_LIMIT_POLLING: '8/60',
+  NEXUS_RATE_LIMIT_AGENTS: '6/60',
   NEXUS_RATE_LIMIT_OVERALL: '9/600+3',
   NEXUS_RATE_LIMIT_WEBHOOKS: 'off',
   NEXUS_RATE_LIMIT_AUTH: '3/600',
@@ -49,6 +60,11 @@ const SMALL = {
   NEXUS_RATE_LIMIT_TELEMETRY: '2/60',
   NEXUS_RATE_LIMIT_TELEMETRY_BATCH: '1/60',
   NEXUS_TRUSTED_PROXIES: '127.0.0.0/8',
+  NEXUS_METRICS_PUBLIC: 'false',
+  NEXUS_DOCS_PUBLIC: 'false',
+  NEXUS_HEALTH_PUBLIC: 'false',
+  NEXUS_REQUEST_TIMEOUT: '1',
+  NEXUS_BODY_LIMIT: '100000',
 };
 
 describe('rate limits', () => {
@@ -106,6 +122,54 @@ describe('rate limits', () => {
     expect(seen).toEqual([200, 200, 429]);
     for (let i = 0; i < 8; i++) expect((await call('10.1.0.1', '/webhooks', 'cat')).status).toBe(200);
     expect((await call('10.1.0.1', '', 'cat')).status).toBe(200);
+  });
+
+  it('counts polling, and whatever an agent asks for, in limits of their own', async () => {
+    const limits = async (path: string, who: string) => (await call('10.7.0.1', path, who)).header('limit');
+    expect(await limits('', 'gus')).toBe(5);
+    expect(await limits('/status', 'gus')).toBe(8);
+    expect(await limits('', 'agent-1')).toBe(6);
+    expect(await limits('/status', 'agent-1')).toBe(6);
+    for (let i = 0; i < 4; i++) expect((await call('10.7.0.1', '', 'agent-1')).status).toBe(200);
+    expect((await call('10.7.0.1', '', 'agent-1')).error).toMatchObject({ details: { category: 'agents' } });
+    expect((await call('10.7.0.1', '', 'agent-2')).status).toBe(200);
+    expect((await call('10.7.0.1', '/commands', 'agent-1')).header('limit')).toBe(2);
+  });
+
+  it('tells the limit with every error that comes after it', async () => {
+    const large = JSON.stringify({ text: 'x'.repeat(200_000) });
+    for (const [path, body, status] of [
+      ['/broken?how=busy', undefined, 503],
+      ['/broken?how=defect', undefined, 500],
+      ['/broken?how=slow', undefined, 504],
+      ['/broken', large, 413],
+      ['/broken', '{bad', 400],
+      ['/lean', large, 413],
+    ] as const) {
+      const who = `hal${status}${path.length}`;
+      const answer = await call('10.8.0.1', path, path === '/lean' ? `${who}/lean:write` : who, 'POST', body);
+      expect([path, answer.status]).toEqual([path, status]);
+      for (const name of ['limit', 'remaining', 'reset', 'window']) {
+        expect(answer.header(name)).toBeGreaterThanOrEqual(0);
+      }
+    }
+  });
+
+  it('counts wrong credentials that are sent to closed metrics, documents and health', async () => {
+    const ask = (path: string, who: string): Promise<Response> =>
+      fetch(`${server.url}${path}`, {
+        headers: { 'x-forwarded-for': '10.9.0.1', authorization: `Bearer ${who}` },
+      });
+    expect((await ask('/metrics', 'ivy')).status).toBe(200);
+    const seen: number[] = [];
+    for (const path of ['/metrics', '/docs', '/health/detailed', '/openapi.json']) {
+      seen.push((await ask(path, 'bad')).status);
+    }
+    expect(seen).toEqual([401, 401, 401, 429]);
+    const after = await ask('/metrics', 'bad');
+    expect([after.status, after.headers.get('x-ratelimit-limit')]).toEqual([429, '3']);
+    expect((await ask('/metrics', 'ivy')).status).toBe(429);
+    expect((await ask('/health', 'bad')).status).toBe(200);
   });
 
   it('counts all that a principal does together as well, with a burst; the tightest limit is told', async () => {
@@ -207,7 +271,7 @@ describe('rate limits', () => {
     }
     const { text } = await server.app.get(Metrics).render(false);
     expect(text).toMatch(/nexus_rate_limit_hits_total\{category="commands"\} [1-9]/);
-    expect(text).toMatch(/nexus_rate_limit_hits_total\{category="refused"\} [3-9]/);
+    expect(text).toMatch(/nexus_rate_limit_hits_total\{category="refused"\} ([3-9]|\d\d)/);
   });
 });
 

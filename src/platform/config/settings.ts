@@ -156,6 +156,8 @@ export class Settings {
   @RateSetting('COMMANDS') rateLimitCommands?: string;
   @RateSetting('EVENTS') rateLimitEvents?: string;
   @RateSetting('HOOKS') rateLimitHooks?: string;
+  @RateSetting('POLLING') rateLimitPolling?: string;
+  @RateSetting('AGENTS') rateLimitAgents?: string;
   @RateSetting('WEBHOOKS') rateLimitWebhooks?: string;
   @RateSetting('AUTH') rateLimitAuth?: string;
   @RateSetting('DEFAULT') rateLimitDefault?: string;

@@ -15,6 +15,7 @@ import { IdempotencyInterceptor } from './idempotency.js';
 import { IdempotencyStore } from './idempotency-store.js';
 import { InFlight } from './in-flight.js';
 import { LeanRoutes } from './lean-routes.js';
+import { OpenAccess } from './open-access.js';
 import { RateLimiter } from './rate-limiter.js';
 import { throttlersOf } from './rate-policy.js';
 import { MemoryRateStorage, RedisRateStorage } from './rate-storage.js';
@@ -48,6 +49,7 @@ import { WireInterceptor } from './wire.js';
     IdempotencyStore,
     InFlight,
     LeanRoutes,
+    OpenAccess,
     RateLimiter,
     RequestMetrics,
     RequestObservers,
@@ -60,6 +62,6 @@ import { WireInterceptor } from './wire.js';
     { provide: APP_INTERCEPTOR, useClass: WireInterceptor },
     { provide: APP_PIPE, useClass: DtoPipe },
   ],
-  exports: [ApiDocument, Deletions, InFlight, LeanRoutes, RateLimiter, RequestObservers],
+  exports: [ApiDocument, Deletions, InFlight, LeanRoutes, OpenAccess, RateLimiter, RequestObservers],
 })
 export class HttpModule {}

@@ -42,7 +42,7 @@ export { networkOf } from './client-network.js';
 export { publicOrigin } from './public-origin.js';
 export { InFlight } from './in-flight.js';
 export { ApiDocument } from './api-document.js';
-export { requireUnlessOpen } from './open-access.js';
+export { OpenAccess } from './open-access.js';
 export { RateLimiter, type HeaderSink } from './rate-limiter.js';
 export { RateLimit, type RateCategory } from './rate-policy.js';
 export { TicketQueryDto } from './ticket-query.js';

@@ -1,21 +1,36 @@
+import { Injectable } from '@nestjs/common';
 import type { Request } from 'express';
 import { currentContext } from '../context/index.js';
+import { isAppError } from '../errors/index.js';
 import { clientIp } from './client-ip.js';
-import { authorize, type Gatekeeper } from './gatekeeper.js';
+import { authorize, Gatekeeper } from './gatekeeper.js';
+import { hasCredential, RateLimiter } from './rate-limiter.js';
 
-/**
- * For `@Public()` routes that a setting can close: does nothing while `open`, else lets in only callers with `scope`.
- * @throws AppError `unauthenticated`, `forbidden`
- */
-export async function requireUnlessOpen(
-  gatekeeper: Gatekeeper,
-  request: Request,
-  open: boolean,
-  scope: string,
-): Promise<void> {
-  if (open) return;
-  const context = currentContext();
-  const actor = await gatekeeper.authenticate(request.headers, context?.ip ?? clientIp(request));
-  if (context) context.actor = actor;
-  authorize(actor, { public: false, anyOf: [scope] });
+/** For `@Public()` routes that a setting can close. */
+@Injectable()
+export class OpenAccess {
+  constructor(
+    private readonly gatekeeper: Gatekeeper,
+    private readonly limiter: RateLimiter,
+  ) {}
+
+  /**
+   * Does nothing while `open`, else lets in only callers with `scope`.
+   * @throws AppError `unauthenticated`, `forbidden`, `rate_limited` for an address that has sent too many wrong credentials
+   */
+  async require(request: Request, open: boolean, scope: string): Promise<void> {
+    if (open) return;
+    const context = currentContext();
+    if (context) this.limiter.checkGuesses(context, request.headers);
+    try {
+      const actor = await this.gatekeeper.authenticate(request.headers, context?.ip ?? clientIp(request));
+      if (context) context.actor = actor;
+      authorize(actor, { public: false, anyOf: [scope] });
+    } catch (error) {
+      // The route counts nothing, but a guess is one wherever it is made.
+      const guessed = isAppError(error) && error.kind === 'unauthenticated' && hasCredential(request.headers);
+      if (context && guessed) context.counted = false;
+      throw error;
+    }
+  }
 }

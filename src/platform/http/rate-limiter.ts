@@ -8,6 +8,7 @@ import { AppError, isAppError } from '../errors/index.js';
 import { Metrics } from '../observability/index.js';
 import { networkOf } from './client-network.js';
 import {
+  categoryFor,
   layersOf,
   type RateCategory,
   rateKey,
@@ -21,7 +22,7 @@ import { type Bucket, RateStorage } from './rate-storage.js';
 const MAX_BLOCKED = 10_000;
 
 /**
- * Counts every request once (GEN-15, C-08): in the buckets of its route and principal when it got so far, else in that of its address.
+ * Counts every request once: in the buckets of its route and principal when it got so far, else in that of its address.
  * It needs room in all of them; the tightest one fills the headers. Nest's routes and the lean ones share it.
  */
 @Injectable()
@@ -50,7 +51,7 @@ export class RateLimiter {
   ): Promise<void> | undefined {
     context.counted = true;
     if (category === 'none') return undefined;
-    return this.count(context, category ?? (context.actor ? 'default' : 'anonymous'), to);
+    return this.count(context, categoryFor(category, context.actor), to);
   }
 
   /**
@@ -70,7 +71,7 @@ export class RateLimiter {
     }
     context.counted = true;
     const guessed = isAppError(error) && error.kind === 'unauthenticated' && hasCredential(headers);
-    const category = context.actor ? 'default' : guessed ? 'refused' : 'anonymous';
+    const category = guessed && !context.actor ? 'refused' : categoryFor(undefined, context.actor);
     try {
       await this.count(context, category, to);
       return error;
@@ -162,6 +163,6 @@ function isTighter(one: Level, other: Level): boolean {
 /** What headers are set on: an answer, or the plain map of a lean route. */
 export type HeaderSink = Pick<ServerResponse, 'setHeader'>;
 
-function hasCredential(headers: IncomingHttpHeaders): boolean {
+export function hasCredential(headers: IncomingHttpHeaders): boolean {
   return headers.authorization !== undefined || headers['x-api-key'] !== undefined;
 }

@@ -6,9 +6,9 @@ import type { Settings } from '../config/index.js';
 import type { Actor } from '../context/index.js';
 import { networkOf } from './client-network.js';
 
-/** Limits of the kinds of routes: requests per window of seconds (contract C-08). Each has its setting. */
+/** Limits of the kinds of routes: requests per window of seconds. Each has its setting. */
 const RATE_LIMITS = {
-  /** Everything a principal does besides what comes in at a high rate, on top of the limit of its kind (GEN-18). */
+  /** Everything a principal does besides what comes in at a high rate, on top of the limit of its kind. */
   overall: { limit: 1000, window: 60, burst: 100 },
   telemetry: { limit: 1000, window: 60 },
   telemetry_batch: { limit: 100, window: 60 },
@@ -17,6 +17,10 @@ const RATE_LIMITS = {
   events: { limit: 1000, window: 60 },
   /** Calls of one inbound hook with a right signature. */
   hooks: { limit: 600, window: 60 },
+  /** Asking again and again how far something has come. */
+  polling: { limit: 600, window: 60 },
+  /** Whatever an agent asks for that has no limit of its kind. */
+  agents: { limit: 1000, window: 60 },
   webhooks: { limit: 1000, window: 3600 },
   /** Login and refresh, per address. */
   auth: { limit: 10, window: 600 },
@@ -65,12 +69,20 @@ const ALONE = new Set<RateCategory>([
   'telemetry_batch',
   'events',
   'hooks',
+  'polling',
+  'agents',
   'auth',
   'anonymous',
   'refused',
 ]);
 
-/** The limits that a request of this kind has to stay within, all of them (GEN-15). */
+/** The kind that a request is counted as: an agent, which asks all the time, has its own in place of those for people. */
+export function categoryFor(declared: RateCategory | undefined, actor: Actor | undefined): RateCategory {
+  if (actor?.type === 'agent' && (declared === undefined || declared === 'polling')) return 'agents';
+  return declared ?? (actor ? 'default' : 'anonymous');
+}
+
+/** The limits that a request of this kind has to stay within, all of them. */
 export function layersOf(category: RateCategory): RateLayer[] {
   return ALONE.has(category) ? [category] : [category, 'overall'];
 }
