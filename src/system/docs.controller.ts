@@ -1,10 +1,18 @@
 import { Controller, Get, Param, Req, Res } from '@nestjs/common';
-import { ApiExcludeEndpoint, ApiOkResponse, ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
+import {
+  ApiExcludeEndpoint,
+  ApiFoundResponse,
+  ApiOkResponse,
+  ApiOperation,
+  ApiProduces,
+  ApiTags,
+} from '@nestjs/swagger';
 import type { Request, Response } from 'express';
 import { Settings } from '../platform/config/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { ApiDocument, Audit, OpenAccess, Public, RateLimit, Wire } from '../platform/http/index.js';
 import { type DocsAsset, docsAsset, redocPage, swaggerPage } from './docs-pages.js';
+import { RootDto } from './system.dto.js';
 
 /** Pages around the OpenAPI document; every asset comes from this server, so they work without the internet. */
 @ApiTags('system')
@@ -18,6 +26,22 @@ export class DocsController {
     private readonly access: OpenAccess,
     private readonly settings: Settings,
   ) {}
+
+  @Get('/')
+  @Public()
+  @ApiOperation({ summary: 'Where to go on from here', operationId: 'root' })
+  @ApiOkResponse({ type: RootDto, description: 'Where the documentation needs a credential or is switched off.' })
+  @ApiFoundResponse({ description: 'To the documentation.' })
+  root(@Res() response: Response): void {
+    const { apiPrefix, docsEnabled, docsPublic } = this.settings;
+    if (docsEnabled && docsPublic) {
+      response.redirect(302, '/docs');
+      return;
+    }
+    const docs = docsEnabled ? { docs: '/docs' } : {};
+    const root: RootDto = { name: 'Nexus', health: '/health', api: `/${apiPrefix}`, ...docs };
+    response.json(root);
+  }
 
   @Get('openapi.json')
   @Public()

@@ -37,3 +37,10 @@ export class ProbeDto {
   })
   status!: string;
 }
+
+export class RootDto {
+  @ApiProperty({ example: 'Nexus' }) name!: string;
+  @ApiProperty({ example: '/health' }) health!: string;
+  @ApiProperty({ example: '/api' }) api!: string;
+  @ApiPropertyOptional({ example: '/docs' }) docs?: string;
+}

@@ -191,7 +191,7 @@ describe('answers', () => {
   it('has one shape for every refusal', async () => {
     const cases: [string, RequestInit, number, string][] = [
       ['/nothing', {}, 404, 'RESOURCE_NOT_FOUND'],
-      ['/things/1', { method: 'DELETE' }, 404, 'RESOURCE_NOT_FOUND'],
+      ['/things/1', { method: 'DELETE' }, 405, 'METHOD_NOT_ALLOWED'],
       ['/../../API/V99/things', {}, 404, 'UNSUPPORTED_VERSION'],
       ['/things/abc', {}, 400, 'VALIDATION_ERROR'],
       ['/things/%E0%A4%A', {}, 400, 'VALIDATION_ERROR'],

@@ -230,6 +230,8 @@ describe('a server with other settings of what it keeps and sends', () => {
       expect([one, status, text]).toEqual([one, 404, expect.stringContaining('NEXUS_DOCS_ENABLED')]);
     }
     expect((await app.call('GET', '/health')).status).toBe(200);
+    const { status, body } = await app.call('GET', '/');
+    expect([status, body]).toEqual([200, { name: 'Nexus', health: '/health', api: '/api/v1' }]);
   });
 
   it('lets no page of another origin in when that is off, listed or not', async () => {

@@ -4,12 +4,14 @@ const KINDS = {
   unauthenticated: { status: 401, code: 'AUTHENTICATION_FAILED', retryable: false },
   forbidden: { status: 403, code: 'AUTHORIZATION_FAILED', retryable: false },
   not_found: { status: 404, code: 'RESOURCE_NOT_FOUND', retryable: false },
+  method_not_allowed: { status: 405, code: 'METHOD_NOT_ALLOWED', retryable: false },
   conflict: { status: 409, code: 'RESOURCE_CONFLICT', retryable: false },
   gone: { status: 410, code: 'RESOURCE_EXPIRED', retryable: false },
   precondition: { status: 412, code: 'PRECONDITION_FAILED', retryable: false },
   too_large: { status: 413, code: 'PAYLOAD_TOO_LARGE', retryable: false },
   unsupported_media: { status: 415, code: 'UNSUPPORTED_MEDIA_TYPE', retryable: false },
   unprocessable: { status: 422, code: 'UNPROCESSABLE_ENTITY', retryable: false },
+  upgrade_required: { status: 426, code: 'UPGRADE_REQUIRED', retryable: false },
   locked: { status: 423, code: 'ACCOUNT_LOCKED', retryable: true },
   rate_limited: { status: 429, code: 'RATE_LIMIT_EXCEEDED', retryable: true },
   internal: { status: 500, code: 'INTERNAL_ERROR', retryable: false },
@@ -39,6 +41,8 @@ interface AppErrorOptions {
   retryAfter?: number;
   limit?: number;
   window?: string;
+  /** Sent with the answer. */
+  headers?: Record<string, string>;
   cause?: unknown;
 }
 
@@ -52,6 +56,7 @@ export class AppError extends Error {
   readonly retryAfter?: number;
   readonly limit?: number;
   readonly window?: string;
+  readonly headers: Readonly<Record<string, string>>;
 
   constructor(
     readonly kind: ErrorKind,
@@ -69,6 +74,7 @@ export class AppError extends Error {
     this.retryAfter = options.retryAfter;
     this.limit = options.limit;
     this.window = options.window;
+    this.headers = options.headers ?? {};
   }
 
   static validation(issues: FieldIssue | FieldIssue[], message = 'Invalid request parameters'): AppError {

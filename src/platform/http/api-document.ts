@@ -11,7 +11,8 @@ audit trail shows who did what.
 **Authentication.** Send an API key or an access token as \`Authorization: Bearer …\`, or an API key as \`X-API-Key\`. Each operation names the
 scopes it needs in \`x-required-scopes\`; one of them is enough.
 
-**Errors** all have one shape (schema \`Error\`). Answers 429 and 5xx may be tried again: wait for \`Retry-After\`, else 1, 2, then 4 seconds.
+**Errors** all have one shape (schema \`Error\`). A method that a path does not take is answered 405 with \`Allow\`, a WebSocket path
+that is asked without an upgrade 426. Answers 429 and 5xx may be tried again: wait for \`Retry-After\`, else 1, 2, then 4 seconds.
 
 **Limits.** Every limited answer carries \`X-RateLimit-Limit\`, \`-Remaining\`, \`-Reset\` (Unix seconds) and \`-Window\` (seconds) of the
 tightest limit that the request counts in.

@@ -2,6 +2,7 @@ import http from 'node:http';
 import type { Socket } from 'node:net';
 import type { NestApplicationOptions } from '@nestjs/common';
 import { ExpressAdapter, type NestExpressApplication } from '@nestjs/platform-express';
+import type { RequestHandler } from 'express';
 import { Settings } from '../config/index.js';
 import { ApiDocument } from './api-document.js';
 import { trustProxies } from './client-ip.js';
@@ -10,6 +11,7 @@ import { answerClientError, Entrance } from './entrance.js';
 import { ErrorFilter } from './error-filter.js';
 import { tagAnswers } from './etag.js';
 import { InFlight } from './in-flight.js';
+import { KnownRoutes } from './known-routes.js';
 import { RateLimiter } from './rate-limiter.js';
 import { checkRequest, renderMiddlewareError } from './request-pipeline.js';
 import { compressAnswers, crossOrigin, securityHeaders } from './web-headers.js';
@@ -56,6 +58,11 @@ class NexusHttpAdapter extends ExpressAdapter {
     server.on('clientError', answerClientError);
     this.setHttpServer(server);
   }
+
+  /** Nest's own way leaves paths outside of the API prefix to Express, which answers with a page. */
+  override setNotFoundHandler(handler: RequestHandler): void {
+    this.use(handler);
+  }
 }
 
 export function createHttpAdapter(timeouts: Partial<ServerTimeouts> = {}): ExpressAdapter {
@@ -64,6 +71,7 @@ export function createHttpAdapter(timeouts: Partial<ServerTimeouts> = {}): Expre
 
 /** Routes that stand at the root of the server; all others are under the API prefix. */
 const AT_ROOT = [
+  '/',
   'health',
   'health/detailed',
   'healthz',
@@ -90,6 +98,7 @@ export function configureHttp(app: NestExpressApplication): void {
   app.set('query parser', 'simple');
   app.setGlobalPrefix(settings.apiPrefix, { exclude: AT_ROOT });
   app.get(ApiDocument).attach(app);
+  app.get(KnownRoutes).attach(app);
   app.use(securityHeaders());
   if (settings.corsOrigins.length > 0) app.use(crossOrigin(settings));
   if (settings.responseCompression) app.use(compressAnswers());

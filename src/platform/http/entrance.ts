@@ -56,8 +56,7 @@ export class Entrance {
 
   private leave(context: RequestContext, request: IncomingMessage, response: ServerResponse): void {
     const known = request as IncomingMessage & { route?: { path?: string }; auditPolicy?: AuditPolicy };
-    // The path of Nest's answer to unknown routes is `*path`.
-    if (known.route?.path?.startsWith('/')) context.route ??= known.route.path;
+    context.route ??= known.route?.path;
     this.observers.finished({
       context,
       status: response.writableFinished ? response.statusCode : 499,

@@ -1,8 +1,9 @@
 import type { ServerResponse } from 'node:http';
-import { type ArgumentsHost, Catch, type ExceptionFilter } from '@nestjs/common';
+import { type ArgumentsHost, Catch, type ExceptionFilter, NotFoundException } from '@nestjs/common';
 import type { Request, Response } from 'express';
 import { currentContext } from '../context/index.js';
 import { Logger } from '../observability/index.js';
+import { KnownRoutes } from './known-routes.js';
 import { RateLimiter } from './rate-limiter.js';
 import { causeOf, renderError } from './render-error.js';
 import { mustClose } from './send-json.js';
@@ -13,6 +14,7 @@ export class ErrorFilter implements ExceptionFilter {
   constructor(
     private readonly logger: Logger,
     private readonly limiter: RateLimiter,
+    private readonly routes: KnownRoutes,
   ) {}
 
   async catch(thrown: unknown, host: ArgumentsHost): Promise<void> {
@@ -23,7 +25,10 @@ export class ErrorFilter implements ExceptionFilter {
   /** Counts the request against its rate limit when nobody has yet, and answers with the error body. */
   async render(thrown: unknown, request: Request, response: Response): Promise<void> {
     const context = currentContext();
-    const error = context ? await this.limiter.refuse(context, request.headers, thrown, response) : thrown;
+    const refused = context ? await this.limiter.refuse(context, request.headers, thrown, response) : thrown;
+    // Nest throws it for what has no route; the domains have an error of their own.
+    const error =
+      refused instanceof NotFoundException ? this.routes.missing(request.method, context?.path ?? '') : refused;
     const { status, headers, body, unexpected } = renderError(error);
     if (unexpected) this.logger.error({ err: causeOf(thrown) }, 'Unexpected error');
     if (response.headersSent) {
@@ -31,7 +36,8 @@ export class ErrorFilter implements ExceptionFilter {
       return;
     }
     response.removeHeader('ETag');
+    response.status(status).set('Cache-Control', 'no-store').set(headers);
     if (mustClose(request)) response.setHeader('Connection', 'close');
-    response.status(status).set('Cache-Control', 'no-store').set(headers).json(body);
+    response.json(body);
   }
 }

@@ -14,6 +14,7 @@ import { ErrorFilter } from './error-filter.js';
 import { IdempotencyInterceptor } from './idempotency.js';
 import { IdempotencyStore } from './idempotency-store.js';
 import { InFlight } from './in-flight.js';
+import { KnownRoutes } from './known-routes.js';
 import { LeanRoutes } from './lean-routes.js';
 import { OpenAccess } from './open-access.js';
 import { RateLimiter } from './rate-limiter.js';
@@ -48,6 +49,7 @@ import { WireInterceptor } from './wire.js';
     ErrorFilter,
     IdempotencyStore,
     InFlight,
+    KnownRoutes,
     LeanRoutes,
     OpenAccess,
     RateLimiter,
@@ -62,6 +64,6 @@ import { WireInterceptor } from './wire.js';
     { provide: APP_INTERCEPTOR, useClass: WireInterceptor },
     { provide: APP_PIPE, useClass: DtoPipe },
   ],
-  exports: [ApiDocument, Deletions, InFlight, LeanRoutes, OpenAccess, RateLimiter, RequestObservers],
+  exports: [ApiDocument, Deletions, InFlight, KnownRoutes, LeanRoutes, OpenAccess, RateLimiter, RequestObservers],
 })
 export class HttpModule {}

@@ -32,6 +32,7 @@ export {
 export { expectedOf, unknownField } from './field-issues.js';
 export { parseJsonBody, type BodyLimits } from './body-guard.js';
 export { parseJson } from './body-reader.js';
+export { KnownRoutes } from './known-routes.js';
 export { LeanRoutes, type LeanRoute } from './lean-routes.js';
 export { RequestObservers, type FinishedRequest } from './request-observers.js';
 export { HttpModule } from './http.module.js';

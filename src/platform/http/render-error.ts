@@ -33,8 +33,10 @@ export function renderError(thrown: unknown): RenderedError {
     timestamp,
     request_id: requestId,
   };
-  const headers: Record<string, string> =
-    error.retryAfter === undefined ? {} : { 'Retry-After': String(error.retryAfter) };
+  const headers: Record<string, string> = {
+    ...error.headers,
+    ...(error.retryAfter === undefined ? {} : { 'Retry-After': String(error.retryAfter) }),
+  };
   if (error.kind === 'unauthenticated') headers['WWW-Authenticate'] = 'Bearer realm="nexus"';
   return { status: error.status, headers, body, unexpected: error.kind === 'internal' };
 }
@@ -114,9 +116,7 @@ function fromSqlState(code: string, cause: unknown): AppError | null {
 
 function fromHttpException(error: HttpException): AppError {
   const status = error.getStatus();
-  if (status === 404) {
-    return new AppError('not_found', 'There is no such route', { details: { path: currentContext()?.path } });
-  }
+  if (status === 404) return new AppError('not_found', error.message);
   if (status === 413) return new AppError('too_large', error.message);
   if (status === 415) return new AppError('unsupported_media', error.message);
   if (status === 401) return AppError.unauthenticated('TOKEN_INVALID', error.message);

@@ -11,6 +11,7 @@ import {
   clientIp,
   Gatekeeper,
   type HeaderSink,
+  KnownRoutes,
   RateLimiter,
   requestIdOf,
   RequestObservers,
@@ -95,6 +96,7 @@ export class SocketAdapter extends WsAdapter {
   private readonly gatekeeper: Gatekeeper;
   private readonly watch: CredentialWatch;
   private readonly limiter: RateLimiter;
+  private readonly routes: KnownRoutes;
   private readonly observers: RequestObservers;
   private readonly tickets: SocketTickets;
   private readonly settings: Settings;
@@ -107,6 +109,7 @@ export class SocketAdapter extends WsAdapter {
     this.gatekeeper = app.get(Gatekeeper);
     this.watch = app.get(CredentialWatch);
     this.limiter = app.get(RateLimiter);
+    this.routes = app.get(KnownRoutes);
     this.observers = app.get(RequestObservers);
     this.tickets = app.get(SocketTickets);
     this.settings = app.get(Settings);
@@ -130,6 +133,7 @@ export class SocketAdapter extends WsAdapter {
     for (const one of [{ path }, ...aliases]) {
       const full = one.path.startsWith('/') ? one.path : `/${this.settings.apiPrefix}/${one.path}`;
       this.endpoints.set(full, { endpoint, anyOf, ...one });
+      this.routes.addSocket(full);
     }
     return server;
   }
@@ -210,7 +214,7 @@ export class SocketAdapter extends WsAdapter {
   private async accept(context: RequestContext, attempt: Attempt): Promise<void> {
     const { request, stream, head } = attempt;
     const found = this.accepts ? this.endpoints.get(context.path ?? '') : undefined;
-    if (!found) throw AppError.notFound('socket', context.path?.slice(0, 100) ?? '');
+    if (!found) throw this.routes.noSocket(context.path ?? '');
     const { endpoint, anyOf } = found;
     context.route = context.path;
     const { options, server } = endpoint;
