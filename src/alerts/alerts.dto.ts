@@ -1,7 +1,7 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { Transform } from 'class-transformer';
-import { IsBoolean, IsIn, IsOptional, IsString, Matches, MaxLength } from 'class-validator';
-import { PageQueryDto, PaginationDto } from '../platform/http/index.js';
+import { IsBoolean, IsIn, IsOptional, IsString, MaxLength } from 'class-validator';
+import { IsPublicId, PageQueryDto, PaginationDto } from '../platform/http/index.js';
 import { SEVERITIES, type Severity } from './rule-definition.js';
 
 const EXAMPLE_TIME = '2025-01-15T10:30:00.000Z';
@@ -23,7 +23,7 @@ export class AlertListQueryDto extends PageQueryDto {
 
   @ApiPropertyOptional({ example: 'rule_550e8400-e29b-41d4-a716-446655440000' })
   @IsOptional()
-  @Matches(/^rule_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, { message: 'rule_id must be a rule id' })
+  @IsPublicId('rule')
   rule_id?: string;
 
   @ApiPropertyOptional({ example: 'web-1' })

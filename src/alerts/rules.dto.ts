@@ -18,7 +18,7 @@ import {
   ValidateIf,
   ValidateNested,
 } from 'class-validator';
-import { PageQueryDto } from '../platform/http/index.js';
+import { IsPublicId, PageQueryDto } from '../platform/http/index.js';
 import { LONGEST_EXPRESSION } from './expression.js';
 import {
   OPERATOR_SPELLINGS,
@@ -75,7 +75,7 @@ export class RuleActionDto {
 
   @ApiPropertyOptional({ example: 'webhook_550e8400-e29b-41d4-a716-446655440000' })
   @ValidateIf((action: RuleActionDto) => action.type === 'webhook')
-  @Matches(/^webhook_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, { message: 'webhook_id must be the id of a webhook' })
+  @IsPublicId('webhook')
   webhook_id?: string;
 
   @ApiPropertyOptional({ example: 'restart', maxLength: 100 })

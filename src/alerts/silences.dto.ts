@@ -12,7 +12,7 @@ import {
   MaxLength,
   ValidateNested,
 } from 'class-validator';
-import { PageQueryDto, PaginationDto } from '../platform/http/index.js';
+import { IsPublicId, PageQueryDto, PaginationDto } from '../platform/http/index.js';
 import { SEVERITIES, type Severity } from './rule-definition.js';
 
 const EXAMPLE_TIME = '2025-01-15T10:30:00.000Z';
@@ -24,7 +24,7 @@ export class MatchersDto {
   @IsArray()
   @ArrayMinSize(1)
   @ArrayMaxSize(100)
-  @Matches(/^rule_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, { each: true, message: 'rule_ids must be rule ids' })
+  @IsPublicId('rule', { each: true })
   rule_ids?: string[];
 
   @ApiPropertyOptional({ enum: SEVERITIES, isArray: true, example: ['info', 'warning'] })

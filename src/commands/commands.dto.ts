@@ -1,11 +1,10 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsIn, IsInt, IsISO8601, IsObject, IsOptional, IsString, Matches, Max, MaxLength, Min } from 'class-validator';
-import { PageQueryDto, PaginationDto } from '../platform/http/index.js';
+import { IsPublicId, PageQueryDto, PaginationDto } from '../platform/http/index.js';
 import { COMMAND_STATES, COMMAND_STATUSES, type CommandState, type CommandStatus } from './command-status.js';
 
 const PRIORITY_WORDS = ['low', 'normal', 'medium', 'high', 'critical'] as const;
 const STATUS_WORDS = [...new Set([...COMMAND_STATUSES, ...COMMAND_STATES])];
-const PUBLIC_COMMAND_ID = /^cmd_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const EXAMPLE_ID = 'cmd_550e8400-e29b-41d4-a716-446655440000';
 const EXAMPLE_TIME = '2025-01-15T10:30:00.000Z';
 
@@ -89,7 +88,7 @@ export class CommandListQueryDto extends PageQueryDto {
 
   @ApiPropertyOptional({ example: EXAMPLE_ID, description: 'Children of this command.' })
   @IsOptional()
-  @Matches(PUBLIC_COMMAND_ID, { message: 'parent must be a command id' })
+  @IsPublicId('cmd')
   parent?: string;
 
   @ApiPropertyOptional({ example: EXAMPLE_TIME, description: 'Created at or after.' })

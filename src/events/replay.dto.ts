@@ -18,12 +18,12 @@ import {
   ValidateNested,
 } from 'class-validator';
 import { EVENT_PATTERN } from '../platform/events/index.js';
+import { IsPublicId } from '../platform/http/index.js';
 
 export const REPLAY_MODES = ['immediate', 'paced'] as const;
 const TASK_STATUSES = ['queued', 'running', 'completed', 'failed', 'cancelled'] as const;
 type TaskStatus = (typeof TASK_STATUSES)[number];
 const TYPE_RULE = 'each of event_types must be an event name such as orders.created, orders.*, *.created or *';
-const EVENT_ID = /^evt_[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 export class ReplayFilterDto {
   @ApiPropertyOptional({
@@ -69,7 +69,7 @@ export class ReplayFilterDto {
   @IsArray()
   @ArrayMinSize(1)
   @ArrayMaxSize(1000)
-  @Matches(EVENT_ID, { each: true, message: 'each of event_ids must be the id of an event (evt_...)' })
+  @IsPublicId('evt', { each: true })
   event_ids?: string[];
 }
 

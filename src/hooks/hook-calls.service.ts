@@ -8,7 +8,7 @@ import { type HeaderSink, parseJson, publicId, RateLimiter } from '../platform/h
 import { Metrics } from '../platform/observability/index.js';
 import { HookRefusals } from './hook-refusals.js';
 import { HookSecrets } from './hook-secrets.js';
-import { type HookScheme, verifyCall } from './hook-signature.js';
+import { type HookScheme, SIGNATURE_HEADERS, verifyCall } from './hook-signature.js';
 import type { ReceivedCallDto } from './hooks.dto.js';
 
 export interface HookCall {
@@ -163,7 +163,10 @@ function answer(eventId: string, event_type: string, duplicate: boolean): Receiv
 }
 
 function refused(): AppError {
-  return AppError.unauthenticated('SIGNATURE_INVALID', 'There is no such hook, or the signature is not valid');
+  return AppError.unauthenticated('SIGNATURE_INVALID', 'There is no such hook, or the signature is not valid', {
+    details: { accepted_headers: SIGNATURE_HEADERS },
+    headers: { 'WWW-Authenticate': 'Signature realm="hooks"' },
+  });
 }
 
 function actorOf({ id, name }: SecretHook): Actor {

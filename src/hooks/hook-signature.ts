@@ -6,6 +6,13 @@ import { safeEqual, standardSignatures } from '../platform/crypto/index.js';
 export const HOOK_SCHEMES = ['standard', 'nexus', 'github'] as const;
 export type HookScheme = (typeof HOOK_SCHEMES)[number];
 
+/** The headers of each scheme, for a caller who has sent none that is right. */
+export const SIGNATURE_HEADERS: Record<HookScheme, string[]> = {
+  standard: ['webhook-id', 'webhook-timestamp', 'webhook-signature'],
+  nexus: ['X-Nexus-Signature'],
+  github: ['X-Hub-Signature-256'],
+};
+
 /** A call whose signature is right. */
 export interface VerifiedCall {
   /** Tells repeats of one message from new ones; null when the sender gave none. */

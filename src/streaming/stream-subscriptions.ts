@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { EventFeed } from '../platform/events/index.js';
-import { parsePublicId } from '../platform/http/index.js';
+import { parsePublicId, publicIdForm } from '../platform/http/index.js';
 import { ALL_EVENTS, checked, isTelemetry, matcherOf, resolveChannels } from './channels.js';
 import { SavedSubscriptions } from './saved-subscriptions.js';
 import type { StreamClient } from './stream-client.js';
@@ -113,7 +113,10 @@ export class StreamSubscriptions {
       throw new StreamProblem('VALIDATION_ERROR', 'subscription_id goes without channels, patterns and filters');
     }
     const id = typeof text === 'string' ? parsePublicId('sub', text) : null;
-    const saved = id === null ? null : await this.saved.find(client.actor, id);
+    if (id === null) {
+      throw new StreamProblem('UNKNOWN_SUBSCRIPTION', `subscription_id must be ${publicIdForm('sub')}`);
+    }
+    const saved = await this.saved.find(client.actor, id);
     if (!saved) throw new StreamProblem('UNKNOWN_SUBSCRIPTION', 'There is no such subscription');
     if (!saved.enabled) throw new StreamProblem('SUBSCRIPTION_DISABLED', 'The subscription is switched off');
     if (client.subscriptions.has(text as string)) {

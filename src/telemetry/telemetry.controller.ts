@@ -147,7 +147,11 @@ export class TelemetryController implements OnModuleInit {
   @ApiParam({ name: 'id', example: '550e8400-e29b-41d4-a716-446655440000' })
   @ApiOkResponse({ type: EventDto })
   get(@CurrentActor() actor: Actor, @Param('id') id: string): Promise<EventDto> {
-    if (!UUID.test(id)) throw AppError.notFound('Telemetry event', id.slice(0, 100));
+    if (!UUID.test(id)) {
+      throw new AppError('not_found', 'Telemetry event not found: its id must be a UUID', {
+        details: { resource: 'Telemetry event', id: id.slice(0, 100), expected: 'a UUID' },
+      });
+    }
     return this.queries.get(actor, id);
   }
 }

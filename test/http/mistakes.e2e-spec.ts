@@ -10,6 +10,8 @@ interface Refusal {
   error: { code: string; message: string; request_id: string; details: Record<string, unknown> };
 }
 
+/** A rule that lacks nothing. */
+const RULE = { name: 'hot', metric_name: 'cpu', operator: 'gt', threshold: 1 };
 const CODES: Record<number, string> = { 404: 'RESOURCE_NOT_FOUND', 405: 'METHOD_NOT_ALLOWED', 426: 'UPGRADE_REQUIRED' };
 
 let app: TestApp;
@@ -126,6 +128,118 @@ describe('the root', () => {
     } finally {
       await closed.stop();
     }
+  });
+});
+
+describe('an id of another form', () => {
+  const FORM = (prefix: string) => `"${prefix}_" followed by a UUID in lower case`;
+
+  it('in a path is 404 and says which form it has', async () => {
+    const answer = await ask('GET', '/api/v1/commands/job_1', { key });
+    expectRefusal(answer, 404);
+    expect(answer.body.error.message).toBe(`cmd not found: its id must be ${FORM('cmd')}`);
+    expect(answer.body.error.details).toEqual({ resource: 'cmd', id: 'job_1', expected: FORM('cmd') });
+    const event = await ask('GET', '/api/v1/telemetry/events/evt_1', { key });
+    expect([event.status, event.body.error.details.expected]).toEqual([404, 'a UUID']);
+  });
+
+  it('in a query or a body is 400 and says which form it has', async () => {
+    const issues = async (method: string, path: string, body?: unknown) => {
+      const answer = await app.call<{ error: { details: { field: string; expected: string }[] } }>(method, path, {
+        key,
+        body,
+      });
+      expect(answer.status, answer.text).toBe(400);
+      return answer.body.error.details.map(({ field, expected }) => [field, expected]);
+    };
+    expect(await issues('GET', '/api/v1/commands?parent=7')).toEqual([['parent', FORM('cmd')]]);
+    expect(await issues('GET', '/api/v1/telemetry/alerts?rule_id=7')).toEqual([['rule_id', FORM('rule')]]);
+    const replay = { event_filter: { event_ids: ['evt_1'] } };
+    expect(await issues('POST', '/api/v1/events/replay', replay)).toContainEqual(['event_filter.event_ids', FORM('evt')]);
+    const action = { type: 'webhook', webhook_id: 'x' };
+    expect(await issues('POST', '/api/v1/telemetry/rules', { ...RULE, actions: [action] })).toEqual([
+      ['actions.0.webhook_id', FORM('webhook')],
+    ]);
+  });
+});
+
+describe('a request without a valid credential', () => {
+  const path = '/api/v1/commands';
+
+  it('is told which headers there are', async () => {
+    for (const headers of [
+      {},
+      { authorization: 'Bearer nexus_api_x' },
+      { 'x-api-key': 'x' },
+      { authorization: 'Basic eDp5' },
+    ]) {
+      const answer = await ask('GET', path, { headers });
+      expectRefusal(answer, 401, 'AUTHENTICATION_FAILED');
+      expect(answer.body.error.details.accepted_headers).toEqual([
+        expect.stringMatching(/^Authorization: Bearer </),
+        expect.stringMatching(/^X-API-Key: </),
+      ]);
+    }
+    expect((await ask('GET', path)).body.error.message).toMatch(/send the header Authorization: Bearer .*X-API-Key/);
+  });
+
+  it('gets the challenge of bearer tokens, with its error when one was sent', async () => {
+    expect((await ask('GET', path)).headers.get('www-authenticate')).toBe('Bearer realm="nexus"');
+    const wrong = await ask('GET', path, { key: 'nexus_api_x' });
+    expect(wrong.headers.get('www-authenticate')).toMatch(
+      /^Bearer realm="nexus", error="invalid_token", error_description="[^"]+"$/,
+    );
+  });
+
+  it('is told the headers of signatures where a hook is called', async () => {
+    const answer = await ask('POST', '/api/v1/hooks/no-such-hook', { body: {} });
+    expectRefusal(answer, 401, 'AUTHENTICATION_FAILED');
+    expect(answer.headers.get('www-authenticate')).toBe('Signature realm="hooks"');
+    expect(answer.body.error.details.accepted_headers).toMatchObject({ nexus: ['X-Nexus-Signature'] });
+  });
+});
+
+describe('a field', () => {
+  const issues = async (method: string, path: string, body?: unknown) => {
+    const answer = await app.call<{ error: { details: { field: string; issue: string }[] } }>(method, path, {
+      key,
+      body,
+    });
+    expect(answer.status, answer.text).toBe(400);
+    return Object.fromEntries(answer.body.error.details.map(({ field, issue }) => [field, issue]));
+  };
+
+  it('that is missing is required, wherever it stands', async () => {
+    expect(await issues('POST', '/api/v1/webhooks', {})).toEqual({ url: 'is required', events: 'is required' });
+    expect(await issues('POST', '/api/v1/commands')).toMatchObject({
+      command_type: 'is required',
+      target: 'is required',
+    });
+    expect(await issues('POST', '/api/v1/telemetry/events', {})).toEqual({
+      event_type: 'is required',
+      data: 'is required',
+    });
+    const nested = { name: 'x', event_patterns: ['a.b'], delivery_method: 'webhook', webhook_config: {} };
+    expect(await issues('POST', '/api/v1/events/subscriptions', nested)).toEqual({
+      'webhook_config.url': 'is required',
+    });
+    const rule = await issues('POST', '/api/v1/telemetry/rules', { ...RULE, actions: [{ type: 'command' }] });
+    expect(rule).toEqual({ 'actions.0.command_type': 'is required', 'actions.0.target': 'is required' });
+  });
+
+  it('that is not known names the nearest one', async () => {
+    const unknown = (meant: string) => `is not a known field; did you mean ${meant}?`;
+    expect(await issues('POST', '/api/v1/commands', { command_typ: 'a', target: 'b' })).toMatchObject({
+      command_typ: unknown('command_type'),
+    });
+    expect(await issues('GET', '/api/v1/commands?stat=queued')).toEqual({ stat: unknown('status') });
+    const event = { event_type: 'a', data: {}, sorce: 'x' };
+    expect(await issues('POST', '/api/v1/telemetry/events', event)).toEqual({ sorce: unknown('source') });
+    expect(await issues('POST', '/api/v1/telemetry/batch', { event: [] })).toMatchObject({ event: unknown('events') });
+    const action = { type: 'event', targt: 'x' };
+    expect(await issues('POST', '/api/v1/telemetry/rules', { ...RULE, actions: [action] })).toEqual({
+      'actions.0.targt': unknown('target'),
+    });
   });
 });
 

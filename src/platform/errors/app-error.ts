@@ -81,8 +81,12 @@ export class AppError extends Error {
     return new AppError('validation', message, { details: Array.isArray(issues) ? issues : [issues] });
   }
 
-  static unauthenticated(type: string, message: string): AppError {
-    return new AppError('unauthenticated', message, { type });
+  static unauthenticated(
+    type: string,
+    message: string,
+    options: Pick<AppErrorOptions, 'details' | 'headers'> = {},
+  ): AppError {
+    return new AppError('unauthenticated', message, { type, ...options });
   }
 
   static forbidden(

@@ -2,7 +2,7 @@ import { randomFillSync } from 'node:crypto';
 import { Injectable, type PipeTransform } from '@nestjs/common';
 import { AppError } from '../errors/index.js';
 
-/** Prefixes of public ids (contract 3.6). */
+/** Prefixes of public ids. */
 export type IdPrefix =
   | 'cmd'
   | 'task'
@@ -37,9 +37,10 @@ export type IdPrefix =
   | 'hook'
   | 'role';
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+export const UUID_PATTERN = '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}';
+const UUID = new RegExp(`^${UUID_PATTERN}$`);
 
-/** `cmd` and a row's UUID to `cmd_<uuid>` (contract C-11). */
+/** `cmd` and a row's UUID to `cmd_<uuid>`. */
 export function publicId(prefix: IdPrefix, uuid: string): string {
   return `${prefix}_${uuid}`;
 }
@@ -49,6 +50,11 @@ export function parsePublicId(prefix: IdPrefix, text: string): string | null {
   if (!text.startsWith(`${prefix}_`)) return null;
   const uuid = text.slice(prefix.length + 1);
   return isUuid(uuid) ? uuid : null;
+}
+
+/** What ids of this prefix look like, for an error message. */
+export function publicIdForm(prefix: IdPrefix): string {
+  return `"${prefix}_" followed by a UUID in lower case`;
 }
 
 export function isUuid(text: string): boolean {
@@ -62,8 +68,11 @@ export class PublicId implements PipeTransform<string, string> {
 
   transform(value: string): string {
     const uuid = parsePublicId(this.prefix, value);
-    if (uuid === null) throw AppError.notFound(this.prefix, value.slice(0, 100));
-    return uuid;
+    if (uuid !== null) return uuid;
+    const expected = publicIdForm(this.prefix);
+    throw new AppError('not_found', `${this.prefix} not found: its id must be ${expected}`, {
+      details: { resource: this.prefix, id: value.slice(0, 100), expected },
+    });
   }
 }
 
@@ -73,7 +82,7 @@ const RANDOM = Buffer.allocUnsafe(16 * 1024);
 let used = RANDOM.length;
 const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
 
-/** The caller's `X-Request-ID` when it is safe to repeat, else a new `req_<ULID>` (GEN-07, C-12). */
+/** The caller's `X-Request-ID` when it is safe to repeat, else a new `req_<ULID>`. */
 export function requestIdOf(header: string | string[] | undefined): string {
   if (typeof header === 'string' && SAFE_REQUEST_ID.test(header)) return header;
   let time = Date.now();

@@ -37,7 +37,7 @@ export function renderError(thrown: unknown): RenderedError {
     ...error.headers,
     ...(error.retryAfter === undefined ? {} : { 'Retry-After': String(error.retryAfter) }),
   };
-  if (error.kind === 'unauthenticated') headers['WWW-Authenticate'] = 'Bearer realm="nexus"';
+  if (error.kind === 'unauthenticated') headers['WWW-Authenticate'] ??= 'Bearer realm="nexus"';
   return { status: error.status, headers, body, unexpected: error.kind === 'internal' };
 }
 

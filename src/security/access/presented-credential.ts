@@ -9,18 +9,26 @@ export interface PresentedCredential {
 
 const BEARER = /^Bearer +([^\s]+)$/i;
 const KEY = /^nexus_(api|tok|agent)_/;
+/** What a caller without a valid credential is told to send. */
+const ACCEPTED = {
+  accepted_headers: ['Authorization: Bearer <API key, access token or agent key>', 'X-API-Key: <API key>'],
+};
 /** Longest credential looked at, in characters. */
 const LONGEST = 8192;
 
 /**
- * The one credential of a request: `X-API-Key`, or `Authorization: Bearer` sorted by its shape (contract C-10).
+ * The one credential of a request: `X-API-Key`, or `Authorization: Bearer` sorted by its shape.
  * @throws AppError `validation` for two different ones, `unauthenticated` for none or one of no known shape
  */
 export function presentedCredential(headers: IncomingHttpHeaders): PresentedCredential {
   const { authorization } = headers;
   const apiKey = headers['x-api-key'];
   if (authorization === undefined && apiKey === undefined) {
-    throw AppError.unauthenticated('CREDENTIALS_MISSING', 'Authentication is required');
+    throw AppError.unauthenticated(
+      'CREDENTIALS_MISSING',
+      'Authentication is required: send the header Authorization: Bearer <key or token>, or X-API-Key: <key>',
+      { details: ACCEPTED },
+    );
   }
   const bearer = authorization === undefined ? undefined : BEARER.exec(authorization)?.[1];
   if (authorization !== undefined && bearer === undefined) {
@@ -44,9 +52,15 @@ export function presentedCredential(headers: IncomingHttpHeaders): PresentedCred
 }
 
 export function invalidToken(message = 'The credential is not valid'): AppError {
-  return AppError.unauthenticated('TOKEN_INVALID', message);
+  return refused('TOKEN_INVALID', message);
 }
 
 export function expiredToken(): AppError {
-  return AppError.unauthenticated('TOKEN_EXPIRED', 'The credential has expired');
+  return refused('TOKEN_EXPIRED', 'The credential has expired');
+}
+
+/** The challenge is that of RFC 6750, section 3.1. */
+function refused(type: string, message: string): AppError {
+  const challenge = `Bearer realm="nexus", error="invalid_token", error_description="${message}"`;
+  return AppError.unauthenticated(type, message, { details: ACCEPTED, headers: { 'WWW-Authenticate': challenge } });
 }
