@@ -23,6 +23,7 @@ export class AgentTelemetry implements OnModuleInit {
           accepted: batch.accepted,
           duplicates: batch.duplicates,
           rejected: batch.errors.map(({ index, field, issue }) => ({ index, issue: `${field} ${issue}`.trim() })),
+          warnings: batch.warnings.map(({ index = 0, field, message }) => ({ index, issue: `${field} ${message}` })),
         });
       } catch (error) {
         if (isAppError(error) && !error.retryable) {

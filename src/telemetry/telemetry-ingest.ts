@@ -4,9 +4,10 @@ import { type Actor, currentContext } from '../platform/context/index.js';
 import { Settings } from '../platform/config/index.js';
 import type { Tx } from '../platform/database/index.js';
 import { AppError, type FieldIssue } from '../platform/errors/index.js';
-import { unknownField } from '../platform/http/index.js';
+import { unknownField, type WarningDto } from '../platform/http/index.js';
 import { Metrics } from '../platform/observability/index.js';
 import { EventIds } from './event-id.js';
+import { batchWarnings } from './metric-warnings.js';
 import { Partitions } from './partitions.js';
 import { locateData } from './raw-data.js';
 import { dailySince } from './resolutions.js';
@@ -17,6 +18,9 @@ import { TelemetryWriter } from './telemetry-writer.js';
 
 /** Most events of one batch (row TEL-03). */
 const MAX_BATCH_EVENTS = 1000;
+
+/** A batch that was taken, and what was probably not meant as it is. */
+export type SubmittedBatch = BatchRecord & { warnings: WarningDto[] };
 
 /** Takes telemetry in: checks, completes and stores it, and answers only when it is committed. */
 @Injectable()
@@ -61,7 +65,11 @@ export class TelemetryIngest {
    * are the bytes that `body` was parsed from.
    * @throws AppError `validation` when it is no batch at all, `unavailable`
    */
-  async submitBatch(actor: Actor, body: unknown, options: { keep?: boolean; raw?: Buffer } = {}): Promise<BatchRecord> {
+  async submitBatch(
+    actor: Actor,
+    body: unknown,
+    options: { keep?: boolean; raw?: Buffer } = {},
+  ): Promise<SubmittedBatch> {
     const items = itemsOf(body);
     const rules = this.rulesFor(actor);
     const rows: TelemetryRow[] = [];
@@ -90,7 +98,7 @@ export class TelemetryIngest {
     };
     this.events.inc({ outcome: 'rejected' }, errors.length);
     await this.write({ rows, batch });
-    return batch;
+    return { ...batch, warnings: batchWarnings(rows, items) };
   }
 
   /** An event as it would be stored now; nothing is. @throws AppError `validation` */

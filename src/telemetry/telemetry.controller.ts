@@ -36,9 +36,9 @@ import {
 } from '../platform/http/index.js';
 import { EventQueries } from './event-queries.js';
 import { TagFilters } from './tag-filters.js';
+import { metricWarnings } from './metric-warnings.js';
 import type { TelemetryRow } from './telemetry-event.js';
-import { TelemetryIngest } from './telemetry-ingest.js';
-import type { BatchRecord } from './telemetry-store.js';
+import { type SubmittedBatch, TelemetryIngest } from './telemetry-ingest.js';
 import {
   AcceptedEventDto,
   BatchDto,
@@ -72,7 +72,7 @@ export class TelemetryController implements OnModuleInit {
       rateLimit: 'telemetry',
       handle: async (actor, body) => {
         const row = await this.ingest.submitOne(actor, body);
-        return { status: statusOf(row), body: toAcceptedDto(row) };
+        return { status: statusOf(row), body: toAcceptedDto(row, body) };
       },
     });
     this.lean.register({
@@ -100,7 +100,7 @@ export class TelemetryController implements OnModuleInit {
   ): Promise<AcceptedEventDto> {
     const row = await this.ingest.submitOne(actor, body);
     response.status(statusOf(row));
-    return toAcceptedDto(row);
+    return toAcceptedDto(row, body);
   }
 
   @Post('batch')
@@ -160,11 +160,13 @@ function statusOf(row: TelemetryRow): 200 | 201 {
   return row.outcome === 'duplicate' ? 200 : 201;
 }
 
-function toAcceptedDto(row: TelemetryRow): AcceptedEventDto {
-  return { event_id: row.eventId, status: 'accepted', timestamp: new Date(row.receivedAt).toISOString() };
+function toAcceptedDto(row: TelemetryRow, body: unknown): AcceptedEventDto {
+  const accepted = { event_id: row.eventId, status: 'accepted', timestamp: new Date(row.receivedAt).toISOString() };
+  const warnings = metricWarnings(row, body);
+  return warnings ? { ...accepted, warnings } : accepted;
 }
 
-function toBatchDto(batch: BatchRecord): BatchDto {
+function toBatchDto({ warnings, ...batch }: SubmittedBatch): BatchDto {
   return {
     batch_id: publicId('batch', batch.id),
     status: 'processing',
@@ -172,6 +174,7 @@ function toBatchDto(batch: BatchRecord): BatchDto {
     rejected_count: batch.rejected,
     duplicate_count: batch.duplicates,
     errors: batch.errors,
+    ...(warnings.length > 0 ? { warnings } : {}),
     created_at: new Date(batch.createdAt).toISOString(),
   };
 }

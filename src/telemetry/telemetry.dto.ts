@@ -1,6 +1,6 @@
 import { ApiHideProperty, ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsObject, IsOptional, IsString, Length, MaxLength } from 'class-validator';
-import { PageQueryDto, PaginationDto } from '../platform/http/index.js';
+import { PageQueryDto, PaginationDto, WarningDto } from '../platform/http/index.js';
 
 const EVENT_ID = '550e8400-e29b-41d4-a716-446655440000';
 const TIMESTAMP = '2025-11-03T01:54:00.000Z';
@@ -63,6 +63,11 @@ export class AcceptedEventDto {
   @ApiProperty({ example: 'accepted' }) status!: string;
   @ApiProperty({ format: 'date-time', example: '2025-11-03T01:54:00.123Z', description: 'Time of receipt.' })
   timestamp!: string;
+  @ApiPropertyOptional({
+    type: [WarningDto],
+    description: 'Of a `system.metric` that is stored, but is not a point of a series: why not.',
+  })
+  warnings?: WarningDto[];
 }
 
 export class BatchErrorDto {
@@ -85,6 +90,12 @@ export class BatchDto {
   @ApiProperty({ example: 1 }) rejected_count!: number;
   @ApiProperty({ example: 0, description: 'Those of the accepted that were stored before.' }) duplicate_count!: number;
   @ApiProperty({ type: [BatchErrorDto] }) errors!: BatchErrorDto[];
+  @ApiPropertyOptional({
+    type: [WarningDto],
+    description:
+      'Only in the answer to the batch, the first hundred: which `system.metric` are not points of a series.',
+  })
+  warnings?: WarningDto[];
   @ApiProperty({ format: 'date-time', example: TIMESTAMP }) created_at!: string;
 }
 

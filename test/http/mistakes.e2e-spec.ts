@@ -243,6 +243,50 @@ describe('a field', () => {
   });
 });
 
+describe('a metric that is not a point of a series', () => {
+  const NOT_A_POINT = 'the event is stored, but it is not a point of a series';
+  const submit = (data: object, event_type = 'system.metric') =>
+    app.call<{ warnings?: { field: string; message: string }[] }>('POST', '/api/v1/telemetry/events', {
+      key,
+      body: { event_type, data },
+    });
+
+  it.each([
+    [
+      { metric: 'cpu', value: 1 },
+      [['data.metric', `is not a field of a metric: ${NOT_A_POINT}; did you mean metric_name?`]],
+    ],
+    [{ metric_name: 'cpu', value: '45.2' }, [['data.value', `is a string, not a number: ${NOT_A_POINT}`]]],
+    [
+      { anything: 1 },
+      [
+        ['data.metric_name', `is missing: ${NOT_A_POINT}`],
+        ['data.value', `is missing: ${NOT_A_POINT}`],
+      ],
+    ],
+  ])('%j is taken with a warning', async (data, expected) => {
+    const { status, body } = await submit(data);
+    expect([status, body.warnings?.map(({ field, message }) => [field, message])]).toEqual([201, expected]);
+  });
+
+  it('is not warned of when it is one, or of another type', async () => {
+    expect((await submit({ metric_name: 'cpu', value: 45.2 })).body).not.toHaveProperty('warnings');
+    expect((await submit({ metric: 'cpu', value: 'x' }, 'app.started')).body).not.toHaveProperty('warnings');
+  });
+
+  it('is named by its place in a batch', async () => {
+    const events = ['cpu', 'cpu', 'cpu'].map((metric_name, n) => ({
+      event_type: 'system.metric',
+      data: { metric_name, value: n === 1 ? 'x' : n },
+    }));
+    const { status, body } = await app.call('POST', '/api/v1/telemetry/batch', { key, body: { events } });
+    expect(status).toBe(202);
+    expect(body).toMatchObject({ accepted_count: 3, warnings: [{ index: 1, field: 'data.value' }] });
+    const good = await app.call('POST', '/api/v1/telemetry/batch', { key, body: { events: [events[0]] } });
+    expect(good.body).not.toHaveProperty('warnings');
+  });
+});
+
 /** The answer to a handshake that is refused. */
 function upgrade(path: string): Promise<{ status: number; body: Refusal }> {
   return new Promise((resolve, reject) => {

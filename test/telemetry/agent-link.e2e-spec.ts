@@ -23,7 +23,7 @@ afterAll(async () => {
   await app.stop();
 });
 
-const [first, second] = [randomUUID(), randomUUID()];
+const [first, second, third] = [randomUUID(), randomUUID(), randomUUID()];
 const event = (over: object = {}): object => ({
   event_id: randomUUID(),
   event_type: 'system.metric',
@@ -43,6 +43,18 @@ it('acknowledges the telemetry of an agent once it is stored, and a resend as du
   expect(await link.received('telemetry_ack')).toMatchObject({ batch_id: first, accepted: 2, duplicates: 2 });
   const list = await app.call('GET', '/api/v1/telemetry/events?source=host-1', { key });
   expect(list.body).toMatchObject({ pagination: { total: 2 } });
+});
+
+it('warns of a metric that is stored and is not a point of a series', async () => {
+  link.frames.length = 0;
+  link.send({
+    type: 'telemetry',
+    batch_id: third,
+    events: [event(), event({ data: { metric_name: 'cpu', value: '1' } })],
+  });
+  const ack = await link.received('telemetry_ack');
+  expect(ack).toMatchObject({ batch_id: third, accepted: 2, rejected: [] });
+  expect(ack.warnings).toEqual([{ index: 1, issue: expect.stringContaining('data.value is a string') as string }]);
 });
 
 it('rejects for good what can never be stored', async () => {

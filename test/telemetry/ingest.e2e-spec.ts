@@ -16,6 +16,7 @@ interface Batch {
   rejected_count: number;
   duplicate_count: number;
   errors: { index: number; field: string; issue: string }[];
+  warnings?: { index: number; field: string }[];
 }
 interface Refusal {
   error: { code: string; details: { field: string; issue: string }[] };
@@ -215,8 +216,13 @@ describe('submitting a batch', () => {
       [1, 'timestamp'],
       [3, ''],
     ]);
+    const { warnings, ...kept } = reply.body;
+    expect(warnings?.map(({ index, field }) => [index, field])).toEqual([
+      [2, 'data.metric_name'],
+      [2, 'data.value'],
+    ]);
     const again = await app.call('GET', `${BATCH}/${reply.body.batch_id}`, { key });
-    expect(again.body).toEqual({ ...reply.body, status: 'completed' });
+    expect(again.body).toEqual({ ...kept, status: 'completed' });
     const list = await app.call<{ pagination: { total: number } }>('GET', `${EVENTS}?source=${source}`, { key });
     expect(list.body.pagination.total).toBe(2);
   });

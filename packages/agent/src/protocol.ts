@@ -135,6 +135,8 @@ export type ServerFrame =
       accepted: number;
       duplicates: number;
       rejected: { index: number; issue: string }[];
+      /** Stored, and probably not meant as they are. */
+      warnings?: { index: number; issue: string }[];
     }
   /** The batch was not stored (overload): send it again after `retry_after_ms`. */
   | { type: 'telemetry_nack'; batch_id: string; retry_after_ms: number }

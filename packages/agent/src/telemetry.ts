@@ -44,6 +44,8 @@ export class Telemetry {
         const [{ issue }] = frame.rejected;
         this.log.warn('Nexus rejected telemetry', { batch: frame.batch_id, events: frame.rejected.length, issue });
       }
+      const [warning] = frame.warnings ?? [];
+      if (warning) this.log.warn('Nexus warns of telemetry', { batch: frame.batch_id, issue: warning.issue });
     } else {
       this.pausedUntil = Date.now() + Math.min(60_000, Math.max(100, frame.retry_after_ms));
     }

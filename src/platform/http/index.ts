@@ -18,6 +18,7 @@ export { Gatekeeper, authorize, type Holder } from './gatekeeper.js';
 export { Wire, type WireProfile } from './wire.js';
 export { PublicId, publicId, publicIdForm, parsePublicId, requestIdOf } from './public-id.js';
 export { IsPublicId } from './is-public-id.js';
+export { WarningDto } from './warning.dto.js';
 export {
   PageQueryDto,
   PaginationDto,
@@ -54,4 +55,4 @@ export { NotIdempotent, OwnIdempotencyField } from './idempotency.js';
 export { Deletions } from './deletions.js';
 export { CreateDeletions1763770000000 } from './deletions.migration.js';
 export { CreateIdempotencyKeys1763700050000 } from './idempotency.migration.js';
-export { nearestNames } from './nearest-word.js';
+export { nearestNames, nearestWord } from './nearest-word.js';
