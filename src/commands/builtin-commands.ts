@@ -37,6 +37,10 @@ export class BuiltinCommands {
     return this.commands.get(type) ?? null;
   }
 
+  names(): string[] {
+    return [...this.commands.keys()];
+  }
+
   private async checkHealth(): Promise<BuiltinOutcome> {
     const { status, components } = await this.health.run();
     return { message: `The server is ${status}`, data: { status, components } };

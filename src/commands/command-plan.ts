@@ -3,7 +3,7 @@ import { type Agent, AgentDirectory } from '../agents/index.js';
 import type { Actor } from '../platform/context/index.js';
 import { EgressClient } from '../platform/egress/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { publicId } from '../platform/http/index.js';
+import { nearestNames, publicId } from '../platform/http/index.js';
 import { BuiltinCommands, SERVER_TARGET } from './builtin-commands.js';
 import type { Executor } from './command-draft.js';
 import { priorityOf } from './command-queries.service.js';
@@ -56,7 +56,7 @@ export class CommandPlanner {
     const [agents, type] = await Promise.all([this.agentsOf(dto.target), this.types.rule(dto.command_type)]);
     this.assertMayCommand(actor, agents);
     if (type && !type.enabled) throw AppError.unprocessable(`The command type ${dto.command_type} is disabled`);
-    this.assertKnown(dto.command_type, type, agents);
+    await this.assertKnown(dto.command_type, type, agents);
     if (type) checkParameters(type.parameters, parameters);
     const callbackUrl = dto.callback_url ?? null;
     if (callbackUrl !== null) await this.egress.assertAllowed(callbackUrl, 'callback_url');
@@ -104,10 +104,13 @@ export class CommandPlanner {
     return agents;
   }
 
-  private assertKnown(name: string, type: CommandRule | null, agents: Agent[] | null): void {
+  private async assertKnown(name: string, type: CommandRule | null, agents: Agent[] | null): Promise<void> {
     if (agents === null) {
       if (this.builtins.find(name) && type?.executor !== 'agent') return;
-      throw AppError.unprocessable(`The server itself has no command ${name}`, { command_type: name });
+      const there = nearestNames(name, this.builtins.names());
+      throw AppError.unprocessable(`The server itself has no command ${name}; there are ${there}`, {
+        command_type: name,
+      });
     }
     if (type?.executor === 'server') {
       throw AppError.unprocessable(`${name} is a command of the server itself (target ${SERVER_TARGET})`);
@@ -115,8 +118,10 @@ export class CommandPlanner {
     const unwilling = agents.filter((agent) => !isWilling(agent, name, type));
     if (unwilling.length === 0) return;
     const anyone = type !== null || unwilling.length < agents.length;
+    const taken = unwilling.flatMap((agent) => agent.commandTypes.map((advert) => advert.type));
+    const there = nearestNames(name, taken.length > 0 ? taken : await this.types.names());
     throw AppError.unprocessable(
-      anyone ? `Not every target accepts the command ${name}` : `The command type ${name} is unknown`,
+      `${anyone ? `Not every target accepts the command ${name}` : `The command type ${name} is unknown`}; there are ${there}`,
       { command_type: name, targets: unwilling.slice(0, 20).map((agent) => agent.name) },
     );
   }

@@ -80,6 +80,14 @@ export class CommandTypes {
     return this.rules.get(type, load, [type]);
   }
 
+  /** Those that may be used, to suggest one; a bounded number of them. */
+  async names(): Promise<string[]> {
+    const found = await this.db.query<{ type: string }>(
+      `SELECT type FROM command_types WHERE deleted_at IS NULL AND enabled ORDER BY type LIMIT ${MOST_KNOWN}`,
+    );
+    return found.map(({ type }) => type);
+  }
+
   async get(type: string): Promise<CommandType> {
     const found = await this.find(type);
     if (!found) throw AppError.notFound('command type', type.slice(0, 100));

@@ -2,6 +2,7 @@ import { Body, Controller, Delete, Get, Param, Post, Put, Query, Res } from '@ne
 import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
+import { EventNames } from '../platform/events/index.js';
 import {
   Allow,
   CurrentActor,
@@ -29,7 +30,10 @@ const SUBSCRIPTION = new PublicId('sub');
 @Wire('envelope')
 @Controller('events/subscriptions')
 export class EventSubscriptionsController {
-  constructor(private readonly subscriptions: EventSubscriptions) {}
+  constructor(
+    private readonly subscriptions: EventSubscriptions,
+    private readonly names: EventNames,
+  ) {}
 
   @Post()
   @Allow('event:subscribe')
@@ -40,7 +44,7 @@ export class EventSubscriptionsController {
     @Body() dto: CreateSubscriptionDto,
     @Res({ passthrough: true }) response: Response,
   ): Promise<SubscriptionAnswerDto> {
-    return tagged(await this.subscriptions.create(actor, dto), response);
+    return this.warned(tagged(await this.subscriptions.create(actor, dto), response), dto.event_patterns);
   }
 
   @Get()
@@ -81,7 +85,8 @@ export class EventSubscriptionsController {
     @IfMatch() expected: number | undefined,
     @Res({ passthrough: true }) response: Response,
   ): Promise<SubscriptionAnswerDto> {
-    return tagged(await this.subscriptions.replace(actor, id, dto, expected), response);
+    const answer = tagged(await this.subscriptions.replace(actor, id, dto, expected), response);
+    return this.warned(answer, dto.event_patterns);
   }
 
   @Delete(':id')
@@ -94,6 +99,14 @@ export class EventSubscriptionsController {
   async remove(@CurrentActor() actor: Actor, @Param('id', SUBSCRIPTION) id: string): Promise<DeletedSubscriptionDto> {
     await this.subscriptions.remove(actor, id);
     return { subscription_id: publicId('sub', id), status: 'deleted' };
+  }
+
+  private async warned(
+    answer: SubscriptionAnswerDto,
+    patterns: readonly string[] = [],
+  ): Promise<SubscriptionAnswerDto> {
+    const warnings = await this.names.warningsOf('event_patterns', patterns);
+    return warnings.length > 0 ? { ...answer, warnings } : answer;
   }
 }
 

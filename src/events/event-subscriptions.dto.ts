@@ -17,7 +17,7 @@ import {
 } from 'class-validator';
 import { IsSigningSecret } from '../platform/crypto/index.js';
 import { EVENT_PATTERN, EVENT_PATTERN_RULE } from '../platform/events/index.js';
-import { PageQueryDto, PaginationDto } from '../platform/http/index.js';
+import { PageQueryDto, PaginationDto, WarningDto } from '../platform/http/index.js';
 import { BatchConfigDto, RetryConfigDto } from '../webhooks/index.js';
 
 const DELIVERY_METHODS = ['webhook', 'stream'] as const;
@@ -167,6 +167,11 @@ export class SubscriptionDto {
 
 export class SubscriptionAnswerDto {
   @ApiProperty({ type: SubscriptionDto }) subscription!: SubscriptionDto;
+  @ApiPropertyOptional({
+    type: [WarningDto],
+    description: 'Names that no event has had so far; in the answer to a request that names them.',
+  })
+  warnings?: WarningDto[];
 }
 
 export class SubscriptionQueryDto extends PageQueryDto {

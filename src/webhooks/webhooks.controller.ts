@@ -2,7 +2,7 @@ import { Body, Controller, Delete, Get, Param, Patch, Post, Query, Res } from '@
 import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
-import { declaredEvents } from '../platform/events/index.js';
+import { declaredEvents, EventNames } from '../platform/events/index.js';
 import {
   Allow,
   CurrentActor,
@@ -14,10 +14,12 @@ import {
   RateLimit,
   resolvePage,
   versionETag,
+  type WarningDto,
   Wire,
 } from '../platform/http/index.js';
 import { toWebhookDto, type Webhook } from './webhook.js';
 import {
+  ChangedWebhookDto,
   CreatedWebhookDto,
   CreateWebhookDto,
   DeletedWebhookDto,
@@ -26,7 +28,7 @@ import {
   RotateSecretDto,
   UpdateWebhookDto,
   WebhookDetailDto,
-  WebhookDto,
+  type WebhookDto,
   WebhookListDto,
 } from './webhooks.dto.js';
 import { WebhooksService } from './webhooks.service.js';
@@ -38,7 +40,10 @@ const WEBHOOK = new PublicId('webhook');
 @RateLimit('webhooks')
 @Controller('webhooks')
 export class WebhooksController {
-  constructor(private readonly webhooks: WebhooksService) {}
+  constructor(
+    private readonly webhooks: WebhooksService,
+    private readonly names: EventNames,
+  ) {}
 
   @Post()
   @Allow('webhook:write')
@@ -46,7 +51,7 @@ export class WebhooksController {
   @ApiCreatedResponse({ type: CreatedWebhookDto })
   async create(@CurrentActor() actor: Actor, @Body() dto: CreateWebhookDto): Promise<CreatedWebhookDto> {
     const { webhook, secret } = await this.webhooks.create(actor, dto);
-    return { ...toWebhookDto(webhook), secret };
+    return { ...toWebhookDto(webhook), secret, ...(await this.warnings(dto.events)) };
   }
 
   @Get()
@@ -86,15 +91,16 @@ export class WebhooksController {
   @Allow('webhook:write')
   @ApiOperation({ summary: 'Change, pause or revive a webhook', operationId: 'updateWebhook' })
   @ApiHeader({ name: 'If-Match', required: false, schema: { type: 'string', example: '"v3"' } })
-  @ApiOkResponse({ type: WebhookDto })
+  @ApiOkResponse({ type: ChangedWebhookDto })
   async update(
     @CurrentActor() actor: Actor,
     @Param('id', WEBHOOK) id: string,
     @Body() dto: UpdateWebhookDto,
     @IfMatch() expected: number | undefined,
     @Res({ passthrough: true }) response: Response,
-  ): Promise<WebhookDto> {
-    return tagged(await this.webhooks.update(actor, id, dto, expected), response);
+  ): Promise<ChangedWebhookDto> {
+    const shown = tagged(await this.webhooks.update(actor, id, dto, expected), response);
+    return { ...shown, ...(await this.warnings(dto.events)) };
   }
 
   @Delete(':id')
@@ -116,6 +122,11 @@ export class WebhooksController {
   async rotateSecret(@Param('id', WEBHOOK) id: string, @Body() dto: RotateSecretDto): Promise<RotatedSecretDto> {
     const { secret, until } = await this.webhooks.rotateSecret(id, dto);
     return { webhook_id: publicId('webhook', id), secret, previous_secret_until: until.toISOString() };
+  }
+
+  private async warnings(events: readonly string[] = []): Promise<{ warnings?: WarningDto[] }> {
+    const warnings = await this.names.warningsOf('events', events);
+    return warnings.length > 0 ? { warnings } : {};
   }
 }
 

@@ -20,7 +20,7 @@ import {
 } from 'class-validator';
 import { IsSigningSecret } from '../platform/crypto/index.js';
 import { EVENT_PATTERN, EVENT_PATTERN_RULE } from '../platform/events/index.js';
-import { PageQueryDto, PaginationDto } from '../platform/http/index.js';
+import { PageQueryDto, PaginationDto, WarningDto } from '../platform/http/index.js';
 
 export const DELIVERY_STATUSES = ['pending', 'delivered', 'failed', 'cancelled'] as const;
 const RECOVERY_STATUSES = ['queued', 'running', 'completed', 'failed', 'cancelled'] as const;
@@ -185,7 +185,15 @@ export class WebhookDto {
   @ApiProperty({ example: '2025-01-15T10:30:00.000Z' }) updated_at!: string;
 }
 
-export class CreatedWebhookDto extends WebhookDto {
+export class ChangedWebhookDto extends WebhookDto {
+  @ApiPropertyOptional({
+    type: [WarningDto],
+    description: 'Names that no event has had so far; in the answer to a request that names them.',
+  })
+  warnings?: WarningDto[];
+}
+
+export class CreatedWebhookDto extends ChangedWebhookDto {
   @ApiPropertyOptional({
     example: 'whsec_3q2+7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=',
     description: 'Only when the server has made it; never shown again.',

@@ -155,7 +155,10 @@ describe('an id of another form', () => {
     expect(await issues('GET', '/api/v1/commands?parent=7')).toEqual([['parent', FORM('cmd')]]);
     expect(await issues('GET', '/api/v1/telemetry/alerts?rule_id=7')).toEqual([['rule_id', FORM('rule')]]);
     const replay = { event_filter: { event_ids: ['evt_1'] } };
-    expect(await issues('POST', '/api/v1/events/replay', replay)).toContainEqual(['event_filter.event_ids', FORM('evt')]);
+    expect(await issues('POST', '/api/v1/events/replay', replay)).toContainEqual([
+      'event_filter.event_ids',
+      FORM('evt'),
+    ]);
     const action = { type: 'webhook', webhook_id: 'x' };
     expect(await issues('POST', '/api/v1/telemetry/rules', { ...RULE, actions: [action] })).toEqual([
       ['actions.0.webhook_id', FORM('webhook')],
@@ -284,6 +287,64 @@ describe('a metric that is not a point of a series', () => {
     expect(body).toMatchObject({ accepted_count: 3, warnings: [{ index: 1, field: 'data.value' }] });
     const good = await app.call('POST', '/api/v1/telemetry/batch', { key, body: { events: [events[0]] } });
     expect(good.body).not.toHaveProperty('warnings');
+  });
+});
+
+describe('a name that there is not', () => {
+  it('of a command type lists those that there are', async () => {
+    const run = async (command_type: string, target: string) => {
+      const { status, body } = await ask('POST', '/api/v1/commands', { key, body: { command_type, target } });
+      return [status, body.error.message];
+    };
+    expect(await run('system.pin', 'nexus')).toEqual([
+      422,
+      'The server itself has no command system.pin; there are system.ping, system.info, health_check',
+    ]);
+    const agent = { agent_name: 'host-1', agent_type: 'host', capabilities: [], version: '1.0.0' };
+    expect((await ask('POST', '/api/v1/ai/agents', { key, body: agent })).status).toBe(201);
+    const [status, message] = await run('system.inf', 'host-1');
+    expect(status).toBe(422);
+    expect(message).toMatch(/^The command type system\.inf is unknown; there are system\.info, /);
+  });
+
+  it('of an event is taken with a warning until there is such an event', async () => {
+    const url = 'http://127.0.0.1:9/';
+    const register = async (events: string[]) => {
+      const { status, body } = await app.call('POST', '/api/v1/webhooks', { key, body: { url, events } });
+      expect(status).toBe(201);
+      return body;
+    };
+    const names = ['orders.made', 'orders.*', '*.made', 'command.complete', 'command.*', '*', 'task.*'];
+    const { warnings, webhook_id } = await register(names);
+    const none = (name: string) => `no event ${name} is declared or was emitted so far`;
+    expect(warnings).toEqual([
+      { field: 'events.0', message: none('orders.made') },
+      { field: 'events.1', message: none('orders.*') },
+      { field: 'events.2', message: none('*.made') },
+      { field: 'events.3', message: `${none('command.complete')}; did you mean command.completed?` },
+      { field: 'events.6', message: none('task.*') },
+    ]);
+    const patch = await app.call('PATCH', `/api/v1/webhooks/${String(webhook_id)}`, { key, body: { events: ['a.b'] } });
+    expect(patch.body.warnings).toEqual([{ field: 'events.0', message: none('a.b') }]);
+    const emitted = await app.call('POST', '/api/v1/events', { key, body: { type: 'orders.made', data: {} } });
+    expect(emitted.status, emitted.text).toBe(201);
+    expect(await register(names.slice(0, 3))).not.toHaveProperty('warnings');
+  });
+
+  it('of an event of a subscription likewise', async () => {
+    const body = { name: 'x', event_patterns: ['comand.failed'], delivery_method: 'stream' };
+    const answer = await app.call<{ data: object }>('POST', '/api/v1/events/subscriptions', { key, body });
+    expect([answer.status, answer.body.data]).toMatchObject([
+      201,
+      {
+        warnings: [
+          {
+            field: 'event_patterns.0',
+            message: 'no event comand.failed is declared or was emitted so far; did you mean command.failed?',
+          },
+        ],
+      },
+    ]);
   });
 });
 

@@ -9,6 +9,7 @@ import { EventFeed } from './event-feed.js';
 import { EventHandlers } from './event-handlers.js';
 import { EventHistory } from './event-history.js';
 import { EventJobs } from './event-jobs.js';
+import { EventNames } from './event-names.js';
 import { EventRelay } from './event-relay.js';
 import { EventRetention } from './event-retention.js';
 import { OutboxStatus } from './outbox-status.js';
@@ -29,7 +30,8 @@ import { OutboxStatus } from './outbox-status.js';
     DeadLetters,
     OutboxStatus,
     EventHistory,
+    EventNames,
   ],
-  exports: [OutboxStatus, EventBus, EventFeed, EventHandlers, DeadLetters, EventHistory],
+  exports: [OutboxStatus, EventBus, EventFeed, EventHandlers, DeadLetters, EventHistory, EventNames],
 })
 export class EventsModule {}

@@ -18,6 +18,7 @@ export { EventBus } from './event-bus.js';
 export { DeadLetters, type DeadLetter } from './dead-letters.js';
 export { EventHandlers, hears } from './event-handlers.js';
 export { EventHistory, type HistoryFilter, type HistoryPlace } from './event-history.js';
+export { EventNames } from './event-names.js';
 export { EventFeed } from './event-feed.js';
 export { OnEveryEvent, OnEvent, OnEvents } from './on-event.js';
 export { OutboxStatus } from './outbox-status.js';
