@@ -1,4 +1,5 @@
 import { CreateAgentSigningKeys1763950000000 } from './agents/agent-signing-keys.migration.js';
+import { NoteJoinTokenOwners1764030000000 } from './agents/join-token-owners.migration.js';
 import { CreateAgents1763700500000 } from './agents/agents.migration.js';
 import { NameCommandTargets1763970100000 } from './commands/command-targets.migration.js';
 import { NoteJoinNonces1764000000000 } from './agents/join-nonces.migration.js';
@@ -9,6 +10,7 @@ import { CreateBackgroundTasks1763720000000 } from './platform/background/index.
 import { OrderEventsOfOneTime1763780000000 } from './alerts/alert-order.migration.js';
 import { CreateAlerts1763730000000 } from './alerts/alerts.migration.js';
 import { NoteRuleOwners1763961000000 } from './alerts/rule-owners.migration.js';
+import { NoteHookOwners1764030100000 } from './hooks/hook-owners.migration.js';
 import { CreateHooks1763741000000 } from './hooks/hooks.migration.js';
 import type { Schema } from './platform/database/index.js';
 import {
@@ -87,6 +89,8 @@ export const schema: Schema = {
     NameCommandTargets1763970100000,
     NoteDeliveryInfo1763980000000,
     NoteJoinNonces1764000000000,
+    NoteJoinTokenOwners1764030000000,
+    NoteHookOwners1764030100000,
   ],
   filledByMigrations: ['command_types', 'event_store_marker', 'events_removed'],
 };

@@ -11,6 +11,7 @@ import { AgentsController } from './agents.controller.js';
 import { AgentsHealth } from './agents-health.js';
 import { AgentsService } from './agents.service.js';
 import { AgentsWorker } from './agents.worker.js';
+import { JoinTokenRights } from './join-token-rights.js';
 import { JoinTokensController } from './join-tokens.controller.js';
 import { JoinTokensService } from './join-tokens.service.js';
 
@@ -21,6 +22,7 @@ import { JoinTokensService } from './join-tokens.service.js';
   providers: [
     AgentsService,
     JoinTokensService,
+    JoinTokenRights,
     AgentPresence,
     AgentLinks,
     AgentLinkGateway,

@@ -6,6 +6,7 @@ import { generateOneTimeToken, hashKey, parseOneTimeToken } from '../platform/cr
 import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { type Page, pageOf, type PaginationDto, publicId, timeAndIdAfter } from '../platform/http/index.js';
+import { ownerOf } from '../platform/ownership/index.js';
 import type { Agent } from './agent.js';
 import { assertWithin, labelsWithin } from './agent-limits.js';
 import { type AgentKeys, AgentsService } from './agents.service.js';
@@ -48,9 +49,9 @@ export class JoinTokensService {
     const { token, hash, preview } = generateOneTimeToken(PREFIX);
     return this.db.transaction(async (tx) => {
       const [row] = await tx.query<JoinToken[]>(
-        `INSERT INTO agent_join_tokens (id, hash, preview, labels, created_by, expires_at)
-         VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6)) RETURNING ${COLUMNS}`,
-        [randomUUID(), hash, preview, JSON.stringify(labels), actor.id, expiresInSeconds],
+        `INSERT INTO agent_join_tokens (id, hash, preview, labels, created_by, owner_credential, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7)) RETURNING ${COLUMNS}`,
+        [randomUUID(), hash, preview, JSON.stringify(labels), actor.id, ownerOf(actor).credentialId, expiresInSeconds],
       );
       actsOn(publicId('join', row.id));
       return { token, row };

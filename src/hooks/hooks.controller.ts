@@ -68,12 +68,13 @@ export class HooksController {
   @ApiHeader({ name: 'If-Match', required: false, schema: { type: 'string', example: '"v3"' } })
   @ApiOkResponse({ type: HookDto })
   async update(
+    @CurrentActor() actor: Actor,
     @Param('id', HOOK) id: string,
     @Body() dto: UpdateHookDto,
     @IfMatch() expected: number | undefined,
     @Res({ passthrough: true }) response: Response,
   ): Promise<HookDto> {
-    return tagged(await this.hooks.update(id, dto, expected), response);
+    return tagged(await this.hooks.update(actor, id, dto, expected), response);
   }
 
   @Delete(':id')

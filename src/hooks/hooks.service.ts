@@ -14,6 +14,7 @@ import {
   publicId,
   timeAndIdAfter,
 } from '../platform/http/index.js';
+import { ownerOf } from '../platform/ownership/index.js';
 import { type Hook, HOOK_COLUMNS, ownEventType } from './hook.js';
 import { HookSecrets } from './hook-secrets.js';
 import type { CreateHookDto, RotateHookSecretDto, UpdateHookDto } from './hooks.dto.js';
@@ -39,8 +40,9 @@ export class HooksService {
     const secret = dto.secret ?? newSigningSecret();
     const hook = await this.db.transaction(async (tx) => {
       const [created] = await tx.query<(Hook | undefined)[]>(
-        `INSERT INTO hooks (id, name, scheme, event_type, enabled, description, secret_box, created_by)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO NOTHING RETURNING ${HOOK_COLUMNS}`,
+        `INSERT INTO hooks (id, name, scheme, event_type, enabled, description, secret_box, created_by, owner_id,
+           owner_credential)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) ON CONFLICT (name) DO NOTHING RETURNING ${HOOK_COLUMNS}`,
         [
           id,
           name,
@@ -50,6 +52,7 @@ export class HooksService {
           dto.description ?? '',
           this.secrets.seal(id, secret),
           actor.id,
+          ownerOf(actor).credentialId,
         ],
       );
       if (!created) throw AppError.conflict(`There is a hook ${name} already`, { name });
@@ -81,20 +84,26 @@ export class HooksService {
     return hook;
   }
 
-  /** @throws AppError `not_found`, `precondition` when it is not at the expected version, `forbidden` as with create */
-  update(id: string, dto: UpdateHookDto, expected: number | undefined): Promise<Hook> {
+  /**
+   * From now on the hook goes by the rights of this actor.
+   * @throws AppError `not_found`, `precondition` when it is not at the expected version, `forbidden` as with create
+   */
+  update(actor: Actor, id: string, dto: UpdateHookDto, expected: number | undefined): Promise<Hook> {
+    const { actorId, credentialId } = ownerOf(actor);
     return this.db.transaction(async (tx) => {
       const hook = await lock(tx, id);
       assertVersion(expected, hook.version);
       const [[updated]] = await tx.query<[Hook[], number]>(
-        `UPDATE hooks SET scheme = $2, event_type = $3, enabled = $4, description = $5, updated_at = now(),
-           version = version + 1 WHERE id = $1 RETURNING ${HOOK_COLUMNS}`,
+        `UPDATE hooks SET scheme = $2, event_type = $3, enabled = $4, description = $5, owner_id = $6,
+           owner_credential = $7, updated_at = now(), version = version + 1 WHERE id = $1 RETURNING ${HOOK_COLUMNS}`,
         [
           id,
           dto.scheme ?? hook.scheme,
           dto.event_type === undefined ? hook.event_type : eventTypeOf(hook.name, dto.event_type),
           dto.enabled ?? hook.enabled,
           dto.description ?? hook.description,
+          actorId,
+          credentialId,
         ],
       );
       return updated;

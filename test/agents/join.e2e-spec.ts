@@ -8,6 +8,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { Agent } from 'nexus-agent';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { JobQueue } from '../../src/platform/jobs/index.js';
+import { CheckOwnerRights } from '../../src/platform/ownership/index.js';
 import { actor } from '../support/actors.js';
 import { type Answer, startTestApp, type TestApp } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
@@ -75,6 +77,29 @@ describe('joining', () => {
     const made = await token();
     const answers = await Promise.all(Array.from({ length: 10 }, () => join(made.token)));
     expect(answers.map((a) => a.status).sort()).toEqual([201, ...Array<number>(9).fill(401)]);
+  });
+
+  it('is refused with a token whose maker may not make one any more', async () => {
+    const [dead, alive] = [await actor(app), await actor(app)];
+    const made = async (key: string): Promise<Record<string, string>> =>
+      (await app.call<Record<string, string>>('POST', '/api/v1/ai/agents/join-tokens', { key, body: {} })).body;
+    const [lost, kept, spent] = [await made(dead.key), await made(alive.key), await made(dead.key)];
+    const repeatable = { nonce: 'n'.repeat(43) };
+    expect((await join(spent.token, repeatable)).status).toBe(201);
+    await app.call('DELETE', `/api/v1/auth/api-keys/key_${dead.keyId}`, { key: admin });
+    const statusOf = async ({ join_token_id }: Record<string, string>): Promise<string | undefined> => {
+      const target = '/api/v1/ai/agents/join-tokens?limit=100';
+      const { body } = await app.call<{ join_tokens: Record<string, string>[] }>('GET', target, { key: admin });
+      return body.join_tokens.find((one) => one.join_token_id === join_token_id)?.status;
+    };
+    await eventually(async () => (await statusOf(lost)) === 'revoked');
+    expect((await join(lost.token)).status).toBe(401);
+    await eventually(async () => (await join(spent.token, repeatable)).status === 401);
+    expect([await statusOf(kept), await statusOf(spent)]).toEqual(['open', 'used']);
+    // Whoever may change only some agents from now on has no token for others.
+    await app.db.query(`UPDATE credentials SET scopes = '{agent:admin@env=development}' WHERE id = $1`, [alive.keyId]);
+    await app.get(JobQueue).enqueue(CheckOwnerRights, {});
+    await eventually(async () => (await statusOf(kept)) === 'revoked');
   });
 
   it('is refused alike with a used, an expired, a revoked and an unknown token', async () => {

@@ -5,6 +5,8 @@ import { HookCalls } from '../../src/hooks/hook-calls.service.js';
 import { HookRefusals } from '../../src/hooks/hook-refusals.js';
 import { PurgeHookReceipts } from '../../src/hooks/hooks.jobs.js';
 import { HooksWorker } from '../../src/hooks/hooks.worker.js';
+import { JobQueue } from '../../src/platform/jobs/index.js';
+import { CheckOwnerRights } from '../../src/platform/ownership/index.js';
 import { actor } from '../support/actors.js';
 import { type Answer, eventually, startTestApp, type TestApp } from '../support/app.js';
 import { payloadOf, Receiver } from '../webhooks/receiver.js';
@@ -334,5 +336,24 @@ describe('rate limits', () => {
     } finally {
       await limited.stop();
     }
+  });
+});
+
+describe('a hook whose owner lost rights', () => {
+  it('takes no more calls, until somebody else writes it', async () => {
+    const owner = await actor(app);
+    const { body: hook } = await app.call<Hook>('POST', HOOKS, { key: owner.key, body: { name: `h${randomUUID()}` } });
+    const other = await open();
+    const call = (): Promise<Answer<Received>> => send(hook.name, '{}', standard(hook.secret, '{}'));
+    expect((await call()).status).toBe(202);
+    await app.call('DELETE', `/api/v1/auth/api-keys/key_${owner.keyId}`, { key: admin });
+    await eventually(async () => !(await show(hook)).enabled);
+    expect((await call()).status).toBe(401);
+    expect((await show(other)).enabled).toBe(true);
+
+    const revived = await app.call('PATCH', `${HOOKS}/${hook.hook_id}`, { key: admin, body: { enabled: true } });
+    expect(revived.status).toBe(200);
+    await app.get(JobQueue).enqueue(CheckOwnerRights, {});
+    expect((await call()).status).toBe(202);
   });
 });

@@ -25,7 +25,7 @@ export abstract class Gatekeeper {
   abstract onRevoked(listener: (revoked: { actorId?: string; credentialId?: string }) => void): () => void;
 
   /** What the holder may do at this moment; nothing once the user is gone or suspended, or the key was revoked. */
-  abstract rightsNow(holder: Holder): Promise<Pick<Actor, 'scopes' | 'targetLabels'>>;
+  abstract rightsNow(holder: Holder): Promise<Pick<Actor, 'scopes' | 'targetLabels' | 'agentLabels'>>;
 }
 
 /** @throws AppError `forbidden` naming the scope that is missing */

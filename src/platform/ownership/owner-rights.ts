@@ -5,7 +5,7 @@ import { HandleJob } from '../jobs/index.js';
 import { Logger } from '../observability/index.js';
 import { CheckOwnerRights } from './ownership.jobs.js';
 
-export type Rights = Pick<Actor, 'scopes' | 'targetLabels'>;
+export type Rights = Pick<Actor, 'scopes' | 'targetLabels' | 'agentLabels'>;
 
 /** A kind of things that act without a request, each with the rights of its owner. */
 export interface OwnedKind<Owned extends Holder> {

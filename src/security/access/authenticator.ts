@@ -49,7 +49,7 @@ export class Authenticator extends Gatekeeper {
     return this.revocations.subscribe(listener);
   }
 
-  rightsNow(holder: Holder): Promise<Pick<Actor, 'scopes' | 'targetLabels'>> {
+  rightsNow(holder: Holder): Promise<Pick<Actor, 'scopes' | 'targetLabels' | 'agentLabels'>> {
     return this.principals.rightsNow(holder);
   }
 

@@ -86,7 +86,7 @@ export class LivePrincipals implements OnModuleInit {
   }
 
   /** Not remembered: it is asked when something has changed. With a key that was revoked, has expired or is gone, everything ends. */
-  async rightsNow({ actorId, credentialId }: Holder): Promise<Pick<Actor, 'scopes' | 'targetLabels'>> {
+  async rightsNow({ actorId, credentialId }: Holder): Promise<Pick<Actor, 'scopes' | 'targetLabels' | 'agentLabels'>> {
     const [row] = await this.db.query<{ roles: string[]; role_scopes: string[]; scopes: string[] | null }>(
       `SELECT u.roles, ${ROLE_SCOPES} AS role_scopes, c.scopes FROM users u LEFT JOIN credentials c ON c.id = $2
        WHERE u.id = $1 AND u.status = 'active'
