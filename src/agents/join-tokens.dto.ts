@@ -46,9 +46,9 @@ export class NewJoinTokenDto {
   })
   agent_sha256!: string;
   @ApiProperty({
-    example:
-      'curl -fsSO http://localhost:8000/agent/nexus-agent.tgz && echo "4bc7…  nexus-agent.tgz" | sha256sum -c && … --join nexus_join_...',
-    description: 'A line for the shell of the machine that is to join: fetches, checks and starts the agent.',
+    example: 'curl -fsSO http://localhost:8000/agent/nexus-agent.tgz && node -e … 4bc7… && … --join nexus_join_...',
+    description:
+      'A line for the shell of the machine that is to join (Linux or macOS): fetches, checks and starts the agent.',
   })
   join_command!: string;
 }

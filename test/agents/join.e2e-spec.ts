@@ -1,7 +1,7 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import os from 'node:os';
@@ -335,10 +335,10 @@ describe('the agent that the server serves', () => {
   });
 
   /** A shell in a folder with nothing in it, on a machine with an account of its own. */
-  function type(line: string, name: string): ChildProcess {
+  function type(line: string, name: string, env: Record<string, string> = {}): ChildProcess {
     const home = mkdtempSync(path.join(folder, name));
     const { port } = registry.address() as AddressInfo;
-    const child = spawn('bash', ['-c', line], {
+    const child = spawn('/bin/bash', ['-c', line], {
       cwd: home,
       detached: true,
       stdio: 'ignore',
@@ -350,6 +350,7 @@ describe('the agent that the server serves', () => {
         // Both ask for news of packages and versions, not for packages.
         npm_config_audit: 'false',
         npm_config_update_notifier: 'false',
+        ...env,
       },
     });
     started.push(child);
@@ -398,6 +399,21 @@ describe('the agent that the server serves', () => {
     const { join_command } = await token();
     type(join_command, 'by-line');
     await eventually(() => connected('by-line'), 30_000);
+  });
+
+  it('needs no other programs than curl, tar and Node.js', async () => {
+    const bin = path.join(folder, 'bin');
+    mkdirSync(bin);
+    for (const name of ['curl', 'tar', 'gzip', 'mkdir']) {
+      symlinkSync(
+        execFileSync('/bin/sh', ['-c', `command -v ${name}`], { encoding: 'utf8' }).trim(),
+        path.join(bin, name),
+      );
+    }
+    symlinkSync(process.execPath, path.join(bin, 'node'));
+    const { join_command } = await token();
+    type(join_command, 'by-few-programs', { PATH: bin });
+    await eventually(() => connected('by-few-programs'), 30_000);
   });
 
   it('is not started when it is not what the hash says', async () => {
