@@ -1,4 +1,4 @@
-import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, HttpCode, Patch, Post, Query, Res } from '@nestjs/common';
 import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
@@ -7,7 +7,7 @@ import {
   Audit,
   CurrentActor,
   IfMatch,
-  PublicId,
+  IdParam,
   publicId,
   resolvePage,
   versionETag,
@@ -29,8 +29,6 @@ import {
 } from './agents.dto.js';
 import { AgentsService } from './agents.service.js';
 import { parseLabels } from './labels.js';
-
-const AGENT = new PublicId('agent');
 
 @ApiTags('agents')
 @Wire('raw')
@@ -81,7 +79,7 @@ export class AgentsController {
   @ApiOkResponse({ type: AgentDto })
   async get(
     @CurrentActor() actor: Actor,
-    @Param('id', AGENT) id: string,
+    @IdParam('agent') id: string,
     @Res({ passthrough: true }) response: Response,
   ): Promise<AgentDto> {
     return tagged(response, await this.agents.get(actor, id));
@@ -98,7 +96,7 @@ export class AgentsController {
   @ApiOkResponse({ type: AgentDto })
   async update(
     @CurrentActor() actor: Actor,
-    @Param('id', AGENT) id: string,
+    @IdParam('agent') id: string,
     @Body() body: UpdateAgentDto,
     @IfMatch() expected: number | undefined,
     @Res({ passthrough: true }) response: Response,
@@ -110,7 +108,7 @@ export class AgentsController {
   @Allow('agent:admin')
   @ApiOperation({ operationId: 'deregisterAgent', summary: 'Deregister an agent: its keys are void, its link is cut' })
   @ApiOkResponse({ type: DeregisteredAgentDto })
-  async deregister(@CurrentActor() actor: Actor, @Param('id', AGENT) id: string): Promise<DeregisteredAgentDto> {
+  async deregister(@CurrentActor() actor: Actor, @IdParam('agent') id: string): Promise<DeregisteredAgentDto> {
     const agent = await this.agents.deregister(actor, id);
     return {
       agent_id: publicId('agent', agent.id),
@@ -127,7 +125,7 @@ export class AgentsController {
   @ApiOkResponse({ type: HeartbeatAnswerDto })
   async heartbeat(
     @CurrentActor() actor: Actor,
-    @Param('id', AGENT) id: string,
+    @IdParam('agent') id: string,
     @Body() body: HeartbeatDto,
   ): Promise<HeartbeatAnswerDto> {
     const beat = { loadPercent: body.load_percent ?? null, status: body.status ?? 'active' };
@@ -139,7 +137,7 @@ export class AgentsController {
   @Allow('agent:admin')
   @ApiOperation({ operationId: 'rotateAgentKey', summary: 'Give an agent new keys, shown once; the old ones are void' })
   @ApiOkResponse({ type: RotatedKeyDto })
-  async rotateKey(@CurrentActor() actor: Actor, @Param('id', AGENT) id: string): Promise<RotatedKeyDto> {
+  async rotateKey(@CurrentActor() actor: Actor, @IdParam('agent') id: string): Promise<RotatedKeyDto> {
     const { key, signingKey } = await this.agents.rotateKey(actor, id);
     return { agent_id: publicId('agent', id), api_key: key, signing_key: signingKey };
   }

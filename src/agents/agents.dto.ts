@@ -161,7 +161,7 @@ export class RegisteredAgentDto {
 class AgentCommandDto {
   @ApiProperty({ example: 'system.info' }) type!: string;
   @ApiPropertyOptional({ example: 'Operating system, hardware and uptime' }) description?: string;
-  @ApiPropertyOptional({ example: 30 }) timeout_seconds?: number;
+  @ApiPropertyOptional({ type: 'integer', minimum: 1, example: 30 }) timeout_seconds?: number;
   @ApiPropertyOptional({ example: true }) idempotent?: boolean;
 }
 
@@ -193,7 +193,12 @@ export class AgentListDto {
 }
 
 export class HeartbeatAnswerDto {
-  @ApiProperty({ example: 15000, description: 'Send the next heartbeat after this many milliseconds.' })
+  @ApiProperty({
+    type: 'integer',
+    minimum: 0,
+    example: 15000,
+    description: 'Send the next heartbeat after this many milliseconds.',
+  })
   next_heartbeat_ms!: number;
 }
 

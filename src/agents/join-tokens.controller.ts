@@ -1,5 +1,5 @@
-import { Body, Controller, Delete, Get, Param, Post, Query, Req } from '@nestjs/common';
-import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { Body, Controller, Delete, Get, Post, Query, Req } from '@nestjs/common';
+import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags, ApiUnauthorizedResponse } from '@nestjs/swagger';
 import type { Request } from 'express';
 import { LINK_PATH } from 'nexus-agent/protocol';
 import { Settings } from '../platform/config/index.js';
@@ -10,7 +10,7 @@ import {
   MaxBody,
   PageQueryDto,
   Public,
-  PublicId,
+  IdParam,
   publicId,
   publicOrigin,
   resolvePage,
@@ -80,7 +80,7 @@ export class JoinTokensController {
   @Allow('agent:admin')
   @ApiOperation({ operationId: 'revokeJoinToken', summary: 'Void a join token that was not used yet' })
   @ApiOkResponse({ type: JoinTokenDto })
-  async revoke(@CurrentActor() actor: Actor, @Param('id', new PublicId('join')) id: string): Promise<JoinTokenDto> {
+  async revoke(@CurrentActor() actor: Actor, @IdParam('join') id: string): Promise<JoinTokenDto> {
     return toJoinTokenDto(await this.joinTokens.revoke(actor, id));
   }
 
@@ -89,6 +89,7 @@ export class JoinTokensController {
   @Public()
   @ApiOperation({ operationId: 'joinAgent', summary: 'Join as an agent with a one-time token' })
   @ApiCreatedResponse({ type: JoinedDto })
+  @ApiUnauthorizedResponse()
   async join(@Body() body: JoinDto): Promise<JoinedDto> {
     const { agent, key, signingKey } = await this.joinTokens.join(body);
     return {

@@ -15,7 +15,7 @@ export class CreateJoinTokenDto {
   @IsLabels()
   labels?: Record<string, string>;
 
-  @ApiPropertyOptional({ minimum: 60, maximum: 3600, default: 3600, example: 3600 })
+  @ApiPropertyOptional({ type: 'integer', minimum: 60, maximum: 3600, default: 3600, example: 3600 })
   @IsOptional()
   @IsInt()
   @Min(60)

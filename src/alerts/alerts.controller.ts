@@ -1,12 +1,11 @@
-import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
+import { Body, Controller, Get, HttpCode, Post, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../platform/context/index.js';
-import { Allow, CurrentActor, PublicId, publicId, resolvePage, RateLimit, Wire } from '../platform/http/index.js';
+import { Allow, CurrentActor, IdParam, publicId, resolvePage, RateLimit, Wire } from '../platform/http/index.js';
 import { type Alert, messageOf } from './alert.js';
 import { AlertDto, AlertListDto, AlertListQueryDto, AlertNoteDto } from './alerts.dto.js';
 import { AlertsService } from './alerts.service.js';
 
-const ALERT = new PublicId('alert');
 const LIST_SIZES = { default: 20, max: 100 };
 
 @ApiTags('alerts')
@@ -29,7 +28,7 @@ export class AlertsController {
   @Allow('telemetry:read')
   @ApiOperation({ summary: 'Show an alert', operationId: 'getAlert' })
   @ApiOkResponse({ type: AlertDto })
-  async get(@CurrentActor() actor: Actor, @Param('id', ALERT) id: string): Promise<AlertDto> {
+  async get(@CurrentActor() actor: Actor, @IdParam('alert') id: string): Promise<AlertDto> {
     return toAlertDto(await this.alerts.get(actor, id));
   }
 
@@ -40,7 +39,7 @@ export class AlertsController {
   @ApiOkResponse({ type: AlertDto })
   async acknowledge(
     @CurrentActor() actor: Actor,
-    @Param('id', ALERT) id: string,
+    @IdParam('alert') id: string,
     @Body() dto: AlertNoteDto,
   ): Promise<AlertDto> {
     return toAlertDto(await this.alerts.acknowledge(actor, id, dto.note));
@@ -53,7 +52,7 @@ export class AlertsController {
   @ApiOkResponse({ type: AlertDto })
   async resolve(
     @CurrentActor() actor: Actor,
-    @Param('id', ALERT) id: string,
+    @IdParam('alert') id: string,
     @Body() dto: AlertNoteDto,
   ): Promise<AlertDto> {
     return toAlertDto(await this.alerts.resolve(actor, id, dto.note));

@@ -95,6 +95,8 @@ export class AlertDto {
   @ApiProperty({ type: Number, nullable: true, example: 98.1 }) last_value!: number | null;
   @ApiProperty({ type: String, nullable: true, example: EXAMPLE_TIME }) last_at!: string | null;
   @ApiProperty({
+    type: 'integer',
+    minimum: 0,
     example: 12,
     description: 'Events that met the condition; follows by a second, approximate after a crash.',
   })

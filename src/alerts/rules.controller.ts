@@ -1,4 +1,4 @@
-import { Body, Controller, Delete, Get, HttpCode, Param, Post, Put, Query, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, HttpCode, Post, Put, Query, Res } from '@nestjs/common';
 import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
@@ -6,7 +6,7 @@ import {
   Allow,
   CurrentActor,
   IfMatch,
-  PublicId,
+  IdParam,
   publicId,
   resolvePage,
   versionETag,
@@ -19,7 +19,6 @@ import { DeletedRuleDto, RuleDto, RuleListDto, RuleTestDto } from './rule-answer
 import { PutRuleDto, RuleListQueryDto, TestRuleDto } from './rules.dto.js';
 import { RulesService } from './rules.service.js';
 
-const RULE = new PublicId('rule');
 const LIST_SIZES = { default: 20, max: 100 };
 
 @ApiTags('alerts')
@@ -68,7 +67,7 @@ export class RulesController {
   @ApiOkResponse({ type: RuleDto })
   async get(
     @CurrentActor() actor: Actor,
-    @Param('id', RULE) id: string,
+    @IdParam('rule') id: string,
     @Res({ passthrough: true }) response: Response,
   ): Promise<RuleDto> {
     return tagged(await this.rules.get(actor, id), response);
@@ -81,7 +80,7 @@ export class RulesController {
   @ApiOkResponse({ type: RuleDto })
   async replace(
     @CurrentActor() actor: Actor,
-    @Param('id', RULE) id: string,
+    @IdParam('rule') id: string,
     @Body() dto: PutRuleDto,
     @IfMatch() expected: number | undefined,
     @Res({ passthrough: true }) response: Response,
@@ -93,7 +92,7 @@ export class RulesController {
   @Allow('telemetry:admin')
   @ApiOperation({ summary: 'Delete an alert rule; its open alerts end', operationId: 'deleteAlertRule' })
   @ApiOkResponse({ type: DeletedRuleDto })
-  async remove(@CurrentActor() actor: Actor, @Param('id', RULE) id: string): Promise<DeletedRuleDto> {
+  async remove(@CurrentActor() actor: Actor, @IdParam('rule') id: string): Promise<DeletedRuleDto> {
     await this.rules.remove(actor, id);
     return { rule_id: publicId('rule', id), status: 'deleted' };
   }

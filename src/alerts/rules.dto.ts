@@ -99,7 +99,7 @@ export class RuleActionDto {
   @IsObject()
   parameters?: Record<string, unknown>;
 
-  @ApiPropertyOptional({ example: 60, minimum: 1, maximum: 3600 })
+  @ApiPropertyOptional({ type: 'integer', example: 60, minimum: 1, maximum: 3600 })
   @IsOptional()
   @IsInt()
   @Min(1)
@@ -178,14 +178,26 @@ export class PutRuleDto {
   @MaxLength(LONGEST_EXPRESSION)
   condition?: string;
 
-  @ApiPropertyOptional({ example: 300, minimum: 5, maximum: 7 * DAY, description: 'Seconds without data, instead.' })
+  @ApiPropertyOptional({
+    type: 'integer',
+    example: 300,
+    minimum: 5,
+    maximum: 7 * DAY,
+    description: 'Seconds without data, instead.',
+  })
   @IsOptional()
   @IsInt()
   @Min(5)
   @Max(7 * DAY)
   absent_for_seconds?: number;
 
-  @ApiPropertyOptional({ example: 60, minimum: 0, maximum: DAY, description: 'Held so long before it is raised.' })
+  @ApiPropertyOptional({
+    type: 'integer',
+    example: 60,
+    minimum: 0,
+    maximum: DAY,
+    description: 'Held so long before it is raised.',
+  })
   @IsOptional()
   @IsInt()
   @Min(0)
@@ -193,6 +205,7 @@ export class PutRuleDto {
   for_seconds?: number;
 
   @ApiPropertyOptional({
+    type: 'integer',
     example: 3,
     minimum: 1,
     maximum: 1000,
@@ -211,7 +224,13 @@ export class PutRuleDto {
   @Type(() => ClearConditionDto)
   clear?: ClearConditionDto;
 
-  @ApiPropertyOptional({ example: 0, minimum: 0, maximum: DAY, description: 'Clear so long before it is cleared.' })
+  @ApiPropertyOptional({
+    type: 'integer',
+    example: 0,
+    minimum: 0,
+    maximum: DAY,
+    description: 'Clear so long before it is cleared.',
+  })
   @IsOptional()
   @IsInt()
   @Min(0)
@@ -219,6 +238,7 @@ export class PutRuleDto {
   clear_for_seconds?: number;
 
   @ApiPropertyOptional({
+    type: 'integer',
     example: 0,
     minimum: 0,
     maximum: DAY,

@@ -1,7 +1,7 @@
-import { Body, Controller, Delete, Get, Param, Post, Query } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Post, Query } from '@nestjs/common';
 import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../platform/context/index.js';
-import { Allow, CurrentActor, PublicId, publicId, resolvePage, RateLimit, Wire } from '../platform/http/index.js';
+import { Allow, CurrentActor, IdParam, publicId, resolvePage, RateLimit, Wire } from '../platform/http/index.js';
 import {
   CreateSilenceDto,
   DeletedSilenceDto,
@@ -11,7 +11,6 @@ import {
 } from './silences.dto.js';
 import { type Silence, SilencesService } from './silences.service.js';
 
-const SILENCE = new PublicId('silence');
 const LIST_SIZES = { default: 20, max: 100 };
 
 @ApiTags('alerts')
@@ -42,7 +41,7 @@ export class SilencesController {
   @Allow('telemetry:read')
   @ApiOperation({ summary: 'Show a silence', operationId: 'getAlertSilence' })
   @ApiOkResponse({ type: SilenceDto })
-  async get(@CurrentActor() actor: Actor, @Param('id', SILENCE) id: string): Promise<SilenceDto> {
+  async get(@CurrentActor() actor: Actor, @IdParam('silence') id: string): Promise<SilenceDto> {
     return toSilenceDto(await this.silences.get(actor, id));
   }
 
@@ -50,7 +49,7 @@ export class SilencesController {
   @Allow('telemetry:admin')
   @ApiOperation({ summary: 'End a silence', operationId: 'deleteAlertSilence' })
   @ApiOkResponse({ type: DeletedSilenceDto })
-  async remove(@Param('id', SILENCE) id: string): Promise<DeletedSilenceDto> {
+  async remove(@IdParam('silence') id: string): Promise<DeletedSilenceDto> {
     await this.silences.remove(id);
     return { silence_id: publicId('silence', id), status: 'deleted' };
   }

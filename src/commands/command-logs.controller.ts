@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { Controller, Get, Headers, Ip, Param, Query, Res } from '@nestjs/common';
+import { Controller, Get, Headers, Ip, Query, Res } from '@nestjs/common';
 import { ApiExtraModels, ApiOkResponse, ApiOperation, ApiTags, getSchemaPath } from '@nestjs/swagger';
 import type { Response } from 'express';
 import { type Actor, currentContext } from '../platform/context/index.js';
@@ -7,7 +7,7 @@ import { AppError } from '../platform/errors/index.js';
 import {
   Allow,
   CurrentActor,
-  PublicId,
+  IdParam,
   publicId,
   RateLimit,
   Streaming,
@@ -50,7 +50,7 @@ export class CommandLogsController {
   })
   async read(
     @CurrentActor() actor: Actor,
-    @Param('id', new PublicId('cmd')) id: string,
+    @IdParam('cmd') id: string,
     @Query() query: CommandLogQueryDto,
     @Headers('last-event-id') lastEventId: string | undefined,
     @Headers('authorization') authorization: string | undefined,

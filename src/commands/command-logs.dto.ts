@@ -4,7 +4,7 @@ import { IsIn, IsInt, IsOptional, Max, Min } from 'class-validator';
 import { TicketQueryDto } from '../platform/http/index.js';
 
 export class CommandLogQueryDto extends TicketQueryDto {
-  @ApiPropertyOptional({ example: 0, minimum: 0, description: 'Offset of the first byte wanted.' })
+  @ApiPropertyOptional({ type: 'integer', example: 0, minimum: 0, description: 'Offset of the first byte wanted.' })
   @IsOptional()
   @Type(() => Number)
   @IsInt()
@@ -24,8 +24,8 @@ export class CommandLogQueryDto extends TicketQueryDto {
 }
 
 export class OutputChunkDto {
-  @ApiProperty({ example: 0 }) offset!: number;
-  @ApiProperty({ example: 6, description: 'In bytes.' }) length!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 0 }) offset!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 6, description: 'In bytes.' }) length!: number;
   @ApiProperty({ enum: ['stdout', 'stderr'], example: 'stdout' }) stream!: string;
   @ApiProperty({ enum: ['utf8', 'base64'], example: 'utf8' }) encoding!: string;
   @ApiProperty({ example: 'hello\n' }) data!: string;
@@ -34,6 +34,7 @@ export class OutputChunkDto {
 export class CommandLogDto {
   @ApiProperty({ example: 'cmd_550e8400-e29b-41d4-a716-446655440000' }) command_id!: string;
   @ApiProperty({ type: [OutputChunkDto] }) chunks!: OutputChunkDto[];
-  @ApiProperty({ example: 6, description: '`after` of the next request.' }) next_offset!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 6, description: '`after` of the next request.' })
+  next_offset!: number;
   @ApiProperty({ example: true, description: 'The command has ended and nothing follows.' }) complete!: boolean;
 }

@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, Param, Post, Put, Query, Res } from '@nestjs/common';
-import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import { Allow, IfMatch, PageQueryDto, resolvePage, versionETag, Wire } from '../platform/http/index.js';
 import {
@@ -12,6 +12,7 @@ import {
 import { type CommandType, CommandTypes, toCommandTypeDto } from './command-types.service.js';
 
 const LIST_SIZES = { default: 20, max: 100 };
+const TYPE = { name: 'type', schema: { type: 'string', example: 'deploy.service' } };
 
 @ApiTags('commands')
 @Wire('raw')
@@ -29,6 +30,7 @@ export class CommandTypesController {
   }
 
   @Get(':type')
+  @ApiParam(TYPE)
   @Allow('command:read')
   @ApiOperation({ summary: 'Get one command type', operationId: 'getCommandType' })
   @ApiOkResponse({ type: CommandTypeDto })
@@ -48,6 +50,7 @@ export class CommandTypesController {
   }
 
   @Put(':type')
+  @ApiParam(TYPE)
   @Allow('command:admin')
   @ApiOperation({ summary: 'Replace a command type', operationId: 'replaceCommandType' })
   @ApiHeader({ name: 'If-Match', required: false, schema: { type: 'string', example: '"v3"' } })
@@ -62,6 +65,7 @@ export class CommandTypesController {
   }
 
   @Delete(':type')
+  @ApiParam(TYPE)
   @Allow('command:admin')
   @ApiOperation({ summary: 'Delete a command type', operationId: 'deleteCommandType' })
   @ApiOkResponse({ type: DeletedCommandTypeDto })

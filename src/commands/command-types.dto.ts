@@ -34,7 +34,13 @@ export class CreateCommandTypeDto {
   @IsIn(TYPE_EXECUTORS)
   executor?: (typeof TYPE_EXECUTORS)[number];
 
-  @ApiPropertyOptional({ example: 300, minimum: 1, maximum: 3600, description: 'Seconds; default 300.' })
+  @ApiPropertyOptional({
+    type: 'integer',
+    example: 300,
+    minimum: 1,
+    maximum: 3600,
+    description: 'Seconds; default 300.',
+  })
   @IsOptional()
   @IsInt()
   @Min(1)
@@ -70,7 +76,7 @@ export class CommandTypeDto {
   @ApiProperty({ type: 'object', additionalProperties: true, example: { type: 'object' } })
   parameters!: Record<string, unknown>;
   @ApiProperty({ enum: TYPE_EXECUTORS, example: 'agent' }) executor!: string;
-  @ApiProperty({ example: 300 }) default_timeout_seconds!: number;
+  @ApiProperty({ type: 'integer', minimum: 1, example: 300 }) default_timeout_seconds!: number;
   @ApiProperty({ enum: RISKS, example: 'medium' }) risk!: string;
   @ApiProperty({ example: false }) idempotent!: boolean;
   @ApiProperty({ example: true }) enabled!: boolean;

@@ -1,12 +1,12 @@
-import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query, Res } from '@nestjs/common';
-import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { Body, Controller, Delete, Get, HttpCode, Post, Query, Res } from '@nestjs/common';
+import { ApiCreatedResponse, ApiNotFoundResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
 import {
   Allow,
   CurrentActor,
   OwnIdempotencyField,
-  PublicId,
+  IdParam,
   publicId,
   RateLimit,
   resolvePage,
@@ -46,6 +46,7 @@ export class CommandsController {
   @ApiOperation({ summary: 'Send a command to an agent, to several, or to the server', operationId: 'executeCommand' })
   @ApiCreatedResponse({ type: CreatedCommandDto })
   @ApiOkResponse({ type: CreatedCommandDto, description: 'The command that was accepted earlier with this key.' })
+  @ApiNotFoundResponse()
   async create(
     @CurrentActor() actor: Actor,
     @Body() dto: CreateCommandDto,
@@ -81,7 +82,7 @@ export class CommandsController {
   @RateLimit('polling')
   @ApiOperation({ summary: 'Get a command with its result and timeline', operationId: 'getCommandStatus' })
   @ApiOkResponse({ type: CommandDetailDto })
-  async get(@CurrentActor() actor: Actor, @Param('id', new PublicId('cmd')) id: string): Promise<CommandDetailDto> {
+  async get(@CurrentActor() actor: Actor, @IdParam('cmd') id: string): Promise<CommandDetailDto> {
     const command = await this.queries.get(actor, id);
     return toCommandDetailDto(command, await this.queries.outputStart(id));
   }
@@ -92,7 +93,7 @@ export class CommandsController {
   @ApiOkResponse({ type: CancelledCommandDto })
   async cancel(
     @CurrentActor() actor: Actor,
-    @Param('id', new PublicId('cmd')) id: string,
+    @IdParam('cmd') id: string,
     @Query() query: CancelCommandDto,
     @Body() body: CancelCommandDto,
   ): Promise<CancelledCommandDto> {
@@ -106,7 +107,7 @@ export class CommandsController {
   @RateLimit('commands')
   @ApiOperation({ summary: 'Send a finished command again, as a new one', operationId: 'retryCommand' })
   @ApiCreatedResponse({ type: CreatedCommandDto })
-  async retry(@CurrentActor() actor: Actor, @Param('id', new PublicId('cmd')) id: string): Promise<CreatedCommandDto> {
+  async retry(@CurrentActor() actor: Actor, @IdParam('cmd') id: string): Promise<CreatedCommandDto> {
     return toCreatedDto(await this.commands.retry(actor, id));
   }
 }

@@ -35,7 +35,13 @@ export class CreateCommandDto {
   @IsIn(PRIORITY_WORDS)
   priority?: (typeof PRIORITY_WORDS)[number];
 
-  @ApiPropertyOptional({ example: 300, minimum: 1, maximum: 3600, description: 'Seconds from creation; default 300.' })
+  @ApiPropertyOptional({
+    type: 'integer',
+    example: 300,
+    minimum: 1,
+    maximum: 3600,
+    description: 'Seconds from creation; default 300.',
+  })
   @IsOptional()
   @IsInt()
   @Min(1)
@@ -111,13 +117,13 @@ export class CommandResultDto {
   @ApiProperty({ example: true }) success!: boolean;
   @ApiProperty({ example: 'Exit code 0' }) message!: string;
   @ApiProperty({ example: 'Linux host 6.1\n', description: 'First 64 KiB of the output as text.' }) output!: string;
-  @ApiProperty({ example: 125 }) duration_ms!: number;
-  @ApiProperty({ type: Number, nullable: true, example: 0 }) exit_code!: number | null;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 125 }) duration_ms!: number;
+  @ApiProperty({ type: 'integer', nullable: true, example: 0 }) exit_code!: number | null;
   @ApiProperty({ type: String, nullable: true, example: null }) signal!: string | null;
   @ApiProperty({ type: 'object', additionalProperties: true, nullable: true, example: { hostname: 'web-1' } })
   data!: unknown;
   @ApiProperty({ type: CommandErrorDto, nullable: true, example: null }) error!: CommandErrorDto | null;
-  @ApiProperty({ example: 15 }) output_bytes!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 15 }) output_bytes!: number;
   @ApiProperty({ example: false, description: 'Whether output is missing from the log.' }) output_truncated!: boolean;
   @ApiPropertyOptional({
     type: 'object',
@@ -145,7 +151,7 @@ export class CommandDto {
   substatus!: CommandState;
   @ApiProperty({ example: 'normal' }) priority!: string;
   @ApiProperty({ type: 'object', additionalProperties: true, example: {} }) parameters!: Record<string, unknown>;
-  @ApiProperty({ example: 300 }) timeout_seconds!: number;
+  @ApiProperty({ type: 'integer', minimum: 1, example: 300 }) timeout_seconds!: number;
   @ApiProperty({ type: String, nullable: true, example: null }) callback_url!: string | null;
   @ApiProperty({ type: String, nullable: true, example: null, description: 'Set on each of several targets.' })
   parent_id!: string | null;
@@ -156,7 +162,7 @@ export class CommandDto {
   @ApiProperty({ type: String, nullable: true, example: EXAMPLE_TIME }) delivered_at!: string | null;
   @ApiProperty({ type: String, nullable: true, example: EXAMPLE_TIME }) started_at!: string | null;
   @ApiProperty({ type: String, nullable: true, example: EXAMPLE_TIME }) completed_at!: string | null;
-  @ApiProperty({ example: 1, description: 'Runs begun.' }) attempts!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 1, description: 'Runs begun.' }) attempts!: number;
 }
 
 export class CommandDetailDto extends CommandDto {

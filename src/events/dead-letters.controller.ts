@@ -1,6 +1,6 @@
-import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
+import { Body, Controller, Delete, Get, HttpCode, Post, Query } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { Allow, PublicId, publicId, Wire } from '../platform/http/index.js';
+import { Allow, IdParam, publicId, Wire } from '../platform/http/index.js';
 import {
   DeadLetterDetailDto,
   DeadLetterDto,
@@ -11,8 +11,6 @@ import {
   RetryDeadLettersDto,
 } from './dead-letters.dto.js';
 import { DeadLettersService } from './dead-letters.service.js';
-
-const DEAD_LETTER = new PublicId('dead');
 
 @ApiTags('events')
 @Wire('envelope')
@@ -44,7 +42,7 @@ export class DeadLettersController {
   @Allow('admin:system')
   @ApiOperation({ summary: 'Show a dead letter with its event', operationId: 'getDeadLetter' })
   @ApiOkResponse({ type: DeadLetterDetailDto })
-  get(@Param('id', DEAD_LETTER) id: string): Promise<DeadLetterDetailDto> {
+  get(@IdParam('dead') id: string): Promise<DeadLetterDetailDto> {
     return this.deadLetters.get(id);
   }
 
@@ -53,7 +51,7 @@ export class DeadLettersController {
   @Allow('admin:system')
   @ApiOperation({ summary: 'Give a dead letter to its handler again', operationId: 'retryDeadLetter' })
   @ApiAcceptedResponse({ type: DeadLetterDto })
-  retry(@Param('id', DEAD_LETTER) id: string): Promise<DeadLetterDto> {
+  retry(@IdParam('dead') id: string): Promise<DeadLetterDto> {
     return this.deadLetters.retry(id);
   }
 
@@ -61,7 +59,7 @@ export class DeadLettersController {
   @Allow('admin:system')
   @ApiOperation({ summary: 'Discard a dead letter for good', operationId: 'discardDeadLetter' })
   @ApiOkResponse({ type: DiscardedDeadLetterDto })
-  async discard(@Param('id', DEAD_LETTER) id: string): Promise<DiscardedDeadLetterDto> {
+  async discard(@IdParam('dead') id: string): Promise<DiscardedDeadLetterDto> {
     await this.deadLetters.discard(id);
     return { dead_letter_id: publicId('dead', id), status: 'discarded' };
   }

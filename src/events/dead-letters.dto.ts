@@ -37,8 +37,9 @@ export class DeadLetterDto {
   })
   status!: (typeof DEAD_LETTER_STATUSES)[number];
   @ApiProperty({ example: 'The job queues do not answer', description: 'Of the last attempt.' }) error!: string;
-  @ApiProperty({ example: 10, description: 'In all, those of retries included.' }) attempts!: number;
-  @ApiProperty({ example: 0 }) retries!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 10, description: 'In all, those of retries included.' })
+  attempts!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 0 }) retries!: number;
   @ApiProperty({ example: '2025-01-15T10:30:00.000Z' }) first_failed_at!: string;
   @ApiProperty({ example: '2025-01-15T10:30:00.000Z' }) failed_at!: string;
 }
@@ -75,9 +76,14 @@ export class RetryDeadLettersDto {
 
 export class RetriedDeadLettersDto {
   @ApiProperty({ example: 'commands.dispatch' }) handler!: string;
-  @ApiProperty({ example: 42, description: 'On their way to the handler now; at most 10,000 by one request.' })
+  @ApiProperty({
+    type: 'integer',
+    minimum: 0,
+    example: 42,
+    description: 'On their way to the handler now; at most 10,000 by one request.',
+  })
   retrying!: number;
-  @ApiProperty({ example: 0, description: 'Ask again for these.' }) remaining!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 0, description: 'Ask again for these.' }) remaining!: number;
 }
 
 export class DiscardedDeadLetterDto {

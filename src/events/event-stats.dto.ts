@@ -33,12 +33,12 @@ export class EventStatsQueryDto {
 }
 
 class EventSummaryDto {
-  @ApiProperty({ example: 1200 }) total_events!: number;
-  @ApiProperty({ example: 3 }) pending!: number;
-  @ApiProperty({ example: 1190 }) published!: number;
-  @ApiProperty({ example: 7 }) expired!: number;
-  @ApiProperty({ example: 12 }) event_types!: number;
-  @ApiProperty({ example: 4 }) sources!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 1200 }) total_events!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 3 }) pending!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 1190 }) published!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 7 }) expired!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 12 }) event_types!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 4 }) sources!: number;
   @ApiProperty({ example: 0.83 }) events_per_minute!: number;
   @ApiProperty({ example: '2025-01-15T00:00:00.000Z' }) start_time!: string;
   @ApiProperty({ example: '2025-01-16T00:00:00.000Z' }) end_time!: string;
@@ -46,22 +46,22 @@ class EventSummaryDto {
 
 class TypeCountDto {
   @ApiProperty({ example: 'orders.created' }) event_type!: string;
-  @ApiProperty({ example: 800 }) count!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 800 }) count!: number;
 }
 
 class SourceCountDto {
   @ApiProperty({ example: 'shop' }) source!: string;
-  @ApiProperty({ example: 800 }) count!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 800 }) count!: number;
 }
 
 class PriorityCountDto {
   @ApiProperty({ example: 'normal' }) priority!: string;
-  @ApiProperty({ example: 1100 }) count!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 1100 }) count!: number;
 }
 
 class TimelineStepDto {
   @ApiProperty({ example: '2025-01-15T10:00:00.000Z' }) timestamp!: string;
-  @ApiProperty({ example: 42 }) count!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 42 }) count!: number;
   @ApiPropertyOptional({
     type: 'object',
     additionalProperties: { type: 'number' },
@@ -81,35 +81,52 @@ export class EventStatsDto {
 }
 
 class RelayHealthDto {
-  @ApiProperty({ example: 0, description: 'Events that subscribers are not told of yet, up to 10,000.' })
+  @ApiProperty({
+    type: 'integer',
+    minimum: 0,
+    example: 0,
+    description: 'Events that subscribers are not told of yet, up to 10,000.',
+  })
   unrelayed!: number;
   @ApiProperty({ example: true }) unrelayed_is_exact!: boolean;
-  @ApiProperty({ example: 0, description: 'Age of the oldest of them in milliseconds; 0 when there is none.' })
+  @ApiProperty({
+    type: 'integer',
+    minimum: 0,
+    example: 0,
+    description: 'Age of the oldest of them in milliseconds; 0 when there is none.',
+  })
   lag_ms!: number;
 }
 
 class HandlerFailuresDto {
   @ApiProperty({ example: 'commands.dispatch' }) handler!: string;
-  @ApiProperty({ example: 1 }) failed!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 1 }) failed!: number;
   @ApiProperty({ example: '2025-01-15T10:30:00.000Z' }) last_failed_at!: string;
 }
 
 class HandlersHealthDto {
-  @ApiProperty({ example: 1, description: 'Events that a handler has given up on: the dead letters.' }) failed!: number;
+  @ApiProperty({
+    type: 'integer',
+    minimum: 0,
+    example: 1,
+    description: 'Events that a handler has given up on: the dead letters.',
+  })
+  failed!: number;
   @ApiProperty({ type: [HandlerFailuresDto] }) by_handler!: HandlerFailuresDto[];
 }
 
 class QueueDepthDto {
   @ApiProperty({ example: 'webhooks' }) queue!: string;
-  @ApiProperty({ example: 0 }) waiting!: number;
-  @ApiProperty({ example: 1 }) active!: number;
-  @ApiProperty({ example: 0 }) delayed!: number;
-  @ApiProperty({ example: 0 }) failed!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 0 }) waiting!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 1 }) active!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 0 }) delayed!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 0 }) failed!: number;
 }
 
 class QueueHealthDto {
   @ApiProperty({
-    type: Number,
+    type: 'integer',
+    minimum: 0,
     nullable: true,
     example: 1,
     description: 'Jobs not done; null: the queues do not answer.',

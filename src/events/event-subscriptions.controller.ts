@@ -1,4 +1,4 @@
-import { Body, Controller, Delete, Get, Param, Post, Put, Query, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Post, Put, Query, Res } from '@nestjs/common';
 import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
@@ -7,7 +7,7 @@ import {
   Allow,
   CurrentActor,
   IfMatch,
-  PublicId,
+  IdParam,
   publicId,
   resolvePage,
   versionETag,
@@ -23,8 +23,6 @@ import {
   SubscriptionQueryDto,
 } from './event-subscriptions.dto.js';
 import { EventSubscriptions } from './event-subscriptions.service.js';
-
-const SUBSCRIPTION = new PublicId('sub');
 
 @ApiTags('events')
 @Wire('envelope')
@@ -61,7 +59,7 @@ export class EventSubscriptionsController {
   @ApiOkResponse({ type: SubscriptionAnswerDto })
   async get(
     @CurrentActor() actor: Actor,
-    @Param('id', SUBSCRIPTION) id: string,
+    @IdParam('sub') id: string,
     @Res({ passthrough: true }) response: Response,
   ): Promise<SubscriptionAnswerDto> {
     return tagged(await this.subscriptions.get(actor, id), response);
@@ -80,7 +78,7 @@ export class EventSubscriptionsController {
   @ApiOkResponse({ type: SubscriptionAnswerDto })
   async replace(
     @CurrentActor() actor: Actor,
-    @Param('id', SUBSCRIPTION) id: string,
+    @IdParam('sub') id: string,
     @Body() dto: PutSubscriptionDto,
     @IfMatch() expected: number | undefined,
     @Res({ passthrough: true }) response: Response,
@@ -96,7 +94,7 @@ export class EventSubscriptionsController {
     operationId: 'deleteEventSubscription',
   })
   @ApiOkResponse({ type: DeletedSubscriptionDto })
-  async remove(@CurrentActor() actor: Actor, @Param('id', SUBSCRIPTION) id: string): Promise<DeletedSubscriptionDto> {
+  async remove(@CurrentActor() actor: Actor, @IdParam('sub') id: string): Promise<DeletedSubscriptionDto> {
     await this.subscriptions.remove(actor, id);
     return { subscription_id: publicId('sub', id), status: 'deleted' };
   }

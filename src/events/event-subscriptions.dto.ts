@@ -160,7 +160,7 @@ export class SubscriptionDto {
   })
   status!: 'active' | 'paused' | 'disabled';
   @ApiProperty({ example: 'user_550e8400-e29b-41d4-a716-446655440000' }) owner_id!: string;
-  @ApiProperty({ example: 1 }) version!: number;
+  @ApiProperty({ type: 'integer', minimum: 1, example: 1 }) version!: number;
   @ApiProperty({ example: '2025-01-15T10:30:00.000Z' }) created_at!: string;
   @ApiProperty({ example: '2025-01-15T10:30:00.000Z' }) updated_at!: string;
 }

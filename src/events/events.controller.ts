@@ -1,8 +1,8 @@
-import { Body, Controller, Get, Param, Post, Query } from '@nestjs/common';
-import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { Body, Controller, Get, Post, Query } from '@nestjs/common';
+import { ApiCreatedResponse, ApiGoneResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../platform/context/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { Allow, CurrentActor, PublicId, RateLimit, resolvePage, Wire } from '../platform/http/index.js';
+import { Allow, CurrentActor, IdParam, RateLimit, resolvePage, Wire } from '../platform/http/index.js';
 import type { EventCriteria } from './event-conditions.js';
 import { EventQueries } from './event-queries.js';
 import { EmitEventDto, EmittedEventAnswerDto, EventDetailDto, EventListDto, EventQueryDto } from './events.dto.js';
@@ -42,7 +42,8 @@ export class EventsController {
   @Allow('event:read')
   @ApiOperation({ summary: 'Show an event and how its deliveries fare', operationId: 'getEvent' })
   @ApiOkResponse({ type: EventDetailDto })
-  get(@CurrentActor() actor: Actor, @Param('id', new PublicId('evt')) id: string): Promise<EventDetailDto> {
+  @ApiGoneResponse()
+  get(@CurrentActor() actor: Actor, @IdParam('evt') id: string): Promise<EventDetailDto> {
     return this.queries.get(actor, id);
   }
 }

@@ -96,7 +96,8 @@ class EmittedEventFieldsDto {
 }
 
 class EmittedEventDto extends EmittedEventFieldsDto {
-  @ApiProperty({ example: 2, description: 'Webhooks and subscriptions that want it.' }) subscriber_count!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 2, description: 'Webhooks and subscriptions that want it.' })
+  subscriber_count!: number;
 }
 
 export class EmittedEventAnswerDto {
@@ -117,18 +118,18 @@ class EventDeliveryDto {
   @ApiProperty({ example: 'dlv_550e8400-e29b-41d4-a716-446655440000' }) delivery_id!: string;
   @ApiProperty({ example: 'webhook_550e8400-e29b-41d4-a716-446655440000' }) webhook_id!: string;
   @ApiProperty({ enum: ['pending', 'delivered', 'failed', 'cancelled'], example: 'delivered' }) status!: string;
-  @ApiProperty({ example: 1 }) attempts!: number;
-  @ApiProperty({ type: Number, nullable: true, example: 204 }) last_status_code!: number | null;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 1 }) attempts!: number;
+  @ApiProperty({ type: 'integer', minimum: 100, nullable: true, example: 204 }) last_status_code!: number | null;
   @ApiProperty({ type: String, nullable: true, example: null }) last_error!: string | null;
   @ApiProperty({ type: String, nullable: true, example: null }) next_attempt_at!: string | null;
   @ApiProperty({ type: String, nullable: true, example: '2025-01-15T10:30:00.000Z' }) finished_at!: string | null;
 }
 
 class DeliveryInfoDto {
-  @ApiProperty({ example: 2 }) total!: number;
-  @ApiProperty({ example: 1 }) pending!: number;
-  @ApiProperty({ example: 1 }) delivered!: number;
-  @ApiProperty({ example: 0 }) failed!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 2 }) total!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 1 }) pending!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 1 }) delivered!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 0 }) failed!: number;
   @ApiPropertyOptional({ type: [EventDeliveryDto], description: 'The newest hundred; needs the scope `webhook:read`.' })
   deliveries?: EventDeliveryDto[];
 }

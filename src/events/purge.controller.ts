@@ -1,11 +1,9 @@
-import { Body, Controller, Delete, Get, HttpCode, Param, Post } from '@nestjs/common';
+import { Body, Controller, Delete, Get, HttpCode, Post } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../platform/context/index.js';
-import { Allow, CurrentActor, PublicId, RateLimit, Wire } from '../platform/http/index.js';
+import { Allow, CurrentActor, IdParam, RateLimit, Wire } from '../platform/http/index.js';
 import { CreatePurgeDto, PurgeDto } from './purge.dto.js';
 import { PurgeService } from './purge.service.js';
-
-const PURGE = new PublicId('purge');
 
 @ApiTags('events')
 @Wire('envelope')
@@ -27,7 +25,7 @@ export class PurgeController {
   @RateLimit('polling')
   @ApiOperation({ summary: 'Show how far a purge has come', operationId: 'getPurge' })
   @ApiOkResponse({ type: PurgeDto })
-  get(@Param('id', PURGE) id: string): Promise<PurgeDto> {
+  get(@IdParam('purge') id: string): Promise<PurgeDto> {
     return this.purges.get(id);
   }
 
@@ -35,7 +33,7 @@ export class PurgeController {
   @Allow('admin:system')
   @ApiOperation({ summary: 'Cancel a purge; what was deleted stays so', operationId: 'cancelPurge' })
   @ApiOkResponse({ type: PurgeDto })
-  cancel(@CurrentActor() actor: Actor, @Param('id', PURGE) id: string): Promise<PurgeDto> {
+  cancel(@CurrentActor() actor: Actor, @IdParam('purge') id: string): Promise<PurgeDto> {
     return this.purges.cancel(actor, id);
   }
 }

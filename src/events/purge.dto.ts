@@ -52,6 +52,7 @@ export class CreatePurgeDto {
   dry_run?: boolean;
 
   @ApiPropertyOptional({
+    type: 'integer',
     example: 500,
     minimum: 1,
     maximum: 2000,
@@ -69,6 +70,12 @@ export class PurgeDto extends EventOperationDto {
   @ApiProperty({ example: false }) dry_run!: boolean;
   @ApiProperty({ example: '2025-01-15T00:00:00.000Z', description: 'Events from before then are meant.' })
   before!: string;
-  @ApiProperty({ example: 500 }) deleted!: number;
-  @ApiProperty({ example: 2, description: 'Meant too, but still to be delivered to some webhook.' }) kept!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 500 }) deleted!: number;
+  @ApiProperty({
+    type: 'integer',
+    minimum: 0,
+    example: 2,
+    description: 'Meant too, but still to be delivered to some webhook.',
+  })
+  kept!: number;
 }

@@ -1,11 +1,9 @@
-import { Body, Controller, Delete, Get, HttpCode, Param, Post } from '@nestjs/common';
+import { Body, Controller, Delete, Get, HttpCode, Post } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../platform/context/index.js';
-import { Allow, CurrentActor, PublicId, RateLimit, Wire } from '../platform/http/index.js';
+import { Allow, CurrentActor, IdParam, RateLimit, Wire } from '../platform/http/index.js';
 import { CreateReplayDto, ReplayDto } from './replay.dto.js';
 import { ReplayService } from './replay.service.js';
-
-const REPLAY = new PublicId('replay');
 
 @ApiTags('events')
 @Wire('envelope')
@@ -27,7 +25,7 @@ export class ReplayController {
   @RateLimit('polling')
   @ApiOperation({ summary: 'Show how far a replay has come', operationId: 'getReplay' })
   @ApiOkResponse({ type: ReplayDto })
-  get(@Param('id', REPLAY) id: string): Promise<ReplayDto> {
+  get(@IdParam('replay') id: string): Promise<ReplayDto> {
     return this.replays.get(id);
   }
 
@@ -35,7 +33,7 @@ export class ReplayController {
   @Allow('admin:system')
   @ApiOperation({ summary: 'Cancel a replay; what was begun is delivered all the same', operationId: 'cancelReplay' })
   @ApiOkResponse({ type: ReplayDto })
-  cancel(@CurrentActor() actor: Actor, @Param('id', REPLAY) id: string): Promise<ReplayDto> {
+  cancel(@CurrentActor() actor: Actor, @IdParam('replay') id: string): Promise<ReplayDto> {
     return this.replays.cancel(actor, id);
   }
 }

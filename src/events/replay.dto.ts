@@ -103,6 +103,7 @@ export class CreateReplayDto {
   replay_mode?: (typeof REPLAY_MODES)[number];
 
   @ApiPropertyOptional({
+    type: 'integer',
     example: 250,
     minimum: 1,
     maximum: 60_000,
@@ -131,7 +132,8 @@ export class EventOperationDto {
   @ApiProperty({ type: String, nullable: true, example: null }) completed_at!: string | null;
   @ApiProperty({ type: OperationErrorDto, nullable: true, example: null }) error!: OperationErrorDto | null;
   @ApiProperty({
-    type: Number,
+    type: 'integer',
+    minimum: 0,
     nullable: true,
     example: 1200,
     description: 'Events that are meant; grows while they are counted.',
@@ -140,17 +142,19 @@ export class EventOperationDto {
 }
 
 class ReplayOutcomeDto {
-  @ApiProperty({ example: 3 }) pending!: number;
-  @ApiProperty({ example: 508 }) delivered!: number;
-  @ApiProperty({ example: 1 }) failed!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 3 }) pending!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 508 }) delivered!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 1 }) failed!: number;
 }
 
 export class ReplayDto extends EventOperationDto {
   @ApiProperty({ example: 'replay_550e8400-e29b-41d4-a716-446655440000' }) replay_id!: string;
   @ApiProperty({ enum: REPLAY_MODES, example: 'immediate' }) replay_mode!: (typeof REPLAY_MODES)[number];
-  @ApiProperty({ example: 512, description: 'Events told of so far.' }) replayed!: number;
-  @ApiProperty({ example: 512, description: 'Deliveries to webhooks that were begun.' }) deliveries!: number;
-  @ApiProperty({ example: 0, description: 'Jobs given to handlers of the server.' }) handler_jobs!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 512, description: 'Events told of so far.' }) replayed!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 512, description: 'Deliveries to webhooks that were begun.' })
+  deliveries!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 0, description: 'Jobs given to handlers of the server.' })
+  handler_jobs!: number;
   @ApiPropertyOptional({ type: ReplayOutcomeDto, description: 'How those deliveries fare.' })
   delivery_info?: ReplayOutcomeDto;
 }

@@ -1,5 +1,14 @@
 import { applyDecorators, Controller, HttpCode, Param, Post, Req, Res } from '@nestjs/common';
-import { ApiAcceptedResponse, ApiBody, ApiHeader, ApiOperation, ApiTags } from '@nestjs/swagger';
+import {
+  ApiAcceptedResponse,
+  ApiBody,
+  ApiHeader,
+  ApiOperation,
+  ApiParam,
+  ApiTags,
+  ApiTooManyRequestsResponse,
+  ApiUnauthorizedResponse,
+} from '@nestjs/swagger';
 import type { Request, Response } from 'express';
 import { Audit, MaxBody, NotIdempotent, Public, RateLimit, UnparsedBody, Wire } from '../platform/http/index.js';
 import { HookCalls } from './hook-calls.service.js';
@@ -45,9 +54,12 @@ export class HookCallsController {
     description: 'A wrong signature, an unknown name and a disabled hook are answered alike.',
     operationId: 'callHook',
   })
+  @ApiParam({ name: 'name', schema: { type: 'string', example: 'github' }, description: 'Name of the hook.' })
   @SignatureHeaders()
   @ApiBody({ schema: { type: 'object', additionalProperties: true, example: { ref: 'refs/heads/main' } } })
   @ApiAcceptedResponse({ type: ReceivedCallDto })
+  @ApiUnauthorizedResponse()
+  @ApiTooManyRequestsResponse()
   receive(
     @Param('name') name: string,
     @Req() request: Request,

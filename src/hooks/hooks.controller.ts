@@ -1,4 +1,4 @@
-import { Body, Controller, Delete, Get, Param, Patch, Post, Query, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Patch, Post, Query, Res } from '@nestjs/common';
 import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
@@ -7,7 +7,7 @@ import {
   CurrentActor,
   IfMatch,
   PageQueryDto,
-  PublicId,
+  IdParam,
   publicId,
   RateLimit,
   resolvePage,
@@ -26,8 +26,6 @@ import {
   UpdateHookDto,
 } from './hooks.dto.js';
 import { HooksService } from './hooks.service.js';
-
-const HOOK = new PublicId('hook');
 
 @ApiTags('hooks')
 @Wire('raw')
@@ -58,7 +56,7 @@ export class HooksController {
   @Allow('webhook:read')
   @ApiOperation({ summary: 'Show a hook and how often it was called', operationId: 'getHook' })
   @ApiOkResponse({ type: HookDto })
-  async get(@Param('id', HOOK) id: string, @Res({ passthrough: true }) response: Response): Promise<HookDto> {
+  async get(@IdParam('hook') id: string, @Res({ passthrough: true }) response: Response): Promise<HookDto> {
     return tagged(await this.hooks.get(id), response);
   }
 
@@ -69,7 +67,7 @@ export class HooksController {
   @ApiOkResponse({ type: HookDto })
   async update(
     @CurrentActor() actor: Actor,
-    @Param('id', HOOK) id: string,
+    @IdParam('hook') id: string,
     @Body() dto: UpdateHookDto,
     @IfMatch() expected: number | undefined,
     @Res({ passthrough: true }) response: Response,
@@ -81,7 +79,7 @@ export class HooksController {
   @Allow('webhook:write')
   @ApiOperation({ summary: 'Close a hook', operationId: 'deleteHook' })
   @ApiOkResponse({ type: DeletedHookDto })
-  async remove(@Param('id', HOOK) id: string): Promise<DeletedHookDto> {
+  async remove(@IdParam('hook') id: string): Promise<DeletedHookDto> {
     await this.hooks.remove(id);
     return { hook_id: publicId('hook', id), status: 'deleted' };
   }
@@ -90,7 +88,7 @@ export class HooksController {
   @Allow('webhook:write')
   @ApiOperation({ summary: 'Replace the secret; the old one is good too for a while', operationId: 'rotateHookSecret' })
   @ApiCreatedResponse({ type: RotatedHookSecretDto })
-  async rotateSecret(@Param('id', HOOK) id: string, @Body() dto: RotateHookSecretDto): Promise<RotatedHookSecretDto> {
+  async rotateSecret(@IdParam('hook') id: string, @Body() dto: RotateHookSecretDto): Promise<RotatedHookSecretDto> {
     const { secret, until } = await this.hooks.rotateSecret(id, dto);
     return { hook_id: publicId('hook', id), secret, previous_secret_until: until.toISOString() };
   }

@@ -66,8 +66,14 @@ export class HookDto {
   @ApiProperty({ example: true }) enabled!: boolean;
   @ApiProperty({ example: 'Pushes to the main repository' }) description!: string;
   @ApiProperty({ example: 'user_550e8400-e29b-41d4-a716-446655440000' }) created_by!: string;
-  @ApiProperty({ example: 12, description: 'Calls that became an event.' }) received_count!: number;
-  @ApiProperty({ example: 0, description: 'Calls whose signature was wrong; some seconds old.' })
+  @ApiProperty({ type: 'integer', minimum: 0, example: 12, description: 'Calls that became an event.' })
+  received_count!: number;
+  @ApiProperty({
+    type: 'integer',
+    minimum: 0,
+    example: 0,
+    description: 'Calls whose signature was wrong; some seconds old.',
+  })
   rejected_count!: number;
   @ApiProperty({ type: String, nullable: true, example: '2025-01-15T10:30:00.000Z' }) last_received_at!: string | null;
   @ApiProperty({
@@ -77,7 +83,7 @@ export class HookDto {
     description: 'Until then the secret before is good too.',
   })
   previous_secret_until!: string | null;
-  @ApiProperty({ example: 1 }) version!: number;
+  @ApiProperty({ type: 'integer', minimum: 1, example: 1 }) version!: number;
   @ApiProperty({ example: '2025-01-15T10:30:00.000Z' }) created_at!: string;
   @ApiProperty({ example: '2025-01-15T10:30:00.000Z' }) updated_at!: string;
 }
@@ -102,6 +108,7 @@ export class DeletedHookDto {
 
 export class RotateHookSecretDto extends PickType(CreateHookDto, ['secret']) {
   @ApiPropertyOptional({
+    type: 'integer',
     example: 86_400,
     minimum: 0,
     maximum: 604_800,

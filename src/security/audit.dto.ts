@@ -38,7 +38,7 @@ export class AuditQueryDto extends PageQueryDto {
   @IsISO8601({ strict: true, strictSeparator: true })
   to?: string;
 
-  @ApiPropertyOptional({ minimum: 100, maximum: 599, example: 403 })
+  @ApiPropertyOptional({ type: 'integer', minimum: 100, maximum: 599, example: 403 })
   @IsOptional()
   @Type(() => Number)
   @IsInt()
@@ -71,8 +71,10 @@ export class AuditEntryDto {
     description: 'What the caller said in `X-User-ID`: a note, which nothing has checked.',
   })
   claimed_user_id!: string | null;
-  @ApiProperty({ example: 201 }) status_code!: number;
+  @ApiProperty({ type: 'integer', minimum: 100, example: 201 }) status_code!: number;
   @ApiProperty({
+    type: 'integer',
+    minimum: 0,
     example: 1,
     description:
       'Requests this entry stands for. High-rate routes, refusals by a rate limit and requests without a credential have one entry a minute.',

@@ -1,5 +1,13 @@
 import { Body, Controller, Get, Headers, Ip, Post, Query, Res } from '@nestjs/common';
-import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import {
+  ApiConflictResponse,
+  ApiCreatedResponse,
+  ApiHeader,
+  ApiNotFoundResponse,
+  ApiOkResponse,
+  ApiOperation,
+  ApiTags,
+} from '@nestjs/swagger';
 import type { Response } from 'express';
 import { type Actor, currentContext } from '../platform/context/index.js';
 import { AppError } from '../platform/errors/index.js';
@@ -32,6 +40,8 @@ export class StreamsController {
   })
   @ApiHeader({ name: 'Last-Event-ID', required: false, description: 'Resumes after the event with this id.' })
   @ApiOkResponse({ content: { 'text/event-stream': { schema: { type: 'string' } } } })
+  @ApiNotFoundResponse()
+  @ApiConflictResponse()
   stream(
     @CurrentActor() actor: Actor,
     @Query() query: StreamQueryDto,

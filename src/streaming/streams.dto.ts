@@ -74,6 +74,6 @@ export class TicketDto {
   })
   ticket!: string;
 
-  @ApiProperty({ example: 60, description: 'Seconds it can be used, once.' })
+  @ApiProperty({ type: 'integer', minimum: 0, example: 60, description: 'Seconds it can be used, once.' })
   expires_in!: number;
 }

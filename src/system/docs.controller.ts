@@ -2,10 +2,12 @@ import { Controller, Get, Param, Req, Res } from '@nestjs/common';
 import {
   ApiExcludeEndpoint,
   ApiFoundResponse,
+  ApiForbiddenResponse,
   ApiOkResponse,
   ApiOperation,
   ApiProduces,
   ApiTags,
+  ApiUnauthorizedResponse,
 } from '@nestjs/swagger';
 import type { Request, Response } from 'express';
 import { Settings } from '../platform/config/index.js';
@@ -47,6 +49,8 @@ export class DocsController {
   @Public()
   @ApiOperation({ summary: 'This document as JSON', operationId: 'openapiJson' })
   @ApiOkResponse({ schema: { type: 'object', example: { openapi: '3.1.0' } } })
+  @ApiUnauthorizedResponse()
+  @ApiForbiddenResponse()
   async json(@Req() request: Request, @Res() response: Response): Promise<void> {
     await this.check(request);
     response.type('application/json').send(this.document.json());
@@ -57,6 +61,8 @@ export class DocsController {
   @ApiOperation({ summary: 'This document as YAML', operationId: 'openapiYaml' })
   @ApiProduces('application/yaml')
   @ApiOkResponse({ schema: { type: 'string', example: 'openapi: 3.1.0' } })
+  @ApiUnauthorizedResponse()
+  @ApiForbiddenResponse()
   async yaml(@Req() request: Request, @Res() response: Response): Promise<void> {
     await this.check(request);
     response.set('Content-Type', 'application/yaml; charset=utf-8').send(this.document.yaml());
@@ -67,6 +73,8 @@ export class DocsController {
   @ApiOperation({ summary: 'Swagger UI', operationId: 'swaggerUi' })
   @ApiProduces('text/html')
   @ApiOkResponse({ schema: { type: 'string', example: '<!doctype html>' } })
+  @ApiUnauthorizedResponse()
+  @ApiForbiddenResponse()
   async swagger(@Req() request: Request, @Res() response: Response): Promise<void> {
     await this.check(request);
     sendPage(response, swaggerPage());
@@ -77,6 +85,8 @@ export class DocsController {
   @ApiOperation({ summary: 'ReDoc', operationId: 'redoc' })
   @ApiProduces('text/html')
   @ApiOkResponse({ schema: { type: 'string', example: '<!doctype html>' } })
+  @ApiUnauthorizedResponse()
+  @ApiForbiddenResponse()
   async redoc(@Req() request: Request, @Res() response: Response): Promise<void> {
     await this.check(request);
     sendPage(response, redocPage());

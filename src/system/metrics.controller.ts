@@ -1,5 +1,12 @@
 import { Controller, Get, Req, Res } from '@nestjs/common';
-import { ApiOkResponse, ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
+import {
+  ApiForbiddenResponse,
+  ApiOkResponse,
+  ApiOperation,
+  ApiProduces,
+  ApiTags,
+  ApiUnauthorizedResponse,
+} from '@nestjs/swagger';
 import type { Request, Response } from 'express';
 import { Settings } from '../platform/config/index.js';
 import { Audit, OpenAccess, Public, RateLimit, Wire } from '../platform/http/index.js';
@@ -35,6 +42,8 @@ export class MetricsController {
   })
   @ApiProduces('text/plain')
   @ApiOkResponse({ schema: { type: 'string', example: 'nexus_http_requests_in_flight 1' } })
+  @ApiUnauthorizedResponse()
+  @ApiForbiddenResponse()
   async scrape(@Req() request: Request, @Res() response: Response): Promise<void> {
     await this.access.require(request, this.settings.metricsPublic === true, 'metrics:read');
     const openMetrics = (request.get('accept') ?? '').includes('application/openmetrics-text');

@@ -1,5 +1,13 @@
 import { Controller, Get, HttpStatus, Req, Res } from '@nestjs/common';
-import { ApiExtraModels, ApiOkResponse, ApiOperation, ApiServiceUnavailableResponse, ApiTags } from '@nestjs/swagger';
+import {
+  ApiExtraModels,
+  ApiForbiddenResponse,
+  ApiOkResponse,
+  ApiOperation,
+  ApiServiceUnavailableResponse,
+  ApiTags,
+  ApiUnauthorizedResponse,
+} from '@nestjs/swagger';
 import type { Request, Response } from 'express';
 import { Settings } from '../platform/config/index.js';
 import { Audit, OpenAccess, Public, RateLimit, Wire } from '../platform/http/index.js';
@@ -39,6 +47,8 @@ export class ProbesController {
   })
   @ApiOkResponse({ type: DetailedHealthDto })
   @ApiServiceUnavailableResponse({ type: DetailedHealthDto, description: 'A vital part does not work' })
+  @ApiUnauthorizedResponse()
+  @ApiForbiddenResponse()
   async detailed(@Req() request: Request, @Res({ passthrough: true }) response: Response): Promise<DetailedHealthDto> {
     await this.access.require(request, this.settings.healthPublic === true, 'system:read');
     return answer(response, await this.health.detailed());

@@ -10,7 +10,12 @@ export class ShortHealthDto {
 
 export class HealthDto extends ShortHealthDto {
   @ApiProperty({ example: 3600.5, description: 'Seconds since the process started.' }) uptime!: number;
-  @ApiPropertyOptional({ example: 3, description: 'Login sessions that are live; absent where nobody counts them.' })
+  @ApiPropertyOptional({
+    type: 'integer',
+    minimum: 0,
+    example: 3,
+    description: 'Login sessions that are live; absent where nobody counts them.',
+  })
   active_sessions?: number;
 }
 

@@ -96,8 +96,9 @@ export class ListSourcesDto extends PageQueryDto {
 export class MetricDto {
   @ApiProperty({ example: 'cpu_usage' }) metric_name!: string;
   @ApiProperty({ type: String, nullable: true, example: 'percent' }) unit!: string | null;
-  @ApiProperty({ example: 12, description: 'Sources that send it.' }) sources!: number;
-  @ApiProperty({ example: 48, description: 'Different sets of source and tags.' }) series!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 12, description: 'Sources that send it.' }) sources!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 48, description: 'Different sets of source and tags.' })
+  series!: number;
   @ApiProperty({ format: 'date-time', example: '2025-11-01T00:00:00.000Z' }) first_seen!: string;
   @ApiProperty({ format: 'date-time', example: '2025-11-03T01:54:00.000Z' }) last_seen!: string;
 }
@@ -109,7 +110,8 @@ export class MetricPageDto {
 
 export class SourceDto {
   @ApiProperty({ example: 'agent_001' }) source!: string;
-  @ApiProperty({ example: 9, description: 'Different metrics it sends.' }) metrics!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 9, description: 'Different metrics it sends.' })
+  metrics!: number;
   @ApiProperty({ format: 'date-time', example: '2025-11-01T00:00:00.000Z' }) first_seen!: string;
   @ApiProperty({ format: 'date-time', example: '2025-11-03T01:54:00.000Z' }) last_seen!: string;
 }

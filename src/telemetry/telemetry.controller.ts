@@ -29,7 +29,7 @@ import {
   CurrentActor,
   LargeBody,
   LeanRoutes,
-  PublicId,
+  IdParam,
   publicId,
   RateLimit,
   Wire,
@@ -119,9 +119,8 @@ export class TelemetryController implements OnModuleInit {
   @Get('batch/:id')
   @Allow('telemetry:read')
   @ApiOperation({ summary: 'What became of a batch', operationId: 'getTelemetryBatch' })
-  @ApiParam({ name: 'id', example: 'batch_550e8400-e29b-41d4-a716-446655440000' })
   @ApiOkResponse({ type: BatchDto })
-  getBatch(@CurrentActor() actor: Actor, @Param('id', new PublicId('batch')) id: string): Promise<BatchDto> {
+  getBatch(@CurrentActor() actor: Actor, @IdParam('batch') id: string): Promise<BatchDto> {
     return this.queries.getBatch(actor, id);
   }
 

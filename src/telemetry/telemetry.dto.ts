@@ -71,7 +71,8 @@ export class AcceptedEventDto {
 }
 
 export class BatchErrorDto {
-  @ApiProperty({ example: 3, description: 'Position in `events`, from 0.' }) index!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 3, description: 'Position in `events`, from 0.' })
+  index!: number;
   @ApiProperty({ example: 'timestamp' }) field!: string;
   @ApiProperty({ example: 'must be an ISO 8601 date and time with a time zone' }) issue!: string;
   @ApiPropertyOptional({ example: 'an ISO 8601 date and time with a time zone' }) expected?: string;
@@ -86,9 +87,16 @@ export class BatchDto {
       'In the answer to the batch `processing`: its events are stored, alerts and series follow. Looked up, `completed`.',
   })
   status!: string;
-  @ApiProperty({ example: 999, description: 'Stored now or before.' }) accepted_count!: number;
-  @ApiProperty({ example: 1 }) rejected_count!: number;
-  @ApiProperty({ example: 0, description: 'Those of the accepted that were stored before.' }) duplicate_count!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 999, description: 'Stored now or before.' })
+  accepted_count!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 1 }) rejected_count!: number;
+  @ApiProperty({
+    type: 'integer',
+    minimum: 0,
+    example: 0,
+    description: 'Those of the accepted that were stored before.',
+  })
+  duplicate_count!: number;
   @ApiProperty({ type: [BatchErrorDto] }) errors!: BatchErrorDto[];
   @ApiPropertyOptional({
     type: [WarningDto],

@@ -1,11 +1,9 @@
-import { Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
+import { Controller, Get, HttpCode, Post, Query } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../platform/context/index.js';
-import { Allow, CurrentActor, PublicId, RateLimit, resolvePage, Wire } from '../platform/http/index.js';
+import { Allow, CurrentActor, IdParam, RateLimit, resolvePage, Wire } from '../platform/http/index.js';
 import { WebhookDeliveries } from './webhook-deliveries.service.js';
 import { DeliveryDto, DeliveryListDto, DeliveryQueryDto, RecoverQueryDto, RecoveryDto } from './webhooks.dto.js';
-
-const WEBHOOK = new PublicId('webhook');
 
 @ApiTags('webhooks')
 @Wire('raw')
@@ -18,7 +16,7 @@ export class DeliveriesController {
   @Allow('webhook:read')
   @ApiOperation({ summary: 'List deliveries with all attempts, the newest first', operationId: 'listDeliveries' })
   @ApiOkResponse({ type: DeliveryListDto })
-  list(@Param('id', WEBHOOK) id: string, @Query() query: DeliveryQueryDto): Promise<DeliveryListDto> {
+  list(@IdParam('webhook') id: string, @Query() query: DeliveryQueryDto): Promise<DeliveryListDto> {
     return this.deliveries.list(id, query, resolvePage(query, { default: 20, max: 100 }));
   }
 
@@ -27,7 +25,7 @@ export class DeliveriesController {
   @Allow('webhook:write')
   @ApiOperation({ summary: 'Send a delivery again, with the same id and event', operationId: 'redeliver' })
   @ApiAcceptedResponse({ type: DeliveryDto })
-  redeliver(@Param('id', new PublicId('dlv')) id: string): Promise<DeliveryDto> {
+  redeliver(@IdParam('dlv') id: string): Promise<DeliveryDto> {
     return this.deliveries.redeliver(id);
   }
 
@@ -36,7 +34,7 @@ export class DeliveriesController {
   @Allow('webhook:write')
   @ApiOperation({ summary: 'Send a webhook.ping', operationId: 'testWebhook' })
   @ApiAcceptedResponse({ type: DeliveryDto })
-  test(@Param('id', WEBHOOK) id: string): Promise<DeliveryDto> {
+  test(@IdParam('webhook') id: string): Promise<DeliveryDto> {
     return this.deliveries.ping(id);
   }
 
@@ -47,7 +45,7 @@ export class DeliveriesController {
   @ApiAcceptedResponse({ type: RecoveryDto })
   recover(
     @CurrentActor() actor: Actor,
-    @Param('id', WEBHOOK) id: string,
+    @IdParam('webhook') id: string,
     @Query() { since }: RecoverQueryDto,
   ): Promise<RecoveryDto> {
     return this.deliveries.recover(actor, id, since);
@@ -57,10 +55,7 @@ export class DeliveriesController {
   @Allow('webhook:read')
   @ApiOperation({ summary: 'Show how far a recovery has come', operationId: 'getRecovery' })
   @ApiOkResponse({ type: RecoveryDto })
-  recovery(
-    @Param('id', WEBHOOK) id: string,
-    @Param('recoveryId', new PublicId('job')) recoveryId: string,
-  ): Promise<RecoveryDto> {
+  recovery(@IdParam('webhook') id: string, @IdParam('job', 'recoveryId') recoveryId: string): Promise<RecoveryDto> {
     return this.deliveries.recovery(id, recoveryId);
   }
 }

@@ -1,4 +1,4 @@
-import { Body, Controller, Delete, Get, Param, Patch, Post, Query, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Patch, Post, Query, Res } from '@nestjs/common';
 import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
@@ -9,7 +9,7 @@ import {
   IfMatch,
   PageQueryDto,
   pageOfSorted,
-  PublicId,
+  IdParam,
   publicId,
   RateLimit,
   resolvePage,
@@ -32,8 +32,6 @@ import {
   WebhookListDto,
 } from './webhooks.dto.js';
 import { WebhooksService } from './webhooks.service.js';
-
-const WEBHOOK = new PublicId('webhook');
 
 @ApiTags('webhooks')
 @Wire('raw')
@@ -77,10 +75,7 @@ export class WebhooksController {
   @Allow('webhook:read')
   @ApiOperation({ summary: 'Show a webhook and how it fares', operationId: 'getWebhook' })
   @ApiOkResponse({ type: WebhookDetailDto })
-  async get(
-    @Param('id', WEBHOOK) id: string,
-    @Res({ passthrough: true }) response: Response,
-  ): Promise<WebhookDetailDto> {
+  async get(@IdParam('webhook') id: string, @Res({ passthrough: true }) response: Response): Promise<WebhookDetailDto> {
     const { stats, ...webhook } = await this.webhooks.get(id);
     const shown = { ...toWebhookDto(webhook), stats };
     response.setHeader('ETag', versionETag(webhook.version, shown));
@@ -94,7 +89,7 @@ export class WebhooksController {
   @ApiOkResponse({ type: ChangedWebhookDto })
   async update(
     @CurrentActor() actor: Actor,
-    @Param('id', WEBHOOK) id: string,
+    @IdParam('webhook') id: string,
     @Body() dto: UpdateWebhookDto,
     @IfMatch() expected: number | undefined,
     @Res({ passthrough: true }) response: Response,
@@ -107,7 +102,7 @@ export class WebhooksController {
   @Allow('webhook:write')
   @ApiOperation({ summary: 'Delete a webhook with its deliveries', operationId: 'deleteWebhook' })
   @ApiOkResponse({ type: DeletedWebhookDto })
-  async remove(@Param('id', WEBHOOK) id: string): Promise<DeletedWebhookDto> {
+  async remove(@IdParam('webhook') id: string): Promise<DeletedWebhookDto> {
     await this.webhooks.remove(id);
     return { webhook_id: publicId('webhook', id), status: 'deleted' };
   }
@@ -119,7 +114,7 @@ export class WebhooksController {
     operationId: 'rotateWebhookSecret',
   })
   @ApiCreatedResponse({ type: RotatedSecretDto })
-  async rotateSecret(@Param('id', WEBHOOK) id: string, @Body() dto: RotateSecretDto): Promise<RotatedSecretDto> {
+  async rotateSecret(@IdParam('webhook') id: string, @Body() dto: RotateSecretDto): Promise<RotatedSecretDto> {
     const { secret, until } = await this.webhooks.rotateSecret(id, dto);
     return { webhook_id: publicId('webhook', id), secret, previous_secret_until: until.toISOString() };
   }

@@ -36,7 +36,13 @@ export class RetryConfigDto {
   @IsIn(['long'])
   preset?: 'long';
 
-  @ApiPropertyOptional({ example: 3, minimum: 0, maximum: 20, description: 'Attempts after the first; default 3.' })
+  @ApiPropertyOptional({
+    type: 'integer',
+    example: 3,
+    minimum: 0,
+    maximum: 20,
+    description: 'Attempts after the first; default 3.',
+  })
   @IsOptional()
   @IsInt()
   @Min(0)
@@ -44,6 +50,7 @@ export class RetryConfigDto {
   max_retries?: number;
 
   @ApiPropertyOptional({
+    type: 'integer',
     example: 60,
     minimum: 1,
     maximum: 86_400,
@@ -57,13 +64,20 @@ export class RetryConfigDto {
 }
 
 export class BatchConfigDto {
-  @ApiProperty({ example: 50, minimum: 1, maximum: 500, description: 'Events of one delivery, at most.' })
+  @ApiProperty({
+    type: 'integer',
+    example: 50,
+    minimum: 1,
+    maximum: 500,
+    description: 'Events of one delivery, at most.',
+  })
   @IsInt()
   @Min(1)
   @Max(500)
   max_size!: number;
 
   @ApiProperty({
+    type: 'integer',
     example: 5000,
     minimum: 100,
     maximum: 3_600_000,
@@ -177,10 +191,10 @@ export class WebhookDto {
   @ApiProperty({ example: 'user_550e8400-e29b-41d4-a716-446655440000' }) created_by!: string;
   @ApiProperty({ type: String, nullable: true, example: null, description: 'Since the first failure after a success.' })
   failing_since!: string | null;
-  @ApiProperty({ example: 0 }) consecutive_failures!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 0 }) consecutive_failures!: number;
   @ApiProperty({ type: String, nullable: true, example: '2025-01-15T10:30:00.000Z', description: 'To the minute.' })
   last_success_at!: string | null;
-  @ApiProperty({ example: 1 }) version!: number;
+  @ApiProperty({ type: 'integer', minimum: 1, example: 1 }) version!: number;
   @ApiProperty({ example: '2025-01-15T10:30:00.000Z' }) created_at!: string;
   @ApiProperty({ example: '2025-01-15T10:30:00.000Z' }) updated_at!: string;
 }
@@ -202,9 +216,10 @@ export class CreatedWebhookDto extends ChangedWebhookDto {
 }
 
 class WebhookStatsDto {
-  @ApiProperty({ example: 0, description: 'Deliveries under way or waiting.' }) pending!: number;
-  @ApiProperty({ example: 120 }) delivered_24h!: number;
-  @ApiProperty({ example: 2 }) failed_24h!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 0, description: 'Deliveries under way or waiting.' })
+  pending!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 120 }) delivered_24h!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 2 }) failed_24h!: number;
 }
 
 export class WebhookDetailDto extends WebhookDto {
@@ -228,6 +243,7 @@ export class RotateSecretDto {
   secret?: string;
 
   @ApiPropertyOptional({
+    type: 'integer',
     example: 86_400,
     minimum: 0,
     maximum: 604_800,
@@ -260,7 +276,13 @@ export class RecoveryDto {
   @ApiProperty({ example: 'job_550e8400-e29b-41d4-a716-446655440000' }) recovery_id!: string;
   @ApiProperty({ enum: RECOVERY_STATUSES, example: 'queued' }) status!: (typeof RECOVERY_STATUSES)[number];
   @ApiProperty({ example: 42.5, description: '0 to 100.' }) progress!: number;
-  @ApiProperty({ example: 17, description: 'Deliveries that are to be made again, or at all.' }) recovered!: number;
+  @ApiProperty({
+    type: 'integer',
+    minimum: 0,
+    example: 17,
+    description: 'Deliveries that are to be made again, or at all.',
+  })
+  recovered!: number;
   @ApiProperty({ type: String, nullable: true, example: null }) error!: string | null;
   @ApiProperty({ example: '2025-01-16T10:30:00.000Z' }) created_at!: string;
   @ApiProperty({ type: String, nullable: true, example: null }) completed_at!: string | null;
@@ -280,16 +302,16 @@ export class DeliveryQueryDto extends PageQueryDto {
 }
 
 export class AttemptInfoDto {
-  @ApiProperty({ type: 'integer', example: 1 }) attempt!: number;
-  @ApiProperty({ type: 'integer', example: 4 }) max_attempts!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 1 }) attempt!: number;
+  @ApiProperty({ type: 'integer', minimum: 1, example: 4 }) max_attempts!: number;
   @ApiProperty({ type: String, nullable: true, example: '2025-01-15T10:31:00.000Z' }) next_retry!: string | null;
 }
 
 export class DeliveryAttemptDto {
-  @ApiProperty({ example: 1 }) attempt!: number;
+  @ApiProperty({ type: 'integer', minimum: 1, example: 1 }) attempt!: number;
   @ApiProperty({ example: '2025-01-15T10:30:00.000Z' }) at!: string;
-  @ApiProperty({ type: Number, nullable: true, example: 503 }) status_code!: number | null;
-  @ApiProperty({ type: Number, nullable: true, example: 41 }) latency_ms!: number | null;
+  @ApiProperty({ type: 'integer', minimum: 100, nullable: true, example: 503 }) status_code!: number | null;
+  @ApiProperty({ type: 'integer', minimum: 0, nullable: true, example: 41 }) latency_ms!: number | null;
   @ApiProperty({ type: String, nullable: true, example: 'HTTP_STATUS' }) error_code!: string | null;
   @ApiProperty({ type: String, nullable: true, example: 'The receiver answered 503' }) error!: string | null;
   @ApiProperty({ type: String, nullable: true, example: 'upstream is down', description: 'The first kilobyte.' })

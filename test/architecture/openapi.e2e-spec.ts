@@ -18,6 +18,10 @@ interface Operation extends Json {
 }
 
 const COMMITTED = new URL('../../docs/openapi.json', import.meta.url);
+const PAGING = ['limit', 'offset', 'page', 'per_page', 'cursor'];
+/** Fields that count something, wherever they are. */
+const COUNT =
+  /\/properties\/(total|limit|offset|page|per_page|pages|version|count|attempts?|\w+_(count|seconds|bytes|size)|(duration|latency)_ms)$/;
 const METHODS = ['get', 'put', 'post', 'delete', 'patch'];
 
 /** Ids that clients generated from the first description of the API already use. */
@@ -117,10 +121,37 @@ describe('the OpenAPI document', () => {
       ([, operation]) => (operation.security?.length ?? 0) > 0 !== Array.isArray(operation['x-required-scopes']),
     );
     expect(unclear.map(([name]) => name)).toEqual([]);
+    expect(operations.filter(([, { security }]) => !security).map(([name]) => name)).toEqual([]);
     const open = operations.filter(([, { security }]) => !security?.length).map(([name]) => name);
     expect(open.filter((name) => name.includes('/api/v1/') && !name.startsWith('GET '))).toEqual(
       expect.arrayContaining(['POST /api/v1/auth/login', 'POST /api/v1/auth/refresh']),
     );
+  });
+
+  it('is read relative to the server it came from, with one path for each template', () => {
+    expect(document.servers).toEqual([{ url: '/', description: 'This server' }]);
+    const templates = Object.keys(document.paths).map((path) => path.replace(/\{[^}]+\}/g, '{}'));
+    expect(templates.filter((template, index) => templates.indexOf(template) !== index)).toEqual([]);
+  });
+
+  it('gives an example of every path parameter and of how to page', () => {
+    const bare = operations.flatMap(([name, { parameters = [] }]) =>
+      parameters
+        .filter((parameter) => parameter.in === 'path' || PAGING.includes(parameter.name as string))
+        .filter(({ example, schema }) => example === undefined && (schema as Json).example === undefined)
+        .map((parameter) => `${name}: ${String(parameter.name)}`),
+    );
+    expect(bare).toEqual([]);
+  });
+
+  it('counts in integers from zero or more', () => {
+    const at = (path: string): Json =>
+      path.split('/').reduce((node, key) => node[key] as Json, { '': document } as Json);
+    const isNumber = ({ type }: Json): boolean => [type].flat().some((one) => one === 'number' || one === 'integer');
+    const counts = findAll(document, isNumber).filter((path) => COUNT.test(path));
+    expect(counts.length).toBeGreaterThan(50);
+    const loose = counts.filter((path) => [at(path).type].flat().includes('number') || !('minimum' in at(path)));
+    expect(loose).toEqual([]);
   });
 
   it('describes every tag and every refusal', () => {

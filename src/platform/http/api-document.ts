@@ -60,7 +60,6 @@ export class ApiDocument {
       .setDescription(DESCRIPTION)
       .setLicense('Apache-2.0', 'https://www.apache.org/licenses/LICENSE-2.0')
       .addServer('/', 'This server')
-      .addServer('http://localhost:8000', 'A server on this machine with the default port')
       .addBearerAuth({ type: 'http', scheme: 'bearer', description: 'An access token or any API key' }, 'bearer')
       .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'An API key' }, 'apiKey')
       .addApiKey(

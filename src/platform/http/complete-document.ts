@@ -1,4 +1,6 @@
 import type { OpenAPIObject } from '@nestjs/swagger';
+import { documentPaths } from './document-paths.js';
+import { errorSchema, modernise } from './document-schemas.js';
 import { SUCCESS_MESSAGE } from './wire.js';
 
 type Json = Record<string, unknown>;
@@ -45,6 +47,18 @@ const ERRORS: Record<string, { name: string; description: string; code: string; 
     code: 'RESOURCE_CONFLICT',
     message: 'The resource already exists',
   },
+  410: {
+    name: 'Gone',
+    description: 'It existed, and has expired since',
+    code: 'RESOURCE_EXPIRED',
+    message: 'The event has expired',
+  },
+  412: {
+    name: 'PreconditionFailed',
+    description: 'The resource is not at the version of `If-Match`',
+    code: 'PRECONDITION_FAILED',
+    message: 'The resource has changed since you read it',
+  },
   413: {
     name: 'TooLarge',
     description: 'The body is larger than allowed',
@@ -62,6 +76,12 @@ const ERRORS: Record<string, { name: string; description: string; code: string; 
     description: 'Well formed, but cannot be done',
     code: 'UNPROCESSABLE_ENTITY',
     message: 'The request cannot be carried out',
+  },
+  423: {
+    name: 'Locked',
+    description: 'Locked for a while after failed attempts',
+    code: 'ACCOUNT_LOCKED',
+    message: 'Too many failed attempts; try again later',
   },
   429: {
     name: 'RateLimited',
@@ -81,6 +101,18 @@ const ERRORS: Record<string, { name: string; description: string; code: string; 
     code: 'SERVICE_UNAVAILABLE',
     message: 'The service is temporarily unavailable',
   },
+  504: {
+    name: 'Timeout',
+    description: 'The request took too long and was rolled back',
+    code: 'TIMEOUT',
+    message: 'The request took longer than 30 s',
+  },
+  507: {
+    name: 'InsufficientStorage',
+    description: 'The database has no space left on its disk',
+    code: 'INSUFFICIENT_STORAGE',
+    message: 'The database has no space left on its disk',
+  },
 };
 
 const HEADERS: Record<string, { description: string; example: unknown; type: string }> = {
@@ -98,11 +130,7 @@ export function completeDocument(
   options: { prefix: string; tags: [name: string, description: string][] },
 ): OpenAPIObject {
   const whole = document as unknown as Json & { paths: Record<string, Json>; components: Record<string, Json> };
-  whole.paths = Object.fromEntries(
-    Object.entries(whole.paths)
-      .map(([path, item]): [string, Json] => [path.replace('{/}', '').replace(/(.)\/$/, '$1'), item])
-      .sort(([a], [b]) => (a < b ? -1 : 1)),
-  );
+  whole.paths = documentPaths(whole.paths);
   const used = new Set<string>();
   for (const [path, item] of Object.entries(whole.paths)) {
     for (const method of METHODS) {
@@ -120,9 +148,12 @@ export function completeDocument(
   whole.components = {
     ...whole.components,
     schemas: { ...whole.components.schemas, Error: errorSchema() },
-    responses: Object.fromEntries(
-      Object.entries(ERRORS).map(([status, error]) => [error.name, errorResponse(status, error)]),
-    ),
+    responses: {
+      NotModified: { description: 'The answer is the one of `If-None-Match`' },
+      ...Object.fromEntries(
+        Object.entries(ERRORS).map(([status, error]) => [error.name, errorResponse(status, error)]),
+      ),
+    },
     headers: Object.fromEntries(
       Object.entries(HEADERS).map(([name, { description, example, type }]) => [
         name,
@@ -142,10 +173,13 @@ function completeOperation(operation: Operation, method: string, path: string, l
     '400',
     ...(guarded ? ['401', '403'] : []),
     ...(path.includes('{') ? ['404'] : []),
-    ...(writes ? ['409', '413', '415', '422'] : []),
+    ...(method === 'get' ? [] : ['409', '507']),
+    ...(writes ? ['413', '415', '422'] : []),
+    ...(operation.parameters?.some(({ name }) => name === 'If-Match') ? ['412'] : []),
     ...(limited ? ['429'] : []),
     '500',
     '503',
+    '504',
   ];
   if (method === 'post' && operation['x-idempotency'] !== false) {
     operation.parameters = [
@@ -172,15 +206,26 @@ function completeOperation(operation: Operation, method: string, path: string, l
   }
   if (operation['x-wire'] === 'envelope') wrapAnswers(operation);
   delete operation['x-wire'];
-  for (const status of statuses) {
-    operation.responses[status] ??= { $ref: `#/components/responses/${ERRORS[status].name}` };
+  operation.security ??= [];
+  if (method === 'get' && contentOf(operation.responses['200'])['application/json']) {
+    operation.responses['304'] = { $ref: '#/components/responses/NotModified' };
   }
+  // A route that names one more refusal gets the common description of it.
+  const named = Object.keys(operation.responses).filter((status) => status in ERRORS);
+  for (const status of [...statuses, ...named.filter((status) => !operation.responses[status].content)]) {
+    const common = { $ref: `#/components/responses/${ERRORS[status].name}` };
+    if (!operation.responses[status]?.content) operation.responses[status] = common;
+  }
+}
+
+function contentOf(response: Json | undefined): Record<string, Json> {
+  return (response?.content ?? {}) as Record<string, Json>;
 }
 
 /** Shows success bodies of the envelope profile as they are sent. */
 function wrapAnswers(operation: Operation): void {
   for (const [status, response] of Object.entries(operation.responses)) {
-    const content = (response.content as Record<string, Json> | undefined)?.['application/json'];
+    const content = contentOf(response)['application/json'] as Json | undefined;
     if (!status.startsWith('2') || !content?.schema) continue;
     content.schema = {
       type: 'object',
@@ -194,23 +239,6 @@ function wrapAnswers(operation: Operation): void {
       },
     };
   }
-}
-
-/** Words of OpenAPI 3.0 as JSON Schema 2020-12 says them; the scanner has already turned `nullable` into types. */
-function modernise(node: unknown): void {
-  if (Array.isArray(node)) return node.forEach(modernise);
-  if (typeof node !== 'object' || node === null) return;
-  const schema = node as Json;
-  for (const [flag, bound] of [
-    ['exclusiveMinimum', 'minimum'],
-    ['exclusiveMaximum', 'maximum'],
-  ]) {
-    if (schema[flag] === true) {
-      schema[flag] = schema[bound];
-      delete schema[bound];
-    } else if (schema[flag] === false) delete schema[flag];
-  }
-  Object.values(schema).forEach(modernise);
 }
 
 function errorResponse(status: string, error: { description: string; code: string; message: string }): Json {
@@ -251,55 +279,5 @@ function errorExample({ code, message }: { code: string; message: string }, agai
     error: { code, message, details, request_id, timestamp, ...(again ? { retry_after: 30 } : {}) },
     timestamp,
     request_id,
-  };
-}
-
-function errorSchema(): Json {
-  const text = { type: 'string' };
-  const time = { type: 'string', format: 'date-time' };
-  return {
-    type: 'object',
-    description: 'Every refusal and failure.',
-    required: ['success', 'error', 'timestamp', 'request_id'],
-    properties: {
-      success: { type: 'boolean', const: false },
-      error: {
-        type: 'object',
-        required: ['code', 'message', 'details', 'request_id', 'timestamp'],
-        properties: {
-          code: { ...text, description: 'Stable word for programs', examples: ['VALIDATION_ERROR'] },
-          message: { ...text, description: 'For people' },
-          type: { ...text, description: 'Finer than `code`, e.g. `TOKEN_EXPIRED`' },
-          details: {
-            description: 'For `VALIDATION_ERROR` one entry per wrong field; an object for every other code',
-            oneOf: [
-              {
-                type: 'array',
-                items: {
-                  type: 'object',
-                  required: ['field', 'issue'],
-                  properties: {
-                    field: text,
-                    issue: text,
-                    reason: text,
-                    expected: text,
-                    received: text,
-                    location: { ...text, enum: ['body', 'query', 'path', 'header'] },
-                  },
-                },
-              },
-              { type: 'object' },
-            ],
-          },
-          request_id: text,
-          timestamp: time,
-          retry_after: { type: 'integer', description: 'Seconds to wait' },
-          limit: { type: 'integer', description: 'Requests allowed in the window' },
-          window: { ...text, description: 'The window in words', examples: ['1 minute'] },
-        },
-      },
-      timestamp: time,
-      request_id: text,
-    },
   };
 }

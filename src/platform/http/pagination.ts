@@ -7,16 +7,25 @@ import { isUuid } from './public-id.js';
 const MAX_OFFSET = 10_000_000;
 const ISO_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/;
 
-/** The three ways to page through a list (contract C-13); extend it with a resource's filters. Mixing them is refused. */
+/**
+ * The three ways to page through a list; extend it with a resource's filters. Mixing them is refused, except that `limit`, `offset`, `page`
+ * and `per_page` may all be given when they name the same page: a form that is filled in with the examples of the API document sends that.
+ */
 export class PageQueryDto {
-  @ApiPropertyOptional({ minimum: 1, description: 'Most items to return.' })
+  @ApiPropertyOptional({ example: 20, type: 'integer', minimum: 1, description: 'Most items to return.' })
   @IsOptional()
   @Type(() => Number)
   @IsInt()
   @Min(1)
   limit?: number;
 
-  @ApiPropertyOptional({ minimum: 0, maximum: MAX_OFFSET, description: 'Items to skip; goes with `limit`.' })
+  @ApiPropertyOptional({
+    example: 0,
+    type: 'integer',
+    minimum: 0,
+    maximum: MAX_OFFSET,
+    description: 'Items to skip; goes with `limit`.',
+  })
   @IsOptional()
   @Type(() => Number)
   @IsInt()
@@ -24,7 +33,12 @@ export class PageQueryDto {
   @Max(MAX_OFFSET)
   offset?: number;
 
-  @ApiPropertyOptional({ minimum: 1, description: 'Page number from 1; goes with `per_page`.' })
+  @ApiPropertyOptional({
+    example: 1,
+    type: 'integer',
+    minimum: 1,
+    description: 'Page number from 1; goes with `per_page`.',
+  })
   @IsOptional()
   @Type(() => Number)
   @IsInt()
@@ -32,31 +46,39 @@ export class PageQueryDto {
   @Max(MAX_OFFSET)
   page?: number;
 
-  @ApiPropertyOptional({ minimum: 1, description: 'Items per page.' })
+  @ApiPropertyOptional({ example: 20, type: 'integer', minimum: 1, description: 'Items per page.' })
   @IsOptional()
   @Type(() => Number)
   @IsInt()
   @Min(1)
   per_page?: number;
 
-  @ApiPropertyOptional({ description: '`next_cursor` of the answer before; goes with `limit`.' })
+  @ApiPropertyOptional({
+    example: '',
+    description: '`next_cursor` of the answer before; goes with `limit`. Empty: the first page.',
+  })
   @IsOptional()
   @IsString()
   @MaxLength(1000)
   cursor?: string;
 }
 
-/** Superset of both styles of the seeds (contract C-13). */
+/** Says where a page stands in each of the ways to page. */
 export class PaginationDto {
-  @ApiProperty({ example: 150, description: 'Matching items; a lower bound when `total_is_exact` is false.' })
+  @ApiProperty({
+    type: 'integer',
+    minimum: 0,
+    example: 150,
+    description: 'Matching items; a lower bound when `total_is_exact` is false.',
+  })
   total!: number;
   @ApiProperty({ example: true }) total_is_exact!: boolean;
-  @ApiProperty({ example: 50 }) limit!: number;
-  @ApiProperty({ example: 0 }) offset!: number;
+  @ApiProperty({ type: 'integer', minimum: 1, example: 50 }) limit!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 0 }) offset!: number;
   @ApiProperty({ example: true }) has_more!: boolean;
-  @ApiProperty({ example: 1 }) page!: number;
-  @ApiProperty({ example: 50 }) per_page!: number;
-  @ApiProperty({ example: 3 }) pages!: number;
+  @ApiProperty({ type: 'integer', minimum: 1, example: 1 }) page!: number;
+  @ApiProperty({ type: 'integer', minimum: 1, example: 50 }) per_page!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 3 }) pages!: number;
   @ApiProperty({ example: true }) has_next!: boolean;
   @ApiProperty({ example: false }) has_prev!: boolean;
   @ApiProperty({ type: String, nullable: true, example: null }) next_cursor!: string | null;
@@ -73,18 +95,23 @@ export interface Page {
 export function resolvePage(query: PageQueryDto, sizes: { default: number; max: number }): Page {
   const byPage = query.page !== undefined || query.per_page !== undefined;
   const byOffset = query.limit !== undefined || query.offset !== undefined;
-  if (byPage && (byOffset || query.cursor !== undefined)) {
+  const cursor = query.cursor === '' ? undefined : query.cursor;
+  if (byPage && ((byOffset && !namesOnePage(query)) || cursor !== undefined)) {
     throw queryIssue('page', 'cannot be combined with limit, offset or cursor', 'page and per_page alone');
   }
-  if (query.cursor !== undefined && query.offset !== undefined) {
+  if (cursor !== undefined && query.offset !== undefined) {
     throw queryIssue('cursor', 'cannot be combined with offset', 'cursor and limit alone');
   }
   const sizeField = byPage ? 'per_page' : 'limit';
   const limit = query[sizeField] ?? Math.min(sizes.default, sizes.max);
   if (limit > sizes.max) throw queryIssue(sizeField, `must not be greater than ${sizes.max}`);
   if (byPage) return { limit, offset: ((query.page ?? 1) - 1) * limit };
-  if (query.cursor === undefined) return { limit, offset: query.offset ?? 0 };
-  return { limit, offset: 0, after: decodeCursor(query.cursor) };
+  if (cursor === undefined) return { limit, offset: query.offset ?? 0 };
+  return { limit, offset: 0, after: decodeCursor(cursor) };
+}
+
+function namesOnePage({ limit, offset, page, per_page }: PageQueryDto): boolean {
+  return limit !== undefined && page !== undefined && limit === per_page && offset === (page - 1) * limit;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { randomFillSync } from 'node:crypto';
-import { Injectable, type PipeTransform } from '@nestjs/common';
+import { Injectable, Param, type PipeTransform } from '@nestjs/common';
+import { ApiParam } from '@nestjs/swagger';
 import { AppError } from '../errors/index.js';
 
 /** Prefixes of public ids. */
@@ -37,6 +38,7 @@ export type IdPrefix =
   | 'hook'
   | 'role';
 
+const EXAMPLE_UUID = '550e8400-e29b-41d4-a716-446655440000';
 export const UUID_PATTERN = '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}';
 const UUID = new RegExp(`^${UUID_PATTERN}$`);
 
@@ -75,6 +77,19 @@ export class PublicId implements PipeTransform<string, string> {
     });
   }
 }
+
+/** A path parameter that is a public id, documented with an example; the handler gets the UUID in it. */
+export const IdParam =
+  (prefix: IdPrefix, name = 'id'): ParameterDecorator =>
+  (target, method, index) => {
+    Param(name, new PublicId(prefix))(target, method, index);
+    const handler = Object.getOwnPropertyDescriptor(target, method as string) as PropertyDescriptor;
+    ApiParam({ name, schema: { type: 'string', example: publicId(prefix, EXAMPLE_UUID) } })(
+      target,
+      method as string,
+      handler,
+    );
+  };
 
 const SAFE_REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
 /** Random bytes are had cheaply only many at a time. */

@@ -1,5 +1,5 @@
 import { Body, Controller, Get, Headers, HttpCode, Post, Put } from '@nestjs/common';
-import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiOkResponse, ApiOperation, ApiResponse, ApiTags, ApiUnauthorizedResponse } from '@nestjs/swagger';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Actor } from '../../platform/context/index.js';
 import { AppError } from '../../platform/errors/index.js';
@@ -53,6 +53,8 @@ export class AuthController {
     operationId: 'authLogin',
   })
   @ApiOkResponse({ type: LoginResultDto })
+  @ApiUnauthorizedResponse()
+  @ApiResponse({ status: 423 })
   async login(@Body() body: LoginDto): Promise<LoginResultDto> {
     const { user, session, tokens } = await this.logins.login(body.username, body.password, body.remember_me ?? true);
     return {
@@ -84,6 +86,7 @@ export class AuthController {
     operationId: 'authRefresh',
   })
   @ApiOkResponse({ type: TokensDto })
+  @ApiUnauthorizedResponse()
   refresh(@Body() body: RefreshDto): Promise<TokensDto> {
     return this.sessions.refresh(body.refresh_token);
   }

@@ -101,7 +101,8 @@ export class TokensDto {
   @ApiProperty({ example: ACCESS_TOKEN }) access_token!: string;
   @ApiProperty({ example: REFRESH_TOKEN, description: 'Good for one use.' }) refresh_token!: string;
   @ApiProperty({ enum: ['Bearer'], example: 'Bearer' }) token_type!: 'Bearer';
-  @ApiProperty({ example: 3600, description: 'Seconds until the access token expires.' }) expires_in!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 3600, description: 'Seconds until the access token expires.' })
+  expires_in!: number;
 }
 
 export class LoginSessionDto {
@@ -168,7 +169,8 @@ export class SessionListDto {
 }
 
 export class SessionsEndedDto extends MessageDto {
-  @ApiProperty({ example: 2, description: 'Sessions that were live until now.' }) ended!: number;
+  @ApiProperty({ type: 'integer', minimum: 0, example: 2, description: 'Sessions that were live until now.' })
+  ended!: number;
 }
 
 export class KeySetDto {

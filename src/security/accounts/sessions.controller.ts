@@ -1,7 +1,7 @@
-import { Controller, Delete, Get, Param, Query } from '@nestjs/common';
-import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import { Controller, Delete, Get, Query } from '@nestjs/common';
+import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../../platform/context/index.js';
-import { Allow, CurrentActor, PageQueryDto, PublicId, resolvePage, Wire } from '../../platform/http/index.js';
+import { Allow, CurrentActor, PageQueryDto, IdParam, resolvePage, Wire } from '../../platform/http/index.js';
 import { MessageDto, SessionListDto, SessionsEndedDto } from './auth.dto.js';
 import { SessionsService } from './sessions.service.js';
 
@@ -28,9 +28,8 @@ export class SessionsController {
 
   @Delete(':id')
   @ApiOperation({ summary: 'End an own session', operationId: 'authSessionEnd' })
-  @ApiParam({ name: 'id', example: 'sess_1b4e28ba-2fa1-41d2-883f-0016d3cca427' })
   @ApiOkResponse({ type: MessageDto })
-  async end(@CurrentActor() actor: Actor, @Param('id', new PublicId('sess')) id: string): Promise<MessageDto> {
+  async end(@CurrentActor() actor: Actor, @IdParam('sess') id: string): Promise<MessageDto> {
     await this.sessions.end(actor, id);
     return { message: 'The session has ended' };
   }

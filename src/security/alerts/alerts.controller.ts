@@ -1,12 +1,10 @@
-import { Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
+import { Controller, Get, HttpCode, Post, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../../platform/context/index.js';
-import { Allow, CurrentActor, PublicId, Wire } from '../../platform/http/index.js';
+import { Allow, CurrentActor, IdParam, Wire } from '../../platform/http/index.js';
 import { AlertQueryDto, SecurityAlertDto, SecurityAlertListDto } from './alerts.dto.js';
 import { toAlertDto } from './security-alert.js';
 import { SecurityAlerts } from './security-alerts.js';
-
-const ALERT = new PublicId('alert');
 
 @ApiTags('security')
 @Wire('raw')
@@ -32,7 +30,7 @@ export class SecurityAlertsController {
   @Allow('security:read')
   @ApiOperation({ summary: 'Show a security alert', operationId: 'getSecurityAlert' })
   @ApiOkResponse({ type: SecurityAlertDto })
-  async get(@Param('id', ALERT) id: string): Promise<SecurityAlertDto> {
+  async get(@IdParam('alert') id: string): Promise<SecurityAlertDto> {
     return toAlertDto(await this.alerts.get(id));
   }
 
@@ -41,7 +39,7 @@ export class SecurityAlertsController {
   @Allow('security:admin')
   @ApiOperation({ summary: 'Note that somebody looks after an alert', operationId: 'acknowledgeSecurityAlert' })
   @ApiOkResponse({ type: SecurityAlertDto })
-  async acknowledge(@CurrentActor() actor: Actor, @Param('id', ALERT) id: string): Promise<SecurityAlertDto> {
+  async acknowledge(@CurrentActor() actor: Actor, @IdParam('alert') id: string): Promise<SecurityAlertDto> {
     return toAlertDto(await this.alerts.acknowledge(actor, id));
   }
 }

@@ -49,7 +49,12 @@ export class SecurityAlertDto {
     example: { ip_address: '192.0.2.10', threshold: 5, window_seconds: 300 },
   })
   details!: Record<string, unknown>;
-  @ApiProperty({ example: 7, description: 'How often it was seen so far; within an hour it stays the same alert.' })
+  @ApiProperty({
+    type: 'integer',
+    minimum: 0,
+    example: 7,
+    description: 'How often it was seen so far; within an hour it stays the same alert.',
+  })
   occurrences!: number;
   @ApiProperty({ example: '2025-11-03T01:56:12.000Z', format: 'date-time' }) last_seen_at!: string;
   @ApiProperty({ type: String, nullable: true, example: null, format: 'date-time' }) acknowledged_at!: string | null;

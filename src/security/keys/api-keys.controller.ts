@@ -1,7 +1,7 @@
-import { Body, Controller, Delete, Get, Param, Post, Query } from '@nestjs/common';
-import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import { Body, Controller, Delete, Get, Post, Query } from '@nestjs/common';
+import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../../platform/context/index.js';
-import { Allow, CurrentActor, PageQueryDto, PublicId, Wire } from '../../platform/http/index.js';
+import { Allow, CurrentActor, PageQueryDto, IdParam, Wire } from '../../platform/http/index.js';
 import { MessageDto } from '../accounts/auth.dto.js';
 import { type Credential, credentialId, parentId } from './credentials.js';
 import { ApiKeyCreatedDto, type ApiKeyDto, ApiKeyListDto, CreateApiKeyDto, RevokeKeyQueryDto } from './keys.dto.js';
@@ -39,11 +39,10 @@ export class ApiKeysController {
 
   @Delete(':id')
   @ApiOperation({ summary: 'Revoke an API key and those made with it', operationId: 'authApiKeyRevoke' })
-  @ApiParam({ name: 'id', example: 'key_550e8400-e29b-41d4-a716-446655440000' })
   @ApiOkResponse({ type: MessageDto })
   async revoke(
     @CurrentActor() actor: Actor,
-    @Param('id', new PublicId('key')) id: string,
+    @IdParam('key') id: string,
     @Query() query: RevokeKeyQueryDto,
   ): Promise<MessageDto> {
     await this.keys.revoke(actor, 'api', id, query.keep_children);

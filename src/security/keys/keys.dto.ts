@@ -27,7 +27,7 @@ class NewKeyDto {
   @MaxLength(100)
   name!: string;
 
-  @ApiPropertyOptional({ type: Number, example: 30, default: DEFAULT_DAYS, minimum: 1, maximum: LONGEST_DAYS })
+  @ApiPropertyOptional({ type: 'integer', example: 30, default: DEFAULT_DAYS, minimum: 1, maximum: LONGEST_DAYS })
   @IsOptional()
   @IsInt()
   @Min(1)

@@ -1,7 +1,7 @@
-import { Body, Controller, Delete, Get, Param, Post, Query } from '@nestjs/common';
-import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import { Body, Controller, Delete, Get, Post, Query } from '@nestjs/common';
+import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../../platform/context/index.js';
-import { Allow, CurrentActor, PageQueryDto, PublicId, publicId, Wire } from '../../platform/http/index.js';
+import { Allow, CurrentActor, PageQueryDto, IdParam, publicId, Wire } from '../../platform/http/index.js';
 import { type Credential, credentialId, parentId } from './credentials.js';
 import {
   CreateTokenDto,
@@ -12,8 +12,6 @@ import {
   TokenRevokedDto,
 } from './keys.dto.js';
 import { KeysService } from './keys.service.js';
-
-const EXAMPLE_ID = 'token_550e8400-e29b-41d4-a716-446655440000';
 
 @ApiTags('security')
 @Wire('raw')
@@ -54,9 +52,8 @@ export class TokensController {
 
   @Get(':id')
   @ApiOperation({ summary: 'Show an access token without its secret', operationId: 'tokenGet' })
-  @ApiParam({ name: 'id', example: EXAMPLE_ID })
   @ApiOkResponse({ type: TokenDto })
-  async get(@CurrentActor() actor: Actor, @Param('id', new PublicId('token')) id: string): Promise<TokenDto> {
+  async get(@CurrentActor() actor: Actor, @IdParam('token') id: string): Promise<TokenDto> {
     return toDto(await this.keys.get(actor, 'tok', id));
   }
 
@@ -66,11 +63,10 @@ export class TokensController {
     description: 'Effective at once on every instance.',
     operationId: 'tokenRevoke',
   })
-  @ApiParam({ name: 'id', example: EXAMPLE_ID })
   @ApiOkResponse({ type: TokenRevokedDto })
   async revoke(
     @CurrentActor() actor: Actor,
-    @Param('id', new PublicId('token')) id: string,
+    @IdParam('token') id: string,
     @Query() query: RevokeKeyQueryDto,
   ): Promise<TokenRevokedDto> {
     const revoked = await this.keys.revoke(actor, 'tok', id, query.keep_children);
