@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { LINK_PATH, LINK_SUBPROTOCOL, PROTOCOL_VERSION, type AgentFrame } from 'nexus-agent/protocol';
+import { LINK_PATH, LINK_SUBPROTOCOL, PROTOCOL_VERSION, type AgentFrame } from '@nexus/agent/protocol';
 import WebSocket from 'ws';
 import { freePort, NexusProcess, temporaryHome } from '../test/support/nexus-process.js';
 import { percentile, printTable } from './report.js';

@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import type { INestApplication } from '@nestjs/common';
-import type { JoinResponse } from 'nexus-agent/protocol';
+import type { JoinResponse } from '@nexus/agent/protocol';
 import { AgentsService } from './agents/index.js';
 import type { Settings } from './platform/config/index.js';
 import { parsePublicId, publicId } from './platform/http/index.js';
@@ -158,7 +158,7 @@ function readIdentity(file: string): Identity | null {
 
 /** The command of the installed agent package. */
 function runtime(): { entry: string; version: string } {
-  const manifest = createRequire(import.meta.url).resolve('nexus-agent/package.json');
+  const manifest = createRequire(import.meta.url).resolve('@nexus/agent/package.json');
   const { bin, version } = JSON.parse(readFileSync(manifest, 'utf8')) as {
     bin: Record<string, string>;
     version: string;

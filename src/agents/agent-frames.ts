@@ -1,5 +1,5 @@
 import { Ajv, type ValidateFunction } from 'ajv';
-import type { AgentFrame } from 'nexus-agent/protocol';
+import type { AgentFrame } from '@nexus/agent/protocol';
 
 const id = { type: 'string', format: 'uuid' } as const;
 const text = (maxLength: number) => ({ type: 'string', maxLength }) as const;

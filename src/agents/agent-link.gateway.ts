@@ -7,7 +7,7 @@ import {
   LINK_SUBPROTOCOL,
   MAX_FRAME_BYTES,
   PROTOCOL_VERSION,
-} from 'nexus-agent/protocol';
+} from '@nexus/agent/protocol';
 import type { Counter } from 'prom-client';
 import { Settings } from '../platform/config/index.js';
 import { parseJsonBody, publicId } from '../platform/http/index.js';

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { AgentFrame, ServerFrame } from 'nexus-agent/protocol';
+import type { AgentFrame, ServerFrame } from '@nexus/agent/protocol';
 import type { Actor } from '../platform/context/index.js';
 import type { Socket } from '../platform/realtime/index.js';
 

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { CLOSE_REPLACED, type AgentFrame, type ServerFrame } from 'nexus-agent/protocol';
+import { CLOSE_REPLACED, type AgentFrame, type ServerFrame } from '@nexus/agent/protocol';
 import { Bus } from '../platform/realtime/index.js';
 import { FRAME_TYPES } from './agent-frames.js';
 import type { AgentLink, HelloFrame, OpenLink } from './agent-link.js';

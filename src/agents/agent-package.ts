@@ -52,7 +52,7 @@ export class AgentPackage {
 }
 
 async function readArchive(): Promise<Archive> {
-  const folder = path.dirname(createRequire(import.meta.url).resolve('nexus-agent/package.json'));
+  const folder = path.dirname(createRequire(import.meta.url).resolve('@nexus/agent/package.json'));
   try {
     const bytes = await readFile(path.join(folder, 'dist/nexus-agent.tgz'));
     return { bytes, sha256: createHash('sha256').update(bytes).digest('hex') };

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import type { AgentFrame } from 'nexus-agent/protocol';
+import type { AgentFrame } from '@nexus/agent/protocol';
 import { Settings } from '../platform/config/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { EventBus } from '../platform/events/index.js';

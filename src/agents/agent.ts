@@ -1,4 +1,4 @@
-import type { CommandTypeAdvert } from 'nexus-agent/protocol';
+import type { CommandTypeAdvert } from '@nexus/agent/protocol';
 
 export const AGENT_STATUSES = ['active', 'degraded', 'inactive', 'offline', 'maintenance', 'deregistered'] as const;
 /** Contract 3.4. `offline` is what presence found out; `inactive` and `maintenance` are what somebody said. */

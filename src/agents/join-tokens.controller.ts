@@ -1,7 +1,7 @@
 import { Body, Controller, Delete, Get, Post, Query, Req } from '@nestjs/common';
 import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags, ApiUnauthorizedResponse } from '@nestjs/swagger';
 import type { Request } from 'express';
-import { LINK_PATH } from 'nexus-agent/protocol';
+import { LINK_PATH } from '@nexus/agent/protocol';
 import { Settings } from '../platform/config/index.js';
 import type { Actor } from '../platform/context/index.js';
 import {

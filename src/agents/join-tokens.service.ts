@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import type { JoinRequest } from 'nexus-agent/protocol';
+import type { JoinRequest } from '@nexus/agent/protocol';
 import { type Actor, actsOn } from '../platform/context/index.js';
 import { generateOneTimeToken, hashKey, parseOneTimeToken } from '../platform/crypto/index.js';
 import { Database, type Tx } from '../platform/database/index.js';

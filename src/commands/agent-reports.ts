@@ -1,4 +1,4 @@
-import type { AgentFrame, ServerFrame } from 'nexus-agent/protocol';
+import type { AgentFrame, ServerFrame } from '@nexus/agent/protocol';
 import type { CommandDraft, CommandResult } from './command-draft.js';
 import { isFinal } from './command-status.js';
 

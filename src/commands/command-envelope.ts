@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { CommandEnvelope } from 'nexus-agent/protocol';
+import type { CommandEnvelope } from '@nexus/agent/protocol';
 import { publicId } from '../platform/http/index.js';
 
 /** What has to be known of a command to hand it to an agent. */

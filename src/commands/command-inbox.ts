@@ -1,5 +1,5 @@
 import { Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
-import type { ServerFrame } from 'nexus-agent/protocol';
+import type { ServerFrame } from '@nexus/agent/protocol';
 import { type AgentLink, AgentLinks } from '../agents/index.js';
 import { Settings } from '../platform/config/index.js';
 import { runInContext, systemActor } from '../platform/context/index.js';

@@ -1,7 +1,7 @@
 import { request } from 'node:http';
 import { once } from 'node:events';
 import { randomUUID } from 'node:crypto';
-import { CLOSE_PROTOCOL_ERROR, CLOSE_REPLACED } from 'nexus-agent/protocol';
+import { CLOSE_PROTOCOL_ERROR, CLOSE_REPLACED } from '@nexus/agent/protocol';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { AgentLinks, type AgentLink } from '../../src/agents/index.js';
 import { actor } from '../support/actors.js';

@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { Agent } from 'nexus-agent';
+import { Agent } from '@nexus/agent';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { JobQueue } from '../../src/platform/jobs/index.js';
 import { CheckOwnerRights } from '../../src/platform/ownership/index.js';

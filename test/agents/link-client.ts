@@ -1,6 +1,12 @@
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
-import { LINK_PATH, LINK_SUBPROTOCOL, PROTOCOL_VERSION, type AgentFrame, type ServerFrame } from 'nexus-agent/protocol';
+import {
+  LINK_PATH,
+  LINK_SUBPROTOCOL,
+  PROTOCOL_VERSION,
+  type AgentFrame,
+  type ServerFrame,
+} from '@nexus/agent/protocol';
 import WebSocket from 'ws';
 import { eventually } from '../support/eventually.js';
 

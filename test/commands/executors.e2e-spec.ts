@@ -2,7 +2,7 @@ import { createHash, createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { CommandEnvelope } from 'nexus-agent/protocol';
+import type { CommandEnvelope } from '@nexus/agent/protocol';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { BuiltinCommands } from '../../src/commands/index.js';
 import { CommandRuns } from '../../src/commands/command-runs.js';

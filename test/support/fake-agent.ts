@@ -7,7 +7,7 @@ import {
   LINK_SUBPROTOCOL,
   PROTOCOL_VERSION,
   type ServerFrame,
-} from 'nexus-agent/protocol';
+} from '@nexus/agent/protocol';
 import WebSocket from 'ws';
 import type { TestApp } from './app.js';
 import { eventually } from './eventually.js';
