@@ -4,6 +4,7 @@ const benchmarks: Record<string, () => Promise<{ run(): Promise<void> }>> = {
   agents: () => import('./agents.js'),
   commands: () => import('./commands.js'),
   webhooks: () => import('./webhooks.js'),
+  'event-cost': () => import('./event-cost.js'),
   ingest: () => import('./ingest.js'),
   rules: () => import('./rules.js'),
   queries: () => import('./queries.js'),
