@@ -50,6 +50,11 @@ export class ActiveWebhooks implements OnModuleDestroy {
     });
   }
 
+  /** Whether some webhook gets events of a kind, as far as this process knows. */
+  async anyWants(type: string): Promise<boolean> {
+    return (await this.all()).some((one) => typeFor(one, type) !== null);
+  }
+
   onModuleDestroy(): void {
     this.unsubscribe();
   }

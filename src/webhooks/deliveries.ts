@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Database } from '../platform/database/index.js';
+import { Database, type Tx } from '../platform/database/index.js';
 import type { RetryConfig } from './retry-policy.js';
 
 /** A delivery that somebody may send now. */
@@ -78,14 +78,17 @@ const PURGE = 1000;
 export class Deliveries {
   constructor(private readonly db: Database) {}
 
-  /** One delivery per event and active webhook; those that exist are left alone. */
-  add(orders: readonly DeliveryOrder[]): Promise<DueDelivery[]> {
+  /**
+   * One delivery per event and active webhook; those that exist are left alone. Until `tx` ends no such webhook can be disabled: what gives
+   * up its waiting deliveries would miss these.
+   */
+  add(orders: readonly DeliveryOrder[], tx: Tx = this.db.manager): Promise<DueDelivery[]> {
     const pairs = orders.flatMap(({ webhookIds }, n) => webhookIds.map((webhookId) => ({ webhookId, n: n + 1 })));
-    return this.db.query<DueDelivery>(
+    return tx.query<DueDelivery[]>(
       `INSERT INTO webhook_deliveries AS d (webhook_id, event_id, event_type, body, expires_at)
        SELECT w.id, ($3::uuid[])[p.n], ($4::text[])[p.n], ($5::bytea[])[p.n], ($6::timestamptz[])[p.n]
        FROM unnest($1::uuid[], $2::int[]) AS p (webhook_id, n) JOIN webhooks w ON w.id = p.webhook_id AND w.active
-       ORDER BY w.id, 2
+       ORDER BY w.id, 2 FOR SHARE OF w
        ON CONFLICT (webhook_id, event_id) DO NOTHING
        RETURNING d.id, d.webhook_id, (SELECT failing_since IS NOT NULL FROM webhooks w WHERE w.id = d.webhook_id) AS failing`,
       [

@@ -1,5 +1,6 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
+import { Database, type Tx } from '../platform/database/index.js';
 import { EventBus, isExpired, OnEveryEvent, type StoredEvent } from '../platform/events/index.js';
 import { HandleJob } from '../platform/jobs/index.js';
 import { ActiveWebhooks, type Subscription, typeFor, type Wants, WANTS_COLUMNS } from './active-webhooks.js';
@@ -10,11 +11,21 @@ import { bodyOf } from './event-body.js';
 import { PurgeDeliveries, SweepDeliveries } from './webhooks.jobs.js';
 
 const HANDLER = 'webhooks.deliver';
+/** Deliveries that one round of the relay writes itself. With more, jobs write them while the relay goes on. */
+const MAX_IN_RELAY = 100;
+
+/** The deliveries of events, by who is to get them. */
+interface Orders {
+  healthy: DeliveryOrder[];
+  failing: DeliveryOrder[];
+  batched: BatchItem[];
+}
 
 /** What happens to webhooks without a request. */
 @Injectable()
 export class WebhooksWorker implements OnModuleInit {
   constructor(
+    private readonly db: Database,
     private readonly active: ActiveWebhooks,
     private readonly deliveries: Deliveries,
     private readonly batches: Batches,
@@ -29,33 +40,55 @@ export class WebhooksWorker implements OnModuleInit {
       const asked = await tx.query<Wants[]>(`SELECT DISTINCT ${WANTS_COLUMNS} FROM webhooks WHERE active`);
       return new Set(types.filter((type) => asked.some((one) => typeFor(one, type) !== null)));
     });
+    if (this.settings.runsWorkers) this.events.handleInRelay(HANDLER, (tx, events) => this.deliverInRelay(tx, events));
+  }
+
+  /** @returns the events for a job: those of webhooks that fail or take batches, or that this process has not heard of yet */
+  private async deliverInRelay(tx: Tx, events: StoredEvent[]): Promise<StoredEvent[]> {
+    const left: StoredEvent[] = [];
+    const orders: DeliveryOrder[] = [];
+    for (const event of events) {
+      const { healthy, failing, batched } = await this.ordersOf([event]);
+      const known = await this.active.anyWants(event.type);
+      if (known && failing.length === 0 && batched.length === 0) orders.push(...healthy);
+      else left.push(event);
+    }
+    if (orders.length === 0) return left;
+    if (orders.reduce((sum, { webhookIds }) => sum + webhookIds.length, 0) > MAX_IN_RELAY) return events;
+    const due = await this.deliveries.add(orders, tx);
+    this.db.afterCommit(tx, () => this.courier.offer(due));
+    return left;
   }
 
   @OnEveryEvent({ handler: HANDLER, queue: 'webhooks' })
   async deliver(events: StoredEvent[]): Promise<void> {
-    const orders = { well: [] as DeliveryOrder[], failing: [] as DeliveryOrder[] };
-    const batched: BatchItem[] = [];
-    for (const event of events.filter((one) => !isExpired(one))) {
-      const webhooks = await this.active.matching(event);
-      for (const type of new Set(webhooks.map((one) => one.type))) {
-        const ofType = webhooks.filter((one) => one.type === type);
-        const idsOf = (which: (one: Subscription) => boolean): string[] => ofType.filter(which).map(({ id }) => id);
-        const body = bodyOf({ ...event, type });
-        for (const part of ['well', 'failing'] as const) {
-          const webhookIds = idsOf((one) => !one.batched && one.failing === (part === 'failing'));
-          if (webhookIds.length > 0) orders[part].push({ ...body, webhookIds });
-        }
-        const webhookIds = idsOf((one) => one.batched);
-        if (webhookIds.length > 0) batched.push({ ...body, seq: event.seq, webhookIds });
-      }
-    }
-    if (orders.well.length > 0) this.courier.offer(await this.deliveries.add(orders.well));
+    const { healthy, failing, batched } = await this.ordersOf(events.filter((one) => !isExpired(one)));
+    if (healthy.length > 0) this.courier.offer(await this.deliveries.add(healthy));
     if (batched.length > 0) {
       await this.batches.add(batched);
       this.courier.offer(await this.batches.close());
     }
     // Once the others are on their way; the next sweep is soon enough to send these.
-    if (orders.failing.length > 0) await this.deliveries.add(orders.failing);
+    if (failing.length > 0) await this.deliveries.add(failing);
+  }
+
+  private async ordersOf(events: StoredEvent[]): Promise<Orders> {
+    const orders: Orders = { healthy: [], failing: [], batched: [] };
+    for (const event of events) {
+      const webhooks = await this.active.matching(event);
+      for (const type of new Set(webhooks.map((one) => one.type))) {
+        const ofType = webhooks.filter((one) => one.type === type);
+        const idsOf = (which: (one: Subscription) => boolean): string[] => ofType.filter(which).map(({ id }) => id);
+        const body = bodyOf({ ...event, type });
+        for (const part of ['healthy', 'failing'] as const) {
+          const webhookIds = idsOf((one) => !one.batched && one.failing === (part === 'failing'));
+          if (webhookIds.length > 0) orders[part].push({ ...body, webhookIds });
+        }
+        const webhookIds = idsOf((one) => one.batched);
+        if (webhookIds.length > 0) orders.batched.push({ ...body, seq: event.seq, webhookIds });
+      }
+    }
+    return orders;
   }
 
   @HandleJob(SweepDeliveries)

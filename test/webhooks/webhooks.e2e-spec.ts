@@ -1,11 +1,15 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHmac, randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { runDetached } from '../../src/platform/context/index.js';
+import { Database } from '../../src/platform/database/index.js';
 import { declaredEvents, EventBus } from '../../src/platform/events/index.js';
 import { JobQueue } from '../../src/platform/jobs/index.js';
 import { UserLoggedOut } from '../../src/security/security.events.js';
 import { actor } from '../support/actors.js';
 import { eventually, type TestApp } from '../support/app.js';
+import { Deliveries } from '../../src/webhooks/deliveries.js';
+import { WebhookHealth } from '../../src/webhooks/webhook-health.js';
 import { WebhooksWorker } from '../../src/webhooks/webhooks.worker.js';
 import { askNodeReceiver, askPythonChecks } from './printed-receivers.js';
 import { type Delivery, type Registered, WebhookBench } from './harness.js';
@@ -256,21 +260,80 @@ describe('what a webhook hears', () => {
     await bench.remove(all.id, behind.id, other.id, paused.id);
   });
 
-  it('costs no job when nobody asked for it', async () => {
-    const jobOf = async (name: string) => {
+  describe('and the relay', () => {
+    /** Once the relay has placed the event of an agent: its row, the webhooks that had a row in the same transaction, and its job. */
+    const relayed = async (name: string) => {
       const placed = () =>
-        app.db.query<{ id: string; relayed_at: Date | null }>(
-          `SELECT id, relayed_at FROM events WHERE data->>'agent_name' = $1`,
+        app.db.query<{ id: string; webhooks: string[] }>(
+          `SELECT id, ARRAY(SELECT webhook_id::text FROM webhook_deliveries d
+             WHERE d.event_id = e.id AND d.created_at = e.relayed_at::timestamptz(3)) AS webhooks
+           FROM events e WHERE data->>'agent_name' = $1 AND relayed_at IS NOT NULL`,
           [name],
         );
-      const [{ id }] = await eventually(async () => ((await placed())[0]?.relayed_at ? placed() : undefined));
-      return app.get(JobQueue).queue('webhooks').getJob(`event.webhooks.deliver-${id}-1`);
+      const { id, webhooks } = await eventually(async () => (await placed())[0]);
+      const job = await app.get(JobQueue).queue('webhooks').getJob(`event.webhooks.deliver-${id}-1`);
+      return { job, webhooks: webhooks.map((uuid) => `webhook_${uuid}`) };
     };
-    const other = await bench.register({ events: ['command.*'] });
-    expect(await jobOf(await bench.publish())).toBeUndefined();
-    const asking = await bench.register();
-    expect(await jobOf(await bench.publish())).toBeDefined();
-    await bench.remove(other.id, asking.id);
+
+    it('cost no job when nobody asked for it, nor when its deliveries were written with its place', async () => {
+      const other = await bench.register({ events: ['command.*'] });
+      expect(await relayed(await bench.publish())).toEqual({ job: undefined, webhooks: [] });
+      const asking = await bench.register();
+      expect(await relayed(await bench.publish())).toEqual({ job: undefined, webhooks: [asking.id] });
+      await eventually(() => receiver.at(asking.path).length === 1);
+      await bench.remove(other.id, asking.id);
+    });
+
+    it('leave it to a job when one of those who asked is failing', async () => {
+      const failing = await bench.register();
+      await app.db.query('UPDATE webhooks SET failing_since = now() WHERE id = $1', [
+        failing.id.replace(/^webhook_/, ''),
+      ]);
+      const healthy = await bench.register();
+      const { job, webhooks } = await relayed(await bench.publish());
+      expect(job).toBeDefined();
+      expect(webhooks).toEqual([]);
+      await eventually(() => [failing, healthy].every(({ path }) => receiver.at(path).length === 1));
+      await bench.remove(failing.id, healthy.id);
+    });
+
+    it('leave nothing waiting for a webhook that is disabled before the relay has committed its deliveries', async () => {
+      const { id } = await bench.register();
+      const uuid = id.replace(/^webhook_/, '');
+      let disabling: Promise<void> | undefined;
+      await app.get(Database).transaction(async (tx) => {
+        const event = {
+          eventId: randomUUID(),
+          eventType: 'ai.agent_registered',
+          body: Buffer.from('{}'),
+          expiresAt: null,
+        };
+        await app.get(Deliveries).add([{ ...event, webhookIds: [uuid] }], tx);
+        let done = false;
+        disabling = runDetached(() => app.get(WebhookHealth).disable(uuid, 'rights')).then(() => void (done = true));
+        await eventually(async () => {
+          const waiting = await tx.query<object[]>(`SELECT 1 FROM pg_locks WHERE NOT granted`);
+          return done || waiting.length > 0;
+        });
+      });
+      await disabling;
+      const left = await app.db.query<object>(
+        `SELECT 1 FROM webhook_deliveries WHERE webhook_id = $1 AND status = 'pending'`,
+        [uuid],
+      );
+      expect(left).toEqual([]);
+      await bench.remove(id);
+    });
+
+    it('leave it to a job when its deliveries could not be written', async () => {
+      const { id, path } = await bench.register();
+      vi.spyOn(app.get(Deliveries), 'add').mockImplementationOnce((_orders, tx) => tx?.query('SELECT 1 / 0') as never);
+      const { job, webhooks } = await relayed(await bench.publish());
+      expect(job).toBeDefined();
+      expect(webhooks).toEqual([]);
+      await eventually(() => receiver.at(path).length === 1);
+      await bench.remove(id);
+    });
   });
 
   it('is nothing about users for those who may not read users', async () => {

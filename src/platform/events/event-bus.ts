@@ -3,7 +3,7 @@ import { Injectable } from '@nestjs/common';
 import { currentContext } from '../context/index.js';
 import { Database, prepared, type Tx } from '../database/index.js';
 import type { EmittedEvent, EventDefinition, StoredEvent } from './event-definition.js';
-import { type AskWanted, EventJobs } from './event-jobs.js';
+import { type AskWanted, EventJobs, type HandleInRelay } from './event-jobs.js';
 import { EventRelay } from './event-relay.js';
 import { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';
 
@@ -80,5 +80,10 @@ export class EventBus {
   /** Spares a subscriber of every kind (`handler`) the events that nobody wants; see {@link EventJobs.narrow}. */
   narrow(handler: string, wanted: AskWanted): void {
     this.eventJobs.narrow(handler, wanted);
+  }
+
+  /** Lets a subscriber that takes many (`handler`) handle events in the relay's transaction; see {@link EventJobs.handleInRelay}. */
+  handleInRelay(handler: string, handle: HandleInRelay): void {
+    this.eventJobs.handleInRelay(handler, handle);
   }
 }

@@ -12,11 +12,18 @@ export type EventJob = Parameters<JobQueue['enqueueMany']>[0][number];
 /** Says which of these kinds of events somebody wants, as of the transaction. */
 export type AskWanted = (tx: Tx, types: readonly string[]) => Promise<ReadonlySet<string>>;
 
+/** Handles events in the transaction that relays them, and returns those that are left to a job. */
+export type HandleInRelay = (tx: Tx, events: StoredEvent[]) => Promise<StoredEvent[]>;
+
+/** What a subscriber did in the relay's transaction has failed: that transaction cannot go on. */
+export class HandlingInRelayFailed extends Error {}
+
 /** Makes the jobs of subscribers out of events. */
 @Injectable()
 export class EventJobs {
   /** By name of the handler. */
   private readonly narrowed = new Map<string, AskWanted>();
+  private readonly inRelay = new Map<string, HandleInRelay>();
 
   constructor(private readonly handlers: EventHandlers) {}
 
@@ -25,8 +32,17 @@ export class EventJobs {
     this.narrowed.set(handler, wanted);
   }
 
-  /** Jobs of all subscribers for these events, which are in their order. */
-  async ofAll(tx: Tx, events: StoredEvent[]): Promise<EventJob[]> {
+  /** `handle` is offered the events first. Events that it returns, and all when it throws, become jobs as ever. */
+  handleInRelay(handler: string, handle: HandleInRelay): void {
+    this.inRelay.set(handler, handle);
+  }
+
+  /**
+   * Jobs of all subscribers for these events, which are in their order.
+   * @param inRelay whether subscribers may handle events in this transaction instead
+   * @throws HandlingInRelayFailed when one of them failed
+   */
+  async ofAll(tx: Tx, events: StoredEvent[], inRelay: boolean): Promise<EventJob[]> {
     const jobs = events.flatMap((event) =>
       this.handlers
         .of(event.type)
@@ -35,17 +51,30 @@ export class EventJobs {
     );
     const types = [...new Set(events.map(({ type }) => type))];
     const takers = [...types.flatMap((type) => this.handlers.of(type)), ...this.handlers.of(null)];
-    for (const handler of takers.filter(({ many }) => many)) jobs.push(...(await this.of(handler, tx, events)));
+    for (const handler of takers.filter(({ many }) => many)) {
+      jobs.push(...(await this.of(handler, tx, events, inRelay)));
+    }
     return jobs;
   }
 
   /** Jobs of one subscriber. */
-  async of(handler: EventHandler, tx: Tx, events: StoredEvent[]): Promise<EventJob[]> {
+  async of(handler: EventHandler, tx: Tx, events: StoredEvent[], inRelay = false): Promise<EventJob[]> {
     const own = events.filter((event) => hears(handler, event));
     if (!handler.many) return own.map((event) => jobOf(handler, event));
     const types = [...new Set(own.map(({ type }) => type))];
     const wanted = handler.type === null ? await this.narrowed.get(handler.name)?.(tx, types) : undefined;
-    return inBatches(handler.job, wanted ? own.filter(({ type }) => wanted.has(type)) : own);
+    const asked = wanted ? own.filter(({ type }) => wanted.has(type)) : own;
+    return inBatches(handler.job, inRelay ? await this.left(handler, tx, asked) : asked);
+  }
+
+  private async left({ name }: EventHandler, tx: Tx, events: StoredEvent[]): Promise<StoredEvent[]> {
+    const handle = this.inRelay.get(name);
+    if (!handle || events.length === 0) return events;
+    try {
+      return await handle(tx, events);
+    } catch (cause) {
+      throw new HandlingInRelayFailed(`${name}: ${String(cause)}`, { cause });
+    }
   }
 }
 

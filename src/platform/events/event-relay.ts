@@ -4,7 +4,7 @@ import { advisoryLock, Database } from '../database/index.js';
 import { JobQueue } from '../jobs/index.js';
 import { Logger } from '../observability/index.js';
 import { isExpired } from './event-definition.js';
-import { EventJobs } from './event-jobs.js';
+import { EventJobs, HandlingInRelayFailed } from './event-jobs.js';
 import { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';
 
 const BATCH = 500;
@@ -24,7 +24,7 @@ const REST_MS = 25;
 const RELAY_LOCK = advisoryLock('events.relay');
 
 /**
- * Takes events out of the outbox in order: gives each its place and adds one job per subscriber. One
+ * Takes events out of the outbox in order: gives each its place and adds one job per subscriber, or lets it handle them here. One
  * relay works at a time (advisory lock); what a crash left between two steps is done again, at least once. It starts at once when
  * it is idle; under load it rests between its rounds, so that a round and its jobs serve many events.
  */
@@ -89,7 +89,17 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
   }
 
   /** @returns whether more may be waiting */
-  private relayBatch(): Promise<boolean> {
+  private async relayBatch(): Promise<boolean> {
+    try {
+      return await this.relayOnce(true);
+    } catch (error) {
+      if (!(error instanceof HandlingInRelayFailed)) throw error;
+      this.logger.warn({ err: error.message }, 'Events could not be handled as they were relayed; they become jobs');
+      return this.relayOnce(false);
+    }
+  }
+
+  private relayOnce(inRelay: boolean): Promise<boolean> {
     return this.db.transaction(async (tx) => {
       const [{ locked }] = await tx.query<{ locked: boolean }[]>('SELECT pg_try_advisory_xact_lock($1) AS locked', [
         RELAY_LOCK,
@@ -122,7 +132,7 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
       // What has expired gets its place all the same: readers of places would take a hole for a loss.
       const live = events.filter((event) => !isExpired(event));
       // Before the commit: when this process dies here the events are still unrelayed and the job ids stay the same.
-      await this.jobs.enqueueMany(await this.eventJobs.ofAll(tx, live));
+      await this.jobs.enqueueMany(await this.eventJobs.ofAll(tx, live, inRelay));
       const upTo = events[events.length - 1].seq;
       this.db.afterCommit(tx, () => this.placedListeners.forEach((listener) => listener(upTo)));
       return rows.length < waiting || waiting === BATCH;

@@ -57,6 +57,7 @@ export class JobQueue implements OnApplicationShutdown {
   async enqueueMany(
     jobs: { job: JobDefinition<unknown>; payload: unknown; options?: EnqueueOptions; requestId?: string }[],
   ): Promise<void> {
+    if (jobs.length === 0) return;
     const byQueue = new Map<string, { name: string; data: JobData; opts: JobsOptions }[]>();
     for (const { job, payload, options, requestId } of jobs) {
       const entry = { name: job.name, data: dataOf(payload, requestId), opts: optionsOf(job, payload, options ?? {}) };
