@@ -21,7 +21,7 @@ import {
   NoteRemovedEvents1763720300000,
 } from './platform/events/index.js';
 import { CreateDeletions1763770000000, CreateIdempotencyKeys1763700050000 } from './platform/http/index.js';
-import { CreateScheduleRuns1763930000000 } from './platform/jobs/index.js';
+import { CreateScheduleClaims1764020000000, CreateScheduleRuns1763930000000 } from './platform/jobs/index.js';
 import { CreateSecurityAlerts1763740000000 } from './security/alerts/alerts.migration.js';
 import { IndexAuditFailures1763701900000 } from './security/audit-failures.migration.js';
 import { CountAuditByNetwork1763920100000 } from './security/audit-minute-network.migration.js';
@@ -89,6 +89,7 @@ export const schema: Schema = {
     NameCommandTargets1763970100000,
     NoteDeliveryInfo1763980000000,
     NoteJoinNonces1764000000000,
+    CreateScheduleClaims1764020000000,
     NoteJoinTokenOwners1764030000000,
     NoteHookOwners1764030100000,
   ],

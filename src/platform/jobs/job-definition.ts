@@ -38,6 +38,15 @@ export function declaredJobs(): readonly JobDefinition<unknown>[] {
   return [...declared.values()];
 }
 
+const FREQUENT_MS = 60_000;
+
+/** Whether it is repeated within a minute: workers claim its runs in PostgreSQL, and the queues know nothing of it. */
+export function isFrequent(
+  definition: JobDefinition<unknown>,
+): definition is JobDefinition<unknown> & { everyMs: number } {
+  return definition.everyMs !== undefined && definition.everyMs < FREQUENT_MS;
+}
+
 /** Whether the scheduler starts it by itself. */
 export function isScheduled(definition: JobDefinition<unknown>): boolean {
   return definition.everyMs !== undefined || definition.cron !== undefined;

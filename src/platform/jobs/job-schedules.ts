@@ -1,7 +1,7 @@
 import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
 import { Database } from '../database/index.js';
 import { CheckFailed, HealthRegistry, Logger } from '../observability/index.js';
-import { isScheduled, type JobDefinition } from './job-definition.js';
+import { isFrequent, isScheduled, type JobDefinition } from './job-definition.js';
 import { JobQueue } from './job-queue.js';
 import { JobRegistry } from './job-registry.js';
 import type { QueueBackend } from './queue-backend.js';
@@ -13,12 +13,11 @@ const ENSURE_SOON_MS = 1000;
 const OVERDUE_MS = 60_000;
 /** How much later than twice its step the last run of a schedule may be. */
 const STALE_MS = 60_000;
-/** A schedule with shorter steps than this repeats by itself sooner than a retry would. */
-const RETRIED_FROM_MS = 60_000;
 
 /**
- * Sets up the schedules of jobs in the store and, by a plain timer, sets them up again: a store that lost its data has lost them
- * too, and nothing in it would ever start another run. Notes in PostgreSQL when each has last run.
+ * Sets up the schedules of jobs in the store, but for those that {@link FrequentSchedules} runs, and, by a plain timer, sets them up
+ * again: a store that lost its data has lost them too, and nothing in it would ever start another run. Notes in PostgreSQL when each has
+ * last run.
  */
 @Injectable()
 export class JobSchedules implements OnModuleInit {
@@ -65,16 +64,16 @@ export class JobSchedules implements OnModuleInit {
     this.ran.add(job);
   }
 
-  /** Drops the schedules of jobs that this version no longer has and sets up the others. */
+  /** Drops the schedules that this version no longer has in the store and sets up the others. */
   async setUp(queueName: string): Promise<void> {
     const queue = this.jobs.queue(queueName);
     for (const { key } of await queue.getJobSchedulers()) {
       const definition = this.registry.get(key)?.definition;
-      if (definition?.queue === queueName && isScheduled(definition)) continue;
+      if (definition?.queue === queueName && isScheduled(definition) && !isFrequent(definition)) continue;
       await queue.removeJobScheduler(key);
       this.logger.info({ queue: queueName, job: key }, 'Removed a schedule that this version does not have');
     }
-    await Promise.all(this.scheduled(queueName).map((definition) => this.schedule(definition)));
+    await Promise.all(this.inStore(queueName).map((definition) => this.schedule(definition)));
   }
 
   private ensureAll(): Promise<void> {
@@ -91,8 +90,10 @@ export class JobSchedules implements OnModuleInit {
   }
 
   private async ensure(): Promise<void> {
+    // First, so that it is also known while the store is away.
+    await this.writeRuns();
     for (const queueName of this.registry.queues()) {
-      const expected = this.scheduled(queueName);
+      const expected = this.inStore(queueName);
       if (expected.length === 0) continue;
       const found = new Map((await this.jobs.queue(queueName).getJobSchedulers()).map(({ key, next }) => [key, next]));
       for (const definition of expected) {
@@ -102,7 +103,6 @@ export class JobSchedules implements OnModuleInit {
         this.logger.warn({ queue: queueName, job: definition.name }, 'Set up a schedule that the store had lost');
       }
     }
-    await this.writeRuns();
   }
 
   private async schedule(definition: JobDefinition<unknown>): Promise<void> {
@@ -111,7 +111,7 @@ export class JobSchedules implements OnModuleInit {
       name,
       data: { payload: {} },
       opts: {
-        attempts: every !== undefined && every < RETRIED_FROM_MS ? 1 : attempts,
+        attempts,
         backoff: { type: 'exponential', delay: backoffMs, jitter: 0.5 },
         removeOnComplete: { count: 10 },
         removeOnFail: { count: 100 },
@@ -119,11 +119,15 @@ export class JobSchedules implements OnModuleInit {
     });
   }
 
-  private scheduled(queueName?: string): JobDefinition<unknown>[] {
+  private scheduled(): JobDefinition<unknown>[] {
     return this.registry
       .all()
       .map(({ definition }) => definition)
-      .filter((definition) => isScheduled(definition) && (queueName === undefined || definition.queue === queueName));
+      .filter(isScheduled);
+  }
+
+  private inStore(queueName: string): JobDefinition<unknown>[] {
+    return this.scheduled().filter((definition) => definition.queue === queueName && !isFrequent(definition));
   }
 
   /** In one statement for all, far less often than the fastest of them run. */

@@ -6,6 +6,8 @@ import { Settings } from '../config/index.js';
 import { runInContext, systemActor } from '../context/index.js';
 import { isAppError } from '../errors/index.js';
 import { Logger, Metrics } from '../observability/index.js';
+import { FrequentSchedules } from './frequent-schedules.js';
+import type { JobDefinition } from './job-definition.js';
 import type { JobData } from './job-queue.js';
 import { JobRegistry } from './job-registry.js';
 import { JobSchedules } from './job-schedules.js';
@@ -40,6 +42,7 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
     private readonly settings: Settings,
     private readonly registry: JobRegistry,
     private readonly schedules: JobSchedules,
+    private readonly frequent: FrequentSchedules,
     private readonly logger: Logger,
     metrics: Metrics,
   ) {
@@ -55,6 +58,7 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
       ...queues.map((name) => this.untilDone(name, () => this.schedules.setUp(name))),
     ]);
     this.schedules.start();
+    this.frequent.start((definition) => this.runScheduled(definition));
     await Promise.race([started, delay(START_WAIT_MS, undefined, { ref: false })]);
   }
 
@@ -160,6 +164,24 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
     }
   }
 
+  /** A run that is not repeated when it fails: the next is near. */
+  private async runScheduled({ name }: JobDefinition<unknown>): Promise<void> {
+    const context = { requestId: `req_job_${randomUUID()}`, startedAt: performance.now(), actor: systemActor };
+    const { signal } = this.stopping;
+    const end = this.duration.startTimer({ job_name: name });
+    this.running++;
+    try {
+      await runInContext(context, async () => this.registry.get(name)?.run({}, { jobId: name, attempt: 1, signal }));
+      this.schedules.noteRun(name);
+      end({ outcome: 'completed' });
+    } catch (error) {
+      end({ outcome: signal.aborted ? 'interrupted' : 'failed' });
+      if (!signal.aborted) this.logger.warn({ job: name, err: String(error) }, 'Job failed');
+    } finally {
+      this.running--;
+    }
+  }
+
   /** Leaves the job to any worker, this one or another, after a pause; it does not count as a try. */
   private async handBack(job: Job<JobData>, token: string | undefined, pauseMs: number): Promise<never> {
     await job.moveToDelayed(Date.now() + pauseMs, token);
@@ -172,6 +194,7 @@ export class JobWorkers implements OnApplicationBootstrap, BeforeApplicationShut
    */
   async beforeApplicationShutdown(): Promise<void> {
     this.schedules.stop();
+    this.frequent.stop();
     const closing = Promise.allSettled([...this.workers].map((worker) => worker.close()));
     this.stopping.abort(new Error('The worker is stopping'));
     const end = performance.now() + GRACE_MS;

@@ -1,6 +1,7 @@
 import { Global, Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { Settings } from '../config/index.js';
+import { FrequentSchedules } from './frequent-schedules.js';
 import { JobQueue } from './job-queue.js';
 import { JobRegistry } from './job-registry.js';
 import { JobSchedules } from './job-schedules.js';
@@ -21,6 +22,7 @@ import { StoreMarker } from './store-marker.js';
     JobRegistry,
     JobQueue,
     JobSchedules,
+    FrequentSchedules,
     JobWorkers,
     StoreMarker,
   ],
