@@ -131,9 +131,9 @@ export class Courier implements BeforeApplicationShutdown {
       while (this.finished.length > 0) {
         const batch = this.finished.slice(0, FINISH_BATCH);
         try {
-          await this.deliveries.finish(batch);
+          const unnoted = await this.deliveries.finish(batch);
           this.finished.splice(0, batch.length);
-          await this.health.report(batch);
+          await this.health.report(batch, unnoted);
         } catch (error) {
           this.logger.warn({ err: String(error) }, 'Attempts could not be logged and will be tried again');
           if (this.stopped) return;

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Database, type Tx } from '../platform/database/index.js';
+import { Database, prepared, type Tx } from '../platform/database/index.js';
 import type { RetryConfig } from './retry-policy.js';
 
 /** A delivery that somebody may send now. */
@@ -73,6 +73,33 @@ const SWEEP_PER_FAILING = 20;
 const SWEEP = 5000;
 const PURGE = 1000;
 
+const ADD = prepared(
+  'webhooks.add',
+  `INSERT INTO webhook_deliveries AS d (webhook_id, event_id, event_type, body, expires_at)
+   SELECT w.id, ($3::uuid[])[p.n], ($4::text[])[p.n], ($5::bytea[])[p.n], ($6::timestamptz[])[p.n]
+   FROM unnest($1::uuid[], $2::int[]) AS p (webhook_id, n) JOIN webhooks w ON w.id = p.webhook_id AND w.active
+   ORDER BY w.id, 2 FOR SHARE OF w
+   ON CONFLICT (webhook_id, event_id) DO NOTHING
+   RETURNING d.id, d.webhook_id, (SELECT failing_since IS NOT NULL FROM webhooks w WHERE w.id = d.webhook_id) AS failing`,
+);
+const CLAIM = prepared(
+  'webhooks.claim',
+  `WITH due AS (
+     SELECT d.id, d.attempts, d.sending_since FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id
+     WHERE d.id = ANY ($1::uuid[]) AND d.status = 'pending' AND d.next_attempt_at <= now() AND w.active
+     ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
+   ), cut_off AS (
+     INSERT INTO webhook_attempts (delivery_id, n, at, error_code, error)
+     SELECT id, attempts, sending_since, 'INTERRUPTED', 'The server ended before the answer' FROM due
+     WHERE sending_since IS NOT NULL ON CONFLICT DO NOTHING
+   )
+   UPDATE webhook_deliveries d SET attempts = d.attempts + 1, sending_since = clock_timestamp(),
+     next_attempt_at = now() + interval '${LEASE_SECONDS} seconds'
+   FROM due, webhooks w WHERE d.id = due.id AND w.id = d.webhook_id
+   RETURNING d.id, d.webhook_id, d.event_id, d.event_type, d.body, d.attempts, d.failures, d.expires_at, d.replay_id, w.url, w.retry_config,
+     w.secret_box, CASE WHEN w.previous_secret_until > now() THEN w.previous_secret_box END AS previous_secret_box`,
+);
+
 /** The rows of deliveries and attempts. Every attempt is claimed before and logged after it, both in batches. */
 @Injectable()
 export class Deliveries {
@@ -84,22 +111,14 @@ export class Deliveries {
    */
   add(orders: readonly DeliveryOrder[], tx: Tx = this.db.manager): Promise<DueDelivery[]> {
     const pairs = orders.flatMap(({ webhookIds }, n) => webhookIds.map((webhookId) => ({ webhookId, n: n + 1 })));
-    return tx.query<DueDelivery[]>(
-      `INSERT INTO webhook_deliveries AS d (webhook_id, event_id, event_type, body, expires_at)
-       SELECT w.id, ($3::uuid[])[p.n], ($4::text[])[p.n], ($5::bytea[])[p.n], ($6::timestamptz[])[p.n]
-       FROM unnest($1::uuid[], $2::int[]) AS p (webhook_id, n) JOIN webhooks w ON w.id = p.webhook_id AND w.active
-       ORDER BY w.id, 2 FOR SHARE OF w
-       ON CONFLICT (webhook_id, event_id) DO NOTHING
-       RETURNING d.id, d.webhook_id, (SELECT failing_since IS NOT NULL FROM webhooks w WHERE w.id = d.webhook_id) AS failing`,
-      [
-        pairs.map((p) => p.webhookId),
-        pairs.map((p) => p.n),
-        orders.map((o) => o.eventId),
-        orders.map((o) => o.eventType),
-        orders.map((o) => o.body),
-        orders.map((o) => o.expiresAt),
-      ],
-    );
+    return tx.query<DueDelivery[]>(ADD, [
+      pairs.map((p) => p.webhookId),
+      pairs.map((p) => p.n),
+      orders.map((o) => o.eventId),
+      orders.map((o) => o.eventType),
+      orders.map((o) => o.body),
+      orders.map((o) => o.expiresAt),
+    ]);
   }
 
   /** For one webhook: adds what is missing and starts over what has failed or was cancelled. */
@@ -150,30 +169,17 @@ export class Deliveries {
 
   /** Makes the next attempt of these ours. What is not due, not active or another's is left out. */
   async claim(ids: readonly string[]): Promise<ClaimedDelivery[]> {
-    const [rows] = await this.db.query<ClaimedDelivery[]>(
-      `WITH due AS (
-         SELECT d.id, d.attempts, d.sending_since FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id
-         WHERE d.id = ANY ($1::uuid[]) AND d.status = 'pending' AND d.next_attempt_at <= now() AND w.active
-         ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
-       ), cut_off AS (
-         INSERT INTO webhook_attempts (delivery_id, n, at, error_code, error)
-         SELECT id, attempts, sending_since, 'INTERRUPTED', 'The server ended before the answer' FROM due
-         WHERE sending_since IS NOT NULL ON CONFLICT DO NOTHING
-       )
-       UPDATE webhook_deliveries d SET attempts = d.attempts + 1, sending_since = clock_timestamp(),
-         next_attempt_at = now() + interval '${LEASE_SECONDS} seconds'
-       FROM due, webhooks w WHERE d.id = due.id AND w.id = d.webhook_id
-       RETURNING d.id, d.webhook_id, d.event_id, d.event_type, d.body, d.attempts, d.failures, d.expires_at, d.replay_id, w.url, w.retry_config,
-         w.secret_box, CASE WHEN w.previous_secret_until > now() THEN w.previous_secret_box END AS previous_secret_box`,
-      [ids],
-    );
+    const [rows] = await this.db.query<ClaimedDelivery[]>(CLAIM, [ids]);
     return rows;
   }
 
-  /** Logs attempts and moves their deliveries on, in one statement. */
-  async finish(outcomes: readonly AttemptOutcome[]): Promise<void> {
+  /**
+   * Logs attempts and moves their deliveries on, in one statement.
+   * @returns the webhooks of whose success their rows do not tell: they say that it fails, or have noted none for a minute
+   */
+  async finish(outcomes: readonly AttemptOutcome[]): Promise<string[]> {
     const column = <K extends keyof AttemptOutcome>(key: K): AttemptOutcome[K][] => outcomes.map((o) => o[key]);
-    await this.db.query(
+    const [rows] = await this.db.query<{ webhook_id: string; news: boolean }[]>(
       `WITH o AS (
          SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::float8[], $5::timestamptz[], $6::int[], $7::int[],
            $8::text[], $9::text[], $10::text[], $11::json[])
@@ -196,7 +202,10 @@ export class Deliveries {
            THEN now() + o.pause_ms * interval '1 millisecond' END,
          finished_at = CASE WHEN o.result IN ('delivered', 'failed') THEN now() END,
          sending_since = NULL
-       FROM o WHERE d.id = o.id AND (o.result = 'delivered' OR (d.status = 'pending' AND d.attempts = o.n))`,
+       FROM o WHERE d.id = o.id AND (o.result = 'delivered' OR (d.status = 'pending' AND d.attempts = o.n))
+       RETURNING d.webhook_id, o.result = 'delivered' AND (
+         SELECT failing_since IS NOT NULL OR last_success_at IS NULL OR last_success_at < now() - interval '1 minute'
+         FROM webhooks w WHERE w.id = d.webhook_id) AS news`,
       [
         column('id'),
         column('n'),
@@ -211,6 +220,7 @@ export class Deliveries {
         column('deliveryInfo'),
       ],
     );
+    return [...new Set(rows.filter(({ news }) => news).map(({ webhook_id }) => webhook_id))];
   }
 
   /** @returns how many finished deliveries were deleted */

@@ -22,14 +22,15 @@ export class WebhookHealth {
     private readonly settings: Settings,
   ) {}
 
-  async report(outcomes: readonly AttemptOutcome[]): Promise<void> {
+  /** @param unnoted webhooks of which a success is to be written down */
+  async report(outcomes: readonly AttemptOutcome[], unnoted: readonly string[]): Promise<void> {
     const well = new Set(outcomes.filter((o) => o.result === 'delivered').map((o) => o.webhookId));
     const failures = new Map<string, number>();
     for (const { result, webhookId, errorCode } of outcomes) {
       if (result === 'delivered' || result === 'unsent' || errorCode === EVENT_EXPIRED || well.has(webhookId)) continue;
       failures.set(webhookId, (failures.get(webhookId) ?? 0) + 1);
     }
-    if (well.size > 0) await this.noteSuccess([...well].sort());
+    if (unnoted.length > 0) await this.noteSuccess([...unnoted].sort());
     const gone = new Set(outcomes.filter((o) => o.errorCode === 'GONE').map((o) => o.webhookId));
     const failing = failures.size > 0 ? await this.noteFailures(failures) : [];
     for (const id of gone) await this.disable(id, 'gone');

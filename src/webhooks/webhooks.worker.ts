@@ -1,6 +1,6 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
-import { Database, type Tx } from '../platform/database/index.js';
+import { Database, prepared, type Tx } from '../platform/database/index.js';
 import { EventBus, isExpired, OnEveryEvent, type StoredEvent } from '../platform/events/index.js';
 import { HandleJob } from '../platform/jobs/index.js';
 import { ActiveWebhooks, type Subscription, typeFor, type Wants, WANTS_COLUMNS } from './active-webhooks.js';
@@ -13,6 +13,8 @@ import { PurgeDeliveries, SweepDeliveries } from './webhooks.jobs.js';
 const HANDLER = 'webhooks.deliver';
 /** Deliveries that one round of the relay writes itself. With more, jobs write them while the relay goes on. */
 const MAX_IN_RELAY = 100;
+
+const WANTS = prepared('webhooks.wants', `SELECT DISTINCT ${WANTS_COLUMNS} FROM webhooks WHERE active`);
 
 /** The deliveries of events, by who is to get them. */
 interface Orders {
@@ -37,7 +39,7 @@ export class WebhooksWorker implements OnModuleInit {
   /** Most kinds of events have no webhook: they cost one look for a whole batch instead of a job each. */
   onModuleInit(): void {
     this.events.narrow(HANDLER, async (tx, types) => {
-      const asked = await tx.query<Wants[]>(`SELECT DISTINCT ${WANTS_COLUMNS} FROM webhooks WHERE active`);
+      const asked = await tx.query<Wants[]>(WANTS);
       return new Set(types.filter((type) => asked.some((one) => typeFor(one, type) !== null)));
     });
     if (this.settings.runsWorkers) this.events.handleInRelay(HANDLER, (tx, events) => this.deliverInRelay(tx, events));

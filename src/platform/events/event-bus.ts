@@ -15,6 +15,12 @@ const INSERT = prepared(
    ORDER BY n`,
 );
 
+const EMIT = prepared(
+  'events.emit',
+  `INSERT INTO events (id, type, data, actor_id, request_id, source, metadata, priority, correlation_id, expires_at)
+   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING ${EVENT_COLUMNS.join()}`,
+);
+
 /** Writes events into the outbox in the transaction of the change they tell of. */
 @Injectable()
 export class EventBus {
@@ -57,22 +63,18 @@ export class EventBus {
   async emit(tx: Tx, event: EmittedEvent): Promise<StoredEvent> {
     const context = currentContext();
     const { type, data, source, metadata, priority, correlationId, expiresAt } = event;
-    const [row] = await tx.query<EventRow[]>(
-      `INSERT INTO events (id, type, data, actor_id, request_id, source, metadata, priority, correlation_id, expires_at)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING ${EVENT_COLUMNS.join()}`,
-      [
-        randomUUID(),
-        type,
-        JSON.stringify(data),
-        context?.actor?.id ?? 'system',
-        context?.requestId ?? null,
-        source,
-        metadata === null ? null : JSON.stringify(metadata),
-        priority,
-        correlationId,
-        expiresAt,
-      ],
-    );
+    const [row] = await tx.query<EventRow[]>(EMIT, [
+      randomUUID(),
+      type,
+      JSON.stringify(data),
+      context?.actor?.id ?? 'system',
+      context?.requestId ?? null,
+      source,
+      metadata === null ? null : JSON.stringify(metadata),
+      priority,
+      correlationId,
+      expiresAt,
+    ]);
     this.db.afterCommit(tx, () => this.relay.wake());
     return toStoredEvent(row);
   }
