@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { AgentFrame } from 'nexus-agent/protocol';
+import type { AgentFrame } from '@nexus/agent/protocol';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { eventually } from '../support/eventually.js';
 import { freePort, NexusProcess, temporaryHome } from '../support/nexus-process.js';
