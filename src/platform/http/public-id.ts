@@ -65,7 +65,7 @@ export function isUuid(text: string): boolean {
 
 /** Path parameter `cmd_<uuid>` to its UUID. An id of another shape names nothing that exists: 404. */
 @Injectable()
-export class PublicId implements PipeTransform<string, string> {
+class PublicId implements PipeTransform<string, string> {
   constructor(private readonly prefix: IdPrefix) {}
 
   transform(value: string): string {

@@ -121,7 +121,11 @@ export class RedisRateStorage extends RateStorage implements OnApplicationShutdo
     private readonly logger: Logger,
   ) {
     super();
-    this.redis = new Redis(url, { maxRetriesPerRequest: 0, enableOfflineQueue: false, commandTimeout: COMMAND_TIMEOUT_MS });
+    this.redis = new Redis(url, {
+      maxRetriesPerRequest: 0,
+      enableOfflineQueue: false,
+      commandTimeout: COMMAND_TIMEOUT_MS,
+    });
     this.redis.on('error', () => undefined);
   }
 
