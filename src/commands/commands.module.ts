@@ -11,6 +11,7 @@ import { CommandLogsController } from './command-logs.controller.js';
 import { CommandLogs } from './command-logs.service.js';
 import { CommandPlanner } from './command-plan.js';
 import { CommandQueries } from './command-queries.service.js';
+import { CommandRights } from './command-rights.js';
 import { CommandRuns } from './command-runs.js';
 import { CommandSweep } from './command-sweep.js';
 import { CommandTypesController } from './command-types.controller.js';
@@ -33,6 +34,7 @@ import { EndpointClient } from './endpoint-client.js';
     CommandLogs,
     CommandPlanner,
     CommandQueries,
+    CommandRights,
     CommandRuns,
     CommandSweep,
     CommandTypes,

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { JobQueue } from '../../src/platform/jobs/index.js';
+import { CheckOwnerRights } from '../../src/platform/ownership/index.js';
 import { actor } from '../support/actors.js';
 import { bare } from '../support/fake-agent.js';
 import { type Command, Harness } from './harness.js';
@@ -198,6 +200,34 @@ describe('who may command and see what', () => {
       .cancel(other)
       .then(() => nexus.app.call('POST', `/api/v1/commands/${other}/retry`, { key }));
     expect(retry.status).toBe(403);
+  });
+
+  it('is cancelled when its sender may not send it any more, or its agent leaves the labels, before the agent has it', async () => {
+    const [operator, developer, kept] = [
+      await actor(nexus.app, { role: 'operator' }),
+      await actor(nexus.app, { role: 'developer' }),
+      await actor(nexus.app, { role: 'developer' }),
+    ];
+    const [dev, moved] = [
+      await nexus.register({ labels: { env: 'development' } }),
+      await nexus.register({ labels: { env: 'development' } }),
+    ];
+    const queue = async (target: string, { key }: { key: string }): Promise<string> =>
+      (await nexus.post({ command_type: 'system.ping', target }, key)).body.command_id;
+    const ids = [
+      await queue(dev.name, operator),
+      await queue(moved.name, developer),
+      await queue(dev.name, developer),
+      await queue(dev.name, kept),
+    ];
+    const revoked = await nexus.app.call('DELETE', `/api/v1/auth/api-keys/key_${operator.keyId}`, { key: nexus.admin });
+    expect(revoked.status).toBe(200);
+    const labels = { env: 'production' };
+    await nexus.app.call('PATCH', `/api/v1/ai/agents/${moved.id}`, { key: nexus.admin, body: { labels } });
+    await nexus.app.get(JobQueue).enqueue(CheckOwnerRights, {});
+    await nexus.until(ids[0], 'cancelled');
+    expect((await nexus.until(ids[1], 'cancelled')).result?.error).toMatchObject({ code: 'CANCELLED' });
+    expect([(await nexus.get(ids[2])).status, (await nexus.get(ids[3])).status]).toEqual(['queued', 'queued']);
   });
 
   it('lets operators command, viewers only look, strangers nothing', async () => {
