@@ -9,10 +9,13 @@ import { AppError } from '../platform/errors/index.js';
 /** Where every server serves its own agent. */
 export const AGENT_PACKAGE_PATH = 'agent/nexus-agent.tgz';
 
-/** By Node.js, which every agent needs anyway: the programs that check a hash differ from system to system. */
+/**
+ * By Node.js, which every agent needs anyway: the programs that check a hash differ from system to system. Without double quotes and
+ * backslashes, so that JSON shows the line as it is typed.
+ */
 const CHECK =
-  'const sum = require("crypto").createHash("sha256").update(require("fs").readFileSync("nexus-agent.tgz")).digest("hex"); ' +
-  'if (sum !== process.argv[1]) throw Error("nexus-agent.tgz has another hash: " + sum)';
+  'const sum = require(`crypto`).createHash(`sha256`).update(require(`fs`).readFileSync(`nexus-agent.tgz`)).digest(`hex`); ' +
+  'if (sum !== process.argv[1]) throw Error(`nexus-agent.tgz has another hash: ` + sum)';
 
 interface Archive {
   bytes: Buffer;

@@ -397,6 +397,8 @@ describe('the agent that the server serves', () => {
 
   it('joins by the line in that answer, typed in an empty folder', async () => {
     const { join_command } = await token();
+    // Copied from the JSON of an answer as it is.
+    expect(JSON.stringify(join_command)).toBe(`"${join_command}"`);
     type(join_command, 'by-line');
     await eventually(() => connected('by-line'), 30_000);
   });
