@@ -97,7 +97,19 @@ export class CommandPlanner {
   private async agentsOf(target: string): Promise<Agent[] | null> {
     if (target === SERVER_TARGET) return null;
     const agents = await this.directory.find(target);
-    if (agents.length === 0) throw AppError.notFound('target', target.slice(0, 100));
+    if (agents.length === 0) {
+      throw new AppError(
+        'not_found',
+        `No agent answers to ${target.slice(0, 100)}; GET /ai/agents lists those that have joined`,
+        {
+          details: {
+            resource: 'target',
+            id: target.slice(0, 100),
+            expected: 'the name or id of an agent, group:<name>, label:<key>=<value> or nexus for the server itself',
+          },
+        },
+      );
+    }
     if (agents.length > MAX_TARGETS) {
       throw AppError.unprocessable(`The target selects more than ${MAX_TARGETS} agents`, { target });
     }
