@@ -11,6 +11,10 @@ export class Metrics {
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });
+    // Sums of gauges beside them, in names that Prometheus keeps for counters.
+    for (const name of ['handles', 'requests', 'resources']) {
+      this.registry.removeSingleMetric(`nodejs_active_${name}_total`);
+    }
   }
 
   /** `collect` is called at each scrape, for a total that is counted elsewhere. */
