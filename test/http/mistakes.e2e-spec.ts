@@ -81,6 +81,11 @@ describe('a path that there is not', () => {
     expect(body.error.details).toEqual({ path, did_you_mean: meant });
   });
 
+  it('names no path of the root for what was asked of the API', async () => {
+    const { body } = await ask('GET', '/api/v1/status');
+    expect(body.error.message).toBe('There is no such route');
+  });
+
   it('names nothing for what is not near, and for what is very long', async () => {
     for (const path of ['/api/v1/qqqqqqqq', `/api/v1/${'commands/'.repeat(50)}`, `/${'x'.repeat(5000)}`]) {
       const { status, body } = await ask('POST', path);

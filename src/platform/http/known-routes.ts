@@ -89,7 +89,7 @@ export class KnownRoutes {
     const rest = segments.slice(from);
     const [prefixed, bare] = [[...prefix, ...rest], rest];
     const right = [prefixed, bare].map(pathOf).find((one) => one !== path && this.exists(one));
-    return right ?? this.corrected(from === 0 ? [bare, prefixed] : [prefixed, bare]);
+    return right ?? this.corrected(from === 0 ? [bare, prefixed] : [prefixed]);
   }
 
   private corrected(paths: string[][]): string | undefined {
