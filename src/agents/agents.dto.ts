@@ -189,7 +189,7 @@ export class AgentDto {
 
 export class AgentListDto {
   @ApiProperty({ type: [AgentDto], example: [] }) agents!: AgentDto[];
-  @ApiProperty({ type: PaginationDto, example: {} }) pagination!: PaginationDto;
+  @ApiProperty({ type: PaginationDto }) pagination!: PaginationDto;
 }
 
 export class HeartbeatAnswerDto {

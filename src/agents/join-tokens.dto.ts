@@ -55,7 +55,7 @@ export class NewJoinTokenDto {
 
 export class JoinTokenListDto {
   @ApiProperty({ type: [JoinTokenDto], example: [] }) join_tokens!: JoinTokenDto[];
-  @ApiProperty({ type: PaginationDto, example: {} }) pagination!: PaginationDto;
+  @ApiProperty({ type: PaginationDto }) pagination!: PaginationDto;
 }
 
 export class JoinDto implements JoinRequest {
