@@ -384,7 +384,7 @@ describe.skipIf(!ownPids)('one data folder in several containers (needs the righ
     expect(error).toBeUndefined();
     await query(url, 'CREATE TABLE kept AS SELECT 7 AS n');
     const refused = {
-      kind: 'StartError',
+      kind: 'HomeInUseError',
       error: expect.stringMatching(/already running .* \(in another container\)/) as string,
     };
     expect(await launch({ home }, 'run.js', undefined, OWN_PIDS).answer).toEqual(refused);
