@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
 import { Database } from '../platform/database/index.js';
-import { HandleJob } from '../platform/jobs/index.js';
+import { HandleJob, type JobContext } from '../platform/jobs/index.js';
 import { AlertWriter, type GroupWork } from './alert-writer.js';
 import { PurgeAlerts, SweepAlerts } from './alerts.jobs.js';
 import type { CompiledRule, Grouping } from './compiled-rule.js';
@@ -39,13 +39,13 @@ export class AlertSweep {
   ) {}
 
   @HandleJob(SweepAlerts)
-  async sweep(): Promise<void> {
+  async sweep(_payload: unknown, { signal }: Pick<JobContext, 'signal'>): Promise<void> {
     await this.rules.reload();
     await this.moveOn();
     await this.absences.look();
-    await this.recheck();
+    await this.recheck(signal);
     await this.writer.unsilence();
-    await this.takeOver();
+    await this.takeOver(signal);
     await this.forgetEnded();
   }
 
@@ -74,36 +74,37 @@ export class AlertSweep {
   }
 
   /** Holds each changed group against the events stored meanwhile. */
-  private async recheck(): Promise<void> {
-    const due = await this.db.query<DueState & { group_id: string } & Seen>(
+  private async recheck(signal: AbortSignal): Promise<void> {
+    const due = await this.db.query<Seen & { group_id: string }>(
       `SELECT rule_id, group_id, group_key, grouping, last_ts, last_received_at, last_event_id FROM alert_states
        WHERE recheck_at <= now() ORDER BY recheck_at LIMIT ${BATCH}`,
     );
     if (due.length === 0) return;
     await this.open.refresh();
-    for (const { rule_id, group_id, grouping, ...seen } of due) {
-      await this.rejudge.newer(rule_id, grouping.source ?? null, seen);
+    for (const { group_id, ...seen } of due) {
+      await this.rejudge.newer(seen, signal);
       await this.db.query(
         `UPDATE alert_states SET recheck_at = NULL WHERE rule_id = $1 AND group_id = $2 AND recheck_at <= now()`,
-        [rule_id, group_id],
+        [seen.rule_id, group_id],
       );
     }
   }
 
   /** Judges what processes that died had stored, and not judged. */
-  private async takeOver(): Promise<void> {
+  private async takeOver(signal: AbortSignal): Promise<void> {
     const dead = await this.db.query<{ id: string; beat_at: Date; done_before: Date }>(
       `SELECT id, beat_at, done_before FROM alert_evaluators
        WHERE beat_at < now() - interval '${DEAD_SECONDS} seconds' ORDER BY beat_at LIMIT 5`,
     );
     for (const { id, beat_at, done_before } of dead) {
-      await this.rejudge.received(done_before.getTime(), beat_at.getTime() + AFTERMATH_MS, async (doneBefore) => {
+      const done = async (doneBefore: number): Promise<void> => {
         await this.db.query(`UPDATE alert_evaluators SET done_before = $2 WHERE id = $1 AND beat_at = $3`, [
           id,
           new Date(doneBefore),
           beat_at,
         ]);
-      });
+      };
+      await this.rejudge.received(done_before.getTime(), beat_at.getTime() + AFTERMATH_MS, { signal, done });
       await this.db.query(`DELETE FROM alert_evaluators WHERE id = $1 AND beat_at = $2`, [id, beat_at]);
     }
   }

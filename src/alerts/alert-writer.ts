@@ -49,7 +49,7 @@ export class AlertWriter {
     this.changes = metrics.counter('nexus_alerts_total', 'Alerts raised and cleared', ['change', 'severity']);
     this.overLimit = metrics.counter(
       'nexus_alert_groups_over_limit_total',
-      'Groups passed over because their rule has NEXUS_ALERT_MAX_GROUPS open ones',
+      'Times a group was passed over because its rule has NEXUS_ALERT_MAX_GROUPS open ones',
     );
   }
 
@@ -120,6 +120,16 @@ export class AlertWriter {
     });
   }
 
+  /** Says that the rule has no room for groups of so many events. */
+  passOver({ id }: CompiledRule, events: number): void {
+    this.overLimit.inc(events);
+    this.logger.warnRepeated(
+      'alert-groups',
+      { rule: id },
+      'Alert groups passed over: NEXUS_ALERT_MAX_GROUPS is reached',
+    );
+  }
+
   private async lockOrCreate(tx: Tx, works: ReadonlyMap<string, GroupWork>): Promise<StateRow[]> {
     const found = await lock(tx, [...works.keys()]);
     const known = new Set(found.map((row) => keyOf(row.rule_id, row.group_id)));
@@ -141,10 +151,7 @@ export class AlertWriter {
       missing.map(([key]) => key),
     );
     const over = missing.length - created.length;
-    if (over > 0) {
-      this.overLimit.inc(over);
-      this.logger.warn({ groups: over }, 'Alert groups passed over: NEXUS_ALERT_MAX_GROUPS is reached');
-    }
+    if (over > 0) this.passOver(missing[0][1].rule, over);
     return [...found, ...created];
   }
 

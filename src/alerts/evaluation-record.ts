@@ -23,6 +23,7 @@ export class EvaluationRecord implements OnApplicationBootstrap, BeforeApplicati
   private timer: NodeJS.Timeout | undefined;
   private beating: Promise<void> | undefined;
   private registered = false;
+  private readonly stopping = new AbortController();
 
   constructor(
     private readonly db: Database,
@@ -43,6 +44,7 @@ export class EvaluationRecord implements OnApplicationBootstrap, BeforeApplicati
   /** Ends cleanly: what was taken in is judged, and nobody needs to look after it. */
   async beforeApplicationShutdown(): Promise<void> {
     clearInterval(this.timer);
+    this.stopping.abort();
     await this.beating;
     await this.evaluator.settled();
     if (this.evaluator.behindSince !== null || !this.registered) return;
@@ -58,6 +60,7 @@ export class EvaluationRecord implements OnApplicationBootstrap, BeforeApplicati
   beat(): Promise<void> {
     this.beating ??= this.round()
       .catch((error: unknown) => {
+        if (this.stopping.signal.aborted) return;
         this.logger.warn({ err: String(error) }, 'The state of alerts could not be brought up to date');
       })
       .finally(() => (this.beating = undefined));
@@ -81,7 +84,7 @@ export class EvaluationRecord implements OnApplicationBootstrap, BeforeApplicati
     if (behindSince === null) return;
     this.evaluator.behindSince = null;
     try {
-      await this.rejudge.received(behindSince, Date.now());
+      await this.rejudge.received(behindSince, Date.now(), { signal: this.stopping.signal });
     } catch (error) {
       this.evaluator.behindSince = Math.min(behindSince, this.evaluator.behindSince ?? Infinity);
       throw error;

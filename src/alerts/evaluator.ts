@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import { Settings } from '../platform/config/index.js';
 import { runDetached } from '../platform/context/index.js';
 import { isAppError } from '../platform/errors/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
@@ -18,6 +19,11 @@ const MAX_WAITING = 20_000;
 
 /** Failures that pass: the database is away, busy or has chosen another transaction to go first. */
 const PASSING = /^(08...|57...|53...|40001|40P01|55P03|ECONN[A-Z]+|EPIPE|ETIMEDOUT)$/;
+
+export interface GroupName {
+  ruleId: string;
+  groupKey: string;
+}
 
 /** Events of one group that wait for their transaction. */
 class Waiting implements GroupWork {
@@ -53,6 +59,7 @@ export class Evaluator {
     private readonly rules: RuleSet,
     private readonly open: OpenGroups,
     private readonly writer: AlertWriter,
+    private readonly settings: Settings,
     private readonly logger: Logger,
     ingest: TelemetryIngest,
     metrics: Metrics,
@@ -64,9 +71,9 @@ export class Evaluator {
 
   /**
    * Judges events; never throws. `again`: they may have been judged before, here or elsewhere, so that only those count which are
-   * newer than what their group has seen.
+   * newer than what their group has seen. `only`: what they say of all other groups is known.
    */
-  take(rows: readonly JudgedEvent[], again: boolean): void {
+  take(rows: readonly JudgedEvent[], again: boolean, only?: GroupName): void {
     if (this.rules.isEmpty) return;
     let evaluated = 0;
     const context = new LazyContext();
@@ -75,6 +82,7 @@ export class Evaluator {
         const groups = this.open.of(rule.id);
         // Data ends absences; none is open here.
         if ((rule.isAbsence && !groups) || !rule.concernsCandidate(row)) continue;
+        if (only && (rule.id !== only.ruleId || rule.groupKey(row) !== only.groupKey)) continue;
         evaluated++;
         const verdict = rule.judgement(row, context);
         if (verdict !== 'breach' && (verdict === 'silent' || !groups)) continue;
@@ -101,7 +109,10 @@ export class Evaluator {
     if (!group) {
       // What is older than the newest of its series comes too late to raise anything.
       const late = !again && row.series !== null && row.ts < row.series.lastSeen;
-      if (verdict === 'breach' && !late) this.enqueue(rule, groupKey, { row, verdict, again });
+      if (verdict !== 'breach' || late) return;
+      // The database would refuse it as well, in a transaction for each event.
+      if (this.open.count(rule.id) >= this.settings.alertMaxGroups) this.writer.passOver(rule, 1);
+      else this.enqueue(rule, groupKey, { row, verdict, again });
     } else if (again || group.busy > 0 || mayChange(group, row, verdict, rule)) {
       this.enqueue(rule, groupKey, { row, verdict, again });
     } else if (verdict === 'breach' && row.ts >= group.lastTs) {

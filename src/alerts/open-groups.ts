@@ -35,12 +35,19 @@ const OVERLAP_SECONDS = 5;
 @Injectable()
 export class OpenGroups {
   private readonly byRule = new Map<string, Map<string, OpenGroup>>();
+  /** Groups that are not `ok`, for rules that have any. */
+  private readonly counts = new Map<string, number>();
   private upTo: Date | null = null;
 
   constructor(private readonly db: Database) {}
 
   of(ruleId: string): ReadonlyMap<string, OpenGroup> | undefined {
     return this.byRule.get(ruleId);
+  }
+
+  /** How many groups of the rule are pending or have an alert. */
+  count(ruleId: string): number {
+    return this.counts.get(ruleId) ?? 0;
   }
 
   *[Symbol.iterator](): Iterator<[ruleId: string, groups: ReadonlyMap<string, OpenGroup>]> {
@@ -67,6 +74,7 @@ export class OpenGroups {
     }
     const group = known ?? this.entry(ruleId, groupKey);
     if (group.alertId !== state.alertId) group.uncounted = 0;
+    this.recount(ruleId, group.phase, state.phase);
     Object.assign(group, state);
   }
 
@@ -94,13 +102,26 @@ export class OpenGroups {
 
   /** Groups of rules that are gone. */
   keepOnly(exists: (ruleId: string) => boolean): void {
-    for (const ruleId of this.byRule.keys()) if (!exists(ruleId)) this.byRule.delete(ruleId);
+    for (const ruleId of this.byRule.keys()) {
+      if (exists(ruleId)) continue;
+      this.byRule.delete(ruleId);
+      this.counts.delete(ruleId);
+    }
+  }
+
+  private recount(ruleId: string, before: Phase, after: Phase): void {
+    this.counts.set(ruleId, this.count(ruleId) + Number(after !== 'ok') - Number(before !== 'ok'));
   }
 
   private forget(ruleId: string, groupKey: string): void {
     const groups = this.byRule.get(ruleId);
-    groups?.delete(groupKey);
-    if (groups?.size === 0) this.byRule.delete(ruleId);
+    const group = groups?.get(groupKey);
+    if (!groups || !group) return;
+    this.recount(ruleId, group.phase, 'ok');
+    groups.delete(groupKey);
+    if (groups.size > 0) return;
+    this.byRule.delete(ruleId);
+    this.counts.delete(ruleId);
   }
 
   private entry(ruleId: string, groupKey: string): OpenGroup {

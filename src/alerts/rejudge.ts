@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from '../platform/database/index.js';
 import type { JudgedEvent } from './judged-event.js';
-import { Evaluator } from './evaluator.js';
+import { Evaluator, type GroupName } from './evaluator.js';
 import type { StateRow } from './group-draft.js';
 import { OpenGroups } from './open-groups.js';
 import { RuleSet } from './rule-set.js';
@@ -10,8 +10,18 @@ import { RuleSet } from './rule-set.js';
 const SLICE_MS = 1000;
 const PAGE = 5000;
 
-/** The last event that a group has seen, as in its row; without receipt and id it is only a time. */
-export type Seen = Pick<StateRow, 'last_ts' | 'last_received_at' | 'last_event_id'>;
+/** A group and the last event that it has seen, as in its row; without receipt and id it is only a time. */
+export type Seen = Pick<
+  StateRow,
+  'rule_id' | 'group_key' | 'grouping' | 'last_ts' | 'last_received_at' | 'last_event_id'
+>;
+
+interface Progress {
+  /** Aborted when the process stops: no further page is read, and the promise rejects. */
+  signal: AbortSignal;
+  /** Told after each slice. */
+  done?: (doneBefore: number) => Promise<void>;
+}
 
 interface EventRow {
   event_id: string;
@@ -35,39 +45,49 @@ export class Rejudge {
     private readonly evaluator: Evaluator,
   ) {}
 
-  /** Events received from one time until another (ms), by any process; safe to repeat. `progress` is told after each slice. */
-  async received(from: number, until: number, progress?: (doneBefore: number) => Promise<void>): Promise<void> {
+  /** Events received from one time until another (ms), by any process; safe to repeat. */
+  async received(from: number, until: number, { signal, done }: Progress): Promise<void> {
     await this.rules.reload();
     await this.open.refresh();
     for (let start = from; start < until && !this.rules.isEmpty; start += SLICE_MS) {
       const end = Math.min(start + SLICE_MS, until);
-      await this.pages(`received_at >= $1 AND received_at < $2 AND ${WANTED}`, [
-        new Date(start),
-        new Date(end),
-        ...this.wanted(),
-      ]);
-      await progress?.(end);
+      await this.pages(
+        `received_at >= $1 AND received_at < $2 AND ${WANTED}`,
+        [new Date(start), new Date(end), ...this.wanted()],
+        signal,
+      );
+      await done?.(end);
     }
   }
 
-  /** Events of a group (of one source, when it is one source's) that come after what it has seen. */
-  async newer(
-    ruleId: string,
-    source: string | null,
-    { last_ts, last_received_at, last_event_id }: Seen,
-  ): Promise<void> {
-    const definition = this.rules.get(ruleId)?.rule.definition;
+  /** Events of a group that come after what it has seen. */
+  async newer(seen: Seen, signal: AbortSignal): Promise<void> {
+    const definition = this.rules.get(seen.rule_id)?.rule.definition;
     if (!definition) return;
+    const { source = null, ...tags } = seen.grouping;
     await this.pages(
       `ts >= $1 AND (ts > $1 OR (received_at, event_id) > ($5, $6::uuid)) AND ($2::text IS NULL OR source = $2) AND ($3::text IS NULL OR event_type = $3)
-       AND ($4::text IS NULL OR data->>'metric_name' = $4)`,
-      [last_ts, source, definition.event_type, definition.metric_name, last_received_at, last_event_id],
+       AND ($4::text IS NULL OR data->>'metric_name' = $4)
+       AND NOT EXISTS (SELECT 1 FROM jsonb_each_text($7) AS tag
+                       WHERE coalesce(data->'tags'->>substr(tag.key, 5), '') <> tag.value)`,
+      [
+        seen.last_ts,
+        source,
+        definition.event_type,
+        definition.metric_name,
+        seen.last_received_at,
+        seen.last_event_id,
+        JSON.stringify(tags),
+      ],
+      signal,
+      { ruleId: seen.rule_id, groupKey: seen.group_key },
     );
   }
 
-  private async pages(where: string, params: unknown[]): Promise<void> {
+  private async pages(where: string, params: unknown[], signal: AbortSignal, only?: GroupName): Promise<void> {
     let after: [Date, string] | null = null;
     for (;;) {
+      signal.throwIfAborted();
       const n = params.length;
       const rows: EventRow[] = (
         await this.db.bulk.query<EventRow>(
@@ -77,7 +97,7 @@ export class Rejudge {
           [...params, ...(after ?? [null, null])],
         )
       ).rows;
-      this.evaluator.take(rows.map(toJudgedEvent), true);
+      this.evaluator.take(rows.map(toJudgedEvent), true, only);
       await this.evaluator.settled();
       const last = rows.at(-1);
       if (!last || rows.length < PAGE) return;

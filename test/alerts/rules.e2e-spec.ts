@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { AlertWriter } from '../../src/alerts/alert-writer.js';
 import { OwnerRights } from '../../src/platform/ownership/index.js';
 import { actor } from '../support/actors.js';
 import { eventually } from '../support/eventually.js';
@@ -259,6 +260,42 @@ describe('rules', () => {
     await bench.send('crowd-1', 96);
     await bench.until('crowd-1', { count: 2 });
     expect(await bench.alerts('crowd-3')).toEqual([]);
+    await remove(rule);
+  });
+
+  it('spend nothing on groups past what is allowed until one of the others ends', async () => {
+    const source = bench.source();
+    const rule = await bench.rule(source, { group_by: ['tag.disk'] });
+    const apply = vi.spyOn(bench.app.get(AlertWriter), 'apply');
+    const written = (): string[] => apply.mock.calls.flatMap(([works]) => works.map(({ groupKey }) => groupKey));
+    const send = async (disks: number[]): Promise<void> => {
+      const events = disks.map((disk) => ({
+        event_type: 'system.metric',
+        source,
+        data: { metric_name: 'cpu_usage', value: 95, tags: { disk: `${disk}` } },
+      }));
+      expect((await bench.call('POST', '/batch', { events })).status).toBe(202);
+    };
+    await send(Array.from({ length: 600 }, (_, disk) => disk));
+    await eventually(async () => (await bench.alerts(source)).length === 2, PATIENT_MS);
+    await eventually(async () => {
+      const states = await bench.app.db.query<{ recheck_at: Date | null }>(
+        `SELECT recheck_at FROM alert_states WHERE rule_id::text = replace($1, 'rule_', '')`,
+        [rule.rule_id],
+      );
+      return states.length === 2 && states.every(({ recheck_at }) => recheck_at === null);
+    }, PATIENT_MS);
+    expect(written()).toHaveLength(600);
+    const open = (await bench.alerts(source)).map(({ group }) => Number(group['tag.disk']));
+    const others = Array.from({ length: 600 }, (_, disk) => disk).filter((disk) => !open.includes(disk));
+    await send(others);
+    expect(written()).toHaveLength(600);
+
+    await bench.send(source, 10, { tags: { disk: `${open[0]}` } });
+    await eventually(async () => (await bench.alerts(source, '&status=cleared')).length === 1, PATIENT_MS);
+    await send([others[0]]);
+    await eventually(async () => (await bench.alerts(source, '&status=active')).length === 2, PATIENT_MS);
+    apply.mockRestore();
     await remove(rule);
   });
 
