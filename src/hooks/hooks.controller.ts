@@ -88,8 +88,12 @@ export class HooksController {
   @Allow('webhook:write')
   @ApiOperation({ summary: 'Replace the secret; the old one is good too for a while', operationId: 'rotateHookSecret' })
   @ApiCreatedResponse({ type: RotatedHookSecretDto })
-  async rotateSecret(@IdParam('hook') id: string, @Body() dto: RotateHookSecretDto): Promise<RotatedHookSecretDto> {
-    const { secret, until } = await this.hooks.rotateSecret(id, dto);
+  async rotateSecret(
+    @CurrentActor() actor: Actor,
+    @IdParam('hook') id: string,
+    @Body() dto: RotateHookSecretDto,
+  ): Promise<RotatedHookSecretDto> {
+    const { secret, until } = await this.hooks.rotateSecret(actor, id, dto);
     return { hook_id: publicId('hook', id), secret, previous_secret_until: until.toISOString() };
   }
 }

@@ -25,7 +25,7 @@ export class CreateHookDto {
     type: String,
     nullable: true,
     example: 'ci.pushed',
-    description: 'Name of the events that calls become; default `hook.<name>.received`.',
+    description: 'Name of the events that calls become; default `hook.<name>.received`. Any other needs `event:emit`.',
   })
   @IsOptional()
   @MaxLength(100)

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { isReserved } from '../events/index.js';
-import { type Actor, actsOn } from '../platform/context/index.js';
+import { type Actor, actorHas, actsOn } from '../platform/context/index.js';
 import { assertRotatable, newSigningSecret } from '../platform/crypto/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
@@ -32,12 +32,15 @@ export class HooksService {
 
   /**
    * @returns the secret too when the caller gave none
-   * @throws AppError `conflict` when the name is taken, `forbidden` EVENT_TYPE_RESERVED for an event of the server's own
+   * @throws AppError `conflict` when the name is taken, `forbidden` EVENT_TYPE_RESERVED for an event of the server's own, and for
+   *   a chosen `event_type` without `event:emit`
    */
   async create(actor: Actor, dto: CreateHookDto): Promise<{ hook: Hook; secret?: string }> {
     const { name } = dto;
     const id = randomUUID();
     const secret = dto.secret ?? newSigningSecret();
+    const eventType = eventTypeOf(name, dto.event_type);
+    assertMayEmit(actor, { name, event_type: eventType });
     const hook = await this.db.transaction(async (tx) => {
       const [created] = await tx.query<(Hook | undefined)[]>(
         `INSERT INTO hooks (id, name, scheme, event_type, enabled, description, secret_box, created_by, owner_id,
@@ -47,7 +50,7 @@ export class HooksService {
           id,
           name,
           dto.scheme ?? 'standard',
-          eventTypeOf(name, dto.event_type),
+          eventType,
           dto.enabled ?? true,
           dto.description ?? '',
           this.secrets.seal(id, secret),
@@ -93,18 +96,14 @@ export class HooksService {
     return this.db.transaction(async (tx) => {
       const hook = await lock(tx, id);
       assertVersion(expected, hook.version);
+      const enabled = dto.enabled ?? hook.enabled;
+      const eventType = dto.event_type === undefined ? hook.event_type : eventTypeOf(hook.name, dto.event_type);
+      // Whoever may write hooks may disable any of them.
+      if (enabled || dto.event_type !== undefined) assertMayEmit(actor, { name: hook.name, event_type: eventType });
       const [[updated]] = await tx.query<[Hook[], number]>(
         `UPDATE hooks SET scheme = $2, event_type = $3, enabled = $4, description = $5, owner_id = $6,
            owner_credential = $7, updated_at = now(), version = version + 1 WHERE id = $1 RETURNING ${HOOK_COLUMNS}`,
-        [
-          id,
-          dto.scheme ?? hook.scheme,
-          dto.event_type === undefined ? hook.event_type : eventTypeOf(hook.name, dto.event_type),
-          dto.enabled ?? hook.enabled,
-          dto.description ?? hook.description,
-          actorId,
-          credentialId,
-        ],
+        [id, dto.scheme ?? hook.scheme, eventType, enabled, dto.description ?? hook.description, actorId, credentialId],
       );
       return updated;
     });
@@ -121,14 +120,18 @@ export class HooksService {
   /**
    * Both secrets are valid until the overlap is over.
    * @returns the secret too when the caller gave none
-   * @throws AppError `conflict` while an earlier rotation overlaps, unless `overlap_seconds` is 0
+   * @throws AppError `conflict` while an earlier rotation overlaps, unless `overlap_seconds` is 0; `forbidden` for a chosen
+   *   `event_type` without `event:emit`
    */
-  async rotateSecret(id: string, dto: RotateHookSecretDto): Promise<{ until: Date; secret?: string }> {
+  async rotateSecret(actor: Actor, id: string, dto: RotateHookSecretDto): Promise<{ until: Date; secret?: string }> {
     const secret = dto.secret ?? newSigningSecret();
     const overlap = dto.overlap_seconds ?? DEFAULT_OVERLAP_SECONDS;
     const until = new Date(Date.now() + 1000 * overlap);
     await this.db.transaction(async (tx) => {
-      assertRotatable((await lock(tx, id)).previous_secret_until, overlap);
+      const hook = await lock(tx, id);
+      // Whoever knows the secret can emit events of this type.
+      assertMayEmit(actor, hook);
+      assertRotatable(hook.previous_secret_until, overlap);
       await tx.query(
         `UPDATE hooks SET previous_secret_box = secret_box, previous_secret_until = $2, secret_box = $3,
            updated_at = now(), version = version + 1 WHERE id = $1`,
@@ -161,4 +164,14 @@ function eventTypeOf(name: string, wanted: string | null | undefined): string {
     });
   }
   return wanted;
+}
+
+/** @throws AppError `forbidden` when the events of a hook have a chosen name and the actor may not emit events */
+function assertMayEmit(actor: Actor, { name, event_type }: Pick<Hook, 'name' | 'event_type'>): void {
+  if (event_type === ownEventType(name) || actorHas(actor, 'event:emit')) return;
+  throw AppError.forbidden(`Events called ${event_type} need the scope event:emit`, {
+    required_scopes: ['event:emit'],
+    field: 'event_type',
+    expected: ownEventType(name),
+  });
 }

@@ -356,4 +356,37 @@ describe('a hook whose owner lost rights', () => {
     await app.get(JobQueue).enqueue(CheckOwnerRights, {});
     expect((await call()).status).toBe(202);
   });
+
+  it('with a chosen name of its events needs event:emit as well', async () => {
+    const webhooks = await actor(app, { scopes: ['webhook:write', 'webhook:read'] });
+    const type = `deploy.n${randomUUID().slice(0, 8)}`;
+    const as = (key: string, method: 'POST' | 'PATCH', path: string, body: object): Promise<Answer<Received>> =>
+      app.call<Received>(method, `${HOOKS}${path}`, { key, body });
+    const refused = await as(webhooks.key, 'POST', '', { name: `h${randomUUID()}`, event_type: type });
+    expect(refused.status).toBe(403);
+    expect(refused.body.error.details).toMatchObject({ field: 'event_type', required_scopes: ['event:emit'] });
+    expect((await as(webhooks.key, 'POST', '', { name: `h${randomUUID()}` })).status).toBe(201);
+
+    const owner = await actor(app, { scopes: ['webhook:write', 'event:emit'] });
+    const name = `h${randomUUID()}`;
+    const made = await app.call<Hook>('POST', HOOKS, { key: owner.key, body: { name, event_type: type } });
+    const hook = made.body;
+    const own = await open();
+    for (const [path, body] of [
+      [`/${own.hook_id}`, { event_type: type }],
+      [`/${hook.hook_id}`, { description: 'taken over' }],
+    ] as const) {
+      expect((await as(webhooks.key, 'PATCH', path, body)).status).toBe(403);
+    }
+    expect((await as(webhooks.key, 'POST', `/${hook.hook_id}/rotate-secret`, {})).status).toBe(403);
+    expect((await as(webhooks.key, 'PATCH', `/${own.hook_id}`, { description: 'its own name' })).status).toBe(200);
+
+    await app.db.query(`UPDATE credentials SET scopes = '{webhook:write}' WHERE id = $1`, [owner.keyId]);
+    await app.get(JobQueue).enqueue(CheckOwnerRights, {});
+    await eventually(async () => !(await show(hook)).enabled);
+    expect((await send(hook.name, '{}', standard(hook.secret, '{}'))).status).toBe(401);
+    expect((await as(webhooks.key, 'PATCH', `/${hook.hook_id}`, { enabled: true })).status).toBe(403);
+    expect((await as(webhooks.key, 'PATCH', `/${hook.hook_id}`, { enabled: false })).status).toBe(200);
+    expect((await as(admin, 'PATCH', `/${hook.hook_id}`, { enabled: true })).status).toBe(200);
+  });
 });
