@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     environment: 'node',
     include: ['src/**/*.spec.ts', 'packages/*/src/**/*.spec.ts', 'test/**/*.{spec,e2e-spec}.ts'],
+    setupFiles: ['test/support/after-each.ts'],
     globalSetup: ['test/support/global-setup.ts'],
     pool: 'forks',
     maxWorkers: 2,

@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders } from 'node:http';
+import type { IncomingHttpHeaders, Server } from 'node:http';
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -23,6 +23,7 @@ import { AppError } from '../../src/platform/errors/index.js';
 import { EventsModule } from '../../src/platform/events/index.js';
 import {
   accessOf,
+  ApiDocument,
   auditPolicyOf,
   authorize,
   configureHttp,
@@ -36,6 +37,7 @@ import { HealthRegistry, ObservabilityModule } from '../../src/platform/observab
 import { RealtimeModule } from '../../src/platform/realtime/index.js';
 import { schema } from '../../src/schema.js';
 import { SystemModule } from '../../src/system/index.js';
+import { checkAnswers } from '../support/documented-answers.js';
 import { createTestDatabase } from '../support/test-database.js';
 
 /**
@@ -157,6 +159,7 @@ export async function startHarness(
   prepare?.(app);
   await app.listen(0, '127.0.0.1');
   app.get(HealthRegistry).state = 'ready';
+  checkAnswers(app.getHttpServer() as Server, () => app.get(ApiDocument).get());
   const { port } = app.getHttpServer().address() as { port: number };
   return {
     url: `http://127.0.0.1:${port}`,

@@ -1,12 +1,16 @@
 import { randomBytes } from 'node:crypto';
+import type { Server } from 'node:http';
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { loadSettings } from '../../src/platform/config/index.js';
 import { Database } from '../../src/platform/database/index.js';
+import { ApiDocument } from '../../src/platform/http/index.js';
 import { startServer } from '../../src/server.js';
+import { checkAnswers } from './documented-answers.js';
 import { checkPublishedEvents } from './published-events.js';
 import { createTestDatabase } from './test-database.js';
+import { throwViolations } from './violations.js';
 
 /** All servers of one database read what the others have encrypted. */
 const MASTER_KEYS = `test:${randomBytes(32).toString('base64')}`;
@@ -59,6 +63,7 @@ export async function startTestApp(env: Record<string, string> = {}): Promise<Te
     DATABASE_URL: database.url,
   });
   const server = await startServer(settings, database.url);
+  checkAnswers(server.app.getHttpServer() as Server, () => server.app.get(ApiDocument).get());
   const url = `http://127.0.0.1:${server.port}`;
   return {
     url,
@@ -69,6 +74,7 @@ export async function startTestApp(env: Record<string, string> = {}): Promise<Te
       await server.stop();
       try {
         await checkPublishedEvents(database.url);
+        throwViolations();
       } finally {
         await database.drop();
         await rm(home, { recursive: true, force: true });

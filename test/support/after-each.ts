@@ -1,0 +1,4 @@
+import { afterEach } from 'vitest';
+import { throwViolations } from './violations.js';
+
+afterEach(throwViolations);
