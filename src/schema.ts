@@ -30,6 +30,7 @@ import { PartitionAudit1763920000000 } from './security/audit-partitions.migrati
 import { CreateAudit1763700100000 } from './security/audit.migration.js';
 import { NoteCredentialParents1763960000000 } from './security/keys/credential-parents.migration.js';
 import { CreateMasterKeyProbe1763930300000 } from './security/master-key-probe.migration.js';
+import { KeepMasterKeysInUse1764040000000 } from './security/master-keys-in-use.migration.js';
 import { CreateSecurity1763700200000 } from './security/security.migration.js';
 import { CreateStreamTickets1763702000000 } from './streaming/streaming.migration.js';
 import { KeepOldTelemetry1763970000000 } from './telemetry/old-events.migration.js';
@@ -92,6 +93,7 @@ export const schema: Schema = {
     CreateScheduleClaims1764020000000,
     NoteJoinTokenOwners1764030000000,
     NoteHookOwners1764030100000,
+    KeepMasterKeysInUse1764040000000,
   ],
   filledByMigrations: ['command_types', 'event_store_marker', 'events_removed'],
 };

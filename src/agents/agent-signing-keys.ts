@@ -1,6 +1,6 @@
 import { createPrivateKey, generateKeyPairSync, sign } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { SecretBox } from '../platform/crypto/index.js';
+import { EncryptedColumns, SecretBox } from '../platform/crypto/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 
 /** Hex Ed25519 signature of a text. */
@@ -12,6 +12,12 @@ export type Sign = (text: string) => string;
  * it commands.
  */
 @Injectable()
+@EncryptedColumns({
+  table: 'agent_signing_keys',
+  key: ['agent_id'],
+  columns: ['private_key'],
+  context: ({ agent_id }) => contextOf(agent_id),
+})
 export class AgentSigningKeys {
   constructor(
     private readonly db: Database,

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { newSigningSecret, SecretBox } from '../platform/crypto/index.js';
+import { EncryptedColumns, newSigningSecret, SecretBox } from '../platform/crypto/index.js';
 
 interface StoredSecrets {
   secret_box: string;
@@ -9,6 +9,12 @@ interface StoredSecrets {
 
 /** The secrets that callers sign with: one per hook, encrypted at rest, two while one replaces the other. */
 @Injectable()
+@EncryptedColumns({
+  table: 'hooks',
+  key: ['id'],
+  columns: ['secret_box', 'previous_secret_box'],
+  context: ({ id }) => contextOf(id),
+})
 export class HookSecrets {
   private readonly nobody = randomUUID();
   private readonly nobodysBox: string;

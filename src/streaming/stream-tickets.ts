@@ -1,6 +1,12 @@
 import { Injectable } from '@nestjs/common';
 import type { Actor } from '../platform/context/index.js';
-import { generateOneTimeToken, hashKey, parseOneTimeToken, SecretBox } from '../platform/crypto/index.js';
+import {
+  EncryptedColumns,
+  generateOneTimeToken,
+  hashKey,
+  parseOneTimeToken,
+  SecretBox,
+} from '../platform/crypto/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { SocketTickets } from '../platform/realtime/index.js';
@@ -17,10 +23,17 @@ export interface TicketGrant {
 }
 
 /**
- * Tickets that open one stream, once, for a program that cannot send headers (contract C-21). A ticket stands for the credential it
+ * Tickets that open one stream, once, for a program that cannot send headers. A ticket stands for the credential it
  * was made with, so that the stream ends with it; the database keeps that encrypted and the ticket only as a hash.
  */
 @Injectable()
+@EncryptedColumns({
+  table: 'stream_tickets',
+  key: ['hash'],
+  columns: ['credential'],
+  // PostgreSQL writes bytes as \\x and hexadecimal digits.
+  context: ({ hash }) => contextOf(Buffer.from(hash.slice(2), 'hex')),
+})
 export class StreamTickets {
   constructor(
     private readonly db: Database,

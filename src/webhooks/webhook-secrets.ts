@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { SecretBox } from '../platform/crypto/index.js';
+import { EncryptedColumns, SecretBox } from '../platform/crypto/index.js';
 
 interface StoredSecrets {
   secret_box: string;
@@ -8,6 +8,12 @@ interface StoredSecrets {
 
 /** The secrets that sign deliveries: one per webhook, encrypted at rest, two while one replaces the other. */
 @Injectable()
+@EncryptedColumns({
+  table: 'webhooks',
+  key: ['id'],
+  columns: ['secret_box', 'previous_secret_box'],
+  context: ({ id }) => contextOf(id),
+})
 export class WebhookSecrets {
   constructor(private readonly box: SecretBox) {}
 

@@ -1,4 +1,5 @@
 export { CryptoModule } from './crypto.module.js';
+export { EncryptedColumns, type EncryptedTable } from './encrypted-columns.js';
 export {
   generateKey,
   generateOneTimeToken,

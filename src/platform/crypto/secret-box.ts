@@ -22,24 +22,25 @@ const TAG_BYTES = 16;
 const BOX = /^v1\.([A-Za-z0-9_-]{1,32})\.([A-Za-z0-9_-]{16})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]*)$/;
 
 /**
- * Encrypts secrets that must be read back (SEC-16): AES-256-GCM under a key derived for each context, stored as
+ * Encrypts secrets that must be read back: AES-256-GCM under a key derived for each context, stored as
  * `v1.<keyId>.<nonce>.<tag>.<ciphertext>` (base64url). The context (table, row id and column) is authenticated, so a value
  * copied to another row or column does not open. Several master keys may be loaded; the first one encrypts.
  */
 export class SecretBox {
   private readonly keys: ReadonlyMap<string, Buffer>;
-  private readonly currentId: string;
+  /** Id of the key that encrypts. */
+  readonly currentKeyId: string;
 
   constructor(keys: readonly MasterKey[]) {
     if (keys.length === 0) throw new TypeError('SecretBox needs a key');
     this.keys = new Map(keys.map(({ id, key }) => [id, key]));
-    this.currentId = keys[0].id;
+    this.currentKeyId = keys[0].id;
   }
 
   encrypt(plaintext: string, context: string): string {
-    const head = `v1.${this.currentId}`;
+    const head = `v1.${this.currentKeyId}`;
     const nonce = randomBytes(NONCE_BYTES);
-    const cipher = createCipheriv(CIPHER, this.dataKey(this.currentId, context), nonce);
+    const cipher = createCipheriv(CIPHER, this.dataKey(this.currentKeyId, context), nonce);
     cipher.setAAD(Buffer.from(`${head}.${context}`));
     const body = Buffer.concat([cipher.update(plaintext, 'utf8'), cipher.final()]);
     return [
@@ -72,7 +73,7 @@ export class SecretBox {
 
   /** True when the box was made with another key than the one that encrypts now. */
   needsRotation(box: string): boolean {
-    return this.keyIdOf(box) !== this.currentId;
+    return this.keyIdOf(box) !== this.currentKeyId;
   }
 
   /** One key per context keeps random nonces far from their birthday bound however many rows there are. */

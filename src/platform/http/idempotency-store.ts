@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { SecretBox } from '../crypto/index.js';
+import { EncryptedColumns, SecretBox } from '../crypto/index.js';
 import { Database, type Tx } from '../database/index.js';
 import { AppError } from '../errors/index.js';
 import { defineJob, HandleJob } from '../jobs/index.js';
@@ -25,6 +25,12 @@ const PurgeIdempotencyKeys = defineJob({
 
 /** The table of stored answers. Bodies are encrypted: some hold a key that is shown once. */
 @Injectable()
+@EncryptedColumns({
+  table: 'idempotency_keys',
+  key: ['principal', 'route', 'key'],
+  columns: ['body'],
+  context: ({ principal, route, key }) => contextOf({ principal, route, key }),
+})
 export class IdempotencyStore {
   constructor(
     private readonly db: Database,

@@ -29,6 +29,7 @@ export type IdPrefix =
   | 'audit'
   | 'ticket'
   | 'dead'
+  | 'rekey'
   | 'replay'
   | 'purge'
   | 'appr'

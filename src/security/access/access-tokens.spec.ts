@@ -34,6 +34,21 @@ describe('the secrets of access tokens', () => {
     await expect(tokensWith('', others).verify(token)).rejects.toMatchObject({ type: 'TOKEN_INVALID' });
   });
 
+  it('of all master keys are good, whichever is the first', async () => {
+    const [a, b] = ['a', 'b'].map((id) => ({ id, key: randomBytes(32) }));
+    const [olderFirst, newerFirst] = [new MasterKeys([a, b]), new MasterKeys([b, a])].map((keys) =>
+      tokensWith('', keys),
+    );
+    for (const [signs, checks] of [
+      [olderFirst, newerFirst],
+      [newerFirst, olderFirst],
+      [tokensWith('', new MasterKeys([a])), newerFirst],
+      [newerFirst, tokensWith('', new MasterKeys([b]))],
+    ]) {
+      expect(await checks.verify(await issue(signs))).toMatchObject({ userId: user });
+    }
+  });
+
   it('must have 32 bytes, or the start names the setting and not the secret', () => {
     for (const secret of ['too-short', `${NEW},too-short`]) {
       const load = (): unknown => loadSettings({ NEXUS_JWT_SECRET: secret });

@@ -22,7 +22,7 @@ export interface AccessClaims {
   expiresAt: number;
 }
 
-/** Makes and checks access tokens: short-lived JWTs of one pinned algorithm (contract C-36). */
+/** Makes and checks access tokens: short-lived JWTs of one pinned algorithm. */
 @Injectable()
 export class AccessTokens {
   private readonly keys: SigningKeys;

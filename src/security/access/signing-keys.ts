@@ -4,7 +4,7 @@ import type { JWK } from 'jose';
 import { ConfigError, type Settings } from '../../platform/config/index.js';
 import type { MasterKeys } from '../../platform/crypto/index.js';
 
-/** Keys of access tokens. All are of one algorithm, which is pinned (rule 7): the first signs, all verify. */
+/** Keys of access tokens. All are of one algorithm, which is pinned: the first signs, all verify. */
 export interface SigningKeys {
   readonly algorithm: 'HS256' | 'RS256' | 'EdDSA';
   readonly current: { readonly id: string; readonly key: Uint8Array | KeyObject };
