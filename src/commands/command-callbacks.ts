@@ -30,8 +30,7 @@ export class CommandCallbacks {
    * stored. `X-Nexus-Signature` is keyed with this text, `webhook-signature` with the bytes it encodes.
    */
   secretOf(principal: string): string {
-    const [{ key }] = this.keys.derived(`command-callback:${principal}`);
-    return newSigningSecret(key);
+    return this.secretsOf(principal)[0];
   }
 
   @HandleJob(SendCallback)
@@ -81,6 +80,11 @@ export class CommandCallbacks {
     return rows[0] ?? null;
   }
 
+  /** One for each master key: receivers know the one of the key that was first when they asked. */
+  private secretsOf(principal: string): string[] {
+    return this.keys.derived(`command-callback:${principal}`).map(({ key }) => newSigningSecret(key));
+  }
+
   private async post(
     url: string,
     body: string,
@@ -88,7 +92,8 @@ export class CommandCallbacks {
     createdBy: string,
     tries: number,
   ): Promise<{ done: boolean; detail: string; retryAfterSeconds?: number }> {
-    const secret = this.secretOf(createdBy);
+    const secrets = this.secretsOf(createdBy);
+    const [current, previous] = secrets;
     const { event, delivery_id } = JSON.parse(body) as { event: string; delivery_id: string };
     const timestamp = String(Math.floor(Date.now() / 1000));
     try {
@@ -99,10 +104,11 @@ export class CommandCallbacks {
           'content-type': 'application/json',
           'x-nexus-event': event,
           'x-nexus-delivery': `${delivery_id}.${tries}`,
-          'x-nexus-signature': `sha256=${createHmac('sha256', secret).update(body).digest('hex')}`,
+          'x-nexus-signature': nexusSignature(body, current),
+          ...(previous === undefined ? {} : { 'x-nexus-signature-previous': nexusSignature(body, previous) }),
           'webhook-id': id,
           'webhook-timestamp': timestamp,
-          'webhook-signature': standardSignatures({ id, timestamp, body }, [secret]).join(' '),
+          'webhook-signature': standardSignatures({ id, timestamp, body }, secrets).join(' '),
         },
         body,
       });
@@ -116,6 +122,10 @@ export class CommandCallbacks {
       return { done: false, detail: error instanceof Error ? error.message : 'The callback URL was not reached' };
     }
   }
+}
+
+function nexusSignature(body: string, secret: string): string {
+  return `sha256=${createHmac('sha256', secret).update(body).digest('hex')}`;
 }
 
 /** Milliseconds until the next try: three times longer each time, spread, never sooner than the receiver asked for. */

@@ -128,6 +128,7 @@ describe('a rotation of the master keys', () => {
     const [{ signing_key }] = before.frames.filter((frame) => frame.type === 'welcome');
     await before.close();
     const repeated = { name: 'repeated', permissions: ['system:read'] };
+    const callbacks = await one.call<{ secret: string }>('GET', '/api/v1/commands/callback-secret', { key });
     const once = { 'idempotency-key': randomUUID() };
     const answered = await made('/auth/api-keys', repeated, once);
     const { ticket } = await made<{ ticket: string }>('/stream/tickets');
@@ -149,6 +150,11 @@ describe('a rotation of the master keys', () => {
     await silence(one, 'k1');
     expect(await refusal(k2)).toMatch(/ the key "k1",/);
     expect(await refusal({ id: 'k1', key: k0.key }, k2)).toMatch(/ the key "k1",/);
+
+    await made('/commands', { command_type: 'system.ping', target: 'nexus', callback_url: receiver.url('/callback') });
+    const [callback] = await eventually(() => receiver.at('/callback').length > 0 && receiver.at('/callback'));
+    expect(callback.headers['x-nexus-signature-previous']).toBe(hex(callbacks.body.secret, callback.body));
+    expect(String(callback.headers['webhook-signature']).split(' ')).toHaveLength(2);
 
     expect(await encryptedWith(one, 'k1')).toEqual(['master_key_probe.sealed', ...SECRETS].sort());
     const done = await reencrypted(one, key);
