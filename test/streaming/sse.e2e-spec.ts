@@ -142,7 +142,7 @@ describe('a ticket', () => {
   });
 
   it('stands for its credential, and ends with it', async () => {
-    const victim = await actor(app, { scopes: ['command:read'] });
+    const victim = await actor(app, { scopes: ['command:read', 'event:subscribe'] });
     const reader = EventReader.open(app.url, null, `?ticket=${await ticketFor(victim.key)}`);
     expect((await reader.next('subscription_confirmed')).data).toMatchObject({ channels: ['commands.status'] });
     const unused = await ticketFor(victim.key);
