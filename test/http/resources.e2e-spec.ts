@@ -100,7 +100,7 @@ const OTHER_RULE = { metric_name: 'cpu', operator: 'gt', threshold: 2 };
 const CHANGES: Record<string, [method: 'PUT' | 'PATCH', body: () => object]> = {
   '/ai/agents/{id}': ['PATCH', () => ({ labels: { rack: unique() } })],
   '/commands/types/{type}': ['PUT', () => ({ description: unique() })],
-  '/events/subscriptions/{id}': ['PUT', () => ({ name: unique() })],
+  '/events/subscriptions/{id}': ['PUT', SUBSCRIPTION],
   '/hooks/{id}': ['PATCH', () => ({ description: unique() })],
   '/security/roles/{name}': ['PUT', () => ({ description: unique(), scopes: ['system:read'] })],
   '/telemetry/rules/{id}': ['PUT', () => ({ name: unique(), ...OTHER_RULE })],
