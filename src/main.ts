@@ -83,14 +83,15 @@ async function main(): Promise<void> {
     }
   };
   let starting = Promise.resolve();
+  const exitAtOnce = (code: number): never => {
+    // The database is told before this process ends, and then ends by itself.
+    void database?.stop();
+    process.exit(code);
+  };
   const stop = (code: number): void => {
-    if (stopping) {
-      // The database is told before this process ends, and then ends by itself.
-      void database?.stop();
-      process.exit(code || 130);
-    }
+    if (stopping) exitAtOnce(code || 130);
     stopping = true;
-    setTimeout(() => process.exit(code || 1), STOP_LIMIT_MS).unref();
+    setTimeout(() => exitAtOnce(code || 1), STOP_LIMIT_MS).unref();
     // A start under way comes to its next step first, so that what it has begun is known and stopped too.
     starting
       .catch(() => undefined)

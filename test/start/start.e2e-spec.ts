@@ -381,6 +381,23 @@ describe('after kill -9', () => {
   );
 });
 
+it('a stop that hangs is cut short and takes the database along', { timeout: START_MS }, async () => {
+  const home = newHome();
+  const hang = `import { createRequire } from 'node:module';
+    const { Pool } = createRequire(process.cwd() + '/')('pg');
+    process.once('SIGTERM', () => (Pool.prototype.end = () => new Promise(() => {})));`;
+  const nexus = await start({
+    home,
+    env: {
+      NEXUS_LOCAL_AGENT: 'false',
+      NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(hang)}`,
+    },
+  });
+  const database = postmasterOf(home);
+  expect(await nexus.stop()).toBe(1);
+  await eventually(() => !processesNaming(home).includes(database), 10_000);
+});
+
 describe('another user', () => {
   let checkout: Checkout | undefined;
   afterAll(() => checkout?.remove());
