@@ -8,9 +8,17 @@ const MAX_KEYS = 50;
 /** Warnings of one batch. */
 const MAX_WARNINGS = 100;
 
-/** Why a stored event is no point of a series although its type says that it is one; undefined when there is nothing to say. */
+const OVER_LIMIT: WarningDto = {
+  field: 'data',
+  message:
+    'would begin a new series, for which there is no room (NEXUS_TELEMETRY_MAX_SERIES_PER_SOURCE for each source, ' +
+    'NEXUS_TELEMETRY_MAX_SERIES for all): the event is stored, but it is not a point of a series',
+};
+
+/** Why a stored event is no point of a series although it looks like one; undefined when there is nothing to say. */
 export function metricWarnings(row: TelemetryRow, raw: unknown): WarningDto[] | undefined {
-  if (row.metric !== null || row.eventType !== METRIC_TYPE) return undefined;
+  if (row.metric !== null) return row.series === null ? [OVER_LIMIT] : undefined;
+  if (row.eventType !== METRIC_TYPE) return undefined;
   const { data } = raw as { data: Record<string, unknown> };
   const warnings: WarningDto[] = [];
   for (const field of ['metric_name', 'value'] as const) {

@@ -4,16 +4,20 @@ import { LRUCache } from 'lru-cache';
 import { Settings } from '../platform/config/index.js';
 import { Database } from '../platform/database/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
+import { SeriesRoom } from './series-room.js';
 import type { Metric, Series, TelemetryRow } from './telemetry-event.js';
 
 /** A series without events for long enough is deleted; what is remembered of it must not outlive that. */
 const REMEMBERED_MS = 3_600_000;
 /** A series the limit leaves no room for is looked up again after this long. */
 const OVER_LIMIT_MS = 30_000;
-const COUNT_EVERY_MS = 10_000;
 const TOUCH_EVERY_MS = 5000;
 /** Rows of the catalogue brought up to date per tick, so that many series cost no more than a few. */
 const TOUCH_AT_ONCE = 2000;
+/** Memory for what is remembered: enough for the most series with names and tags of some 100 characters, and at least this. */
+const MIN_CACHE_BYTES = 64 * 1024 * 1024;
+const CACHE_BYTES_PER_SERIES = 640;
+const ENTRY_BYTES = 400;
 
 interface Remembered {
   series: Series | null;
@@ -34,7 +38,7 @@ interface SeriesRow {
 
 /**
  * Which series there are: one per source, metric and set of tags, and one per source and type for the events that carry no number.
- * Bounded by `NEXUS_TELEMETRY_MAX_SERIES`; events past it are stored, but belong to no series and no rollup.
+ * Bounded, in all and for each source (see {@link SeriesRoom}); events past it are stored, but belong to no series and no rollup.
  */
 @Injectable()
 export class SeriesCatalog implements OnApplicationBootstrap, BeforeApplicationShutdown {
@@ -43,18 +47,23 @@ export class SeriesCatalog implements OnApplicationBootstrap, BeforeApplicationS
   /** Series whose row is behind, the one waiting longest first. */
   private readonly behind = new Set<Series>();
   private readonly overLimit;
-  private count = 0;
-  private countedAt = -Infinity;
+  private readonly room: SeriesRoom;
   private timer: NodeJS.Timeout | undefined;
   private touching: Promise<void> | undefined;
 
   constructor(
     private readonly db: Database,
-    private readonly settings: Settings,
+    settings: Settings,
     private readonly logger: Logger,
     metrics: Metrics,
   ) {
-    this.cache = new LRUCache({ max: settings.telemetryMaxSeries * 2 });
+    this.room = new SeriesRoom(db, settings);
+    this.cache = new LRUCache({
+      max: settings.telemetryMaxSeries * 2,
+      maxSize: Math.max(MIN_CACHE_BYTES, settings.telemetryMaxSeries * CACHE_BYTES_PER_SERIES),
+      // The key, and once more the texts that it is made of.
+      sizeCalculation: (_, key) => 2 * key.length + ENTRY_BYTES,
+    });
     metrics.sharedGauge(
       'nexus_telemetry_series',
       'Telemetry series in the catalogue, as last counted',
@@ -63,10 +72,10 @@ export class SeriesCatalog implements OnApplicationBootstrap, BeforeApplicationS
         this.set(count());
       },
     );
-    const count = (): number => this.count;
+    const count = (): number => this.room.count;
     this.overLimit = metrics.counter(
       'nexus_telemetry_series_over_limit_total',
-      'Series looked up in vain because NEXUS_TELEMETRY_MAX_SERIES is reached',
+      'Series looked up in vain because the limit of all series or of those of their source is reached',
     );
   }
 
@@ -140,10 +149,9 @@ export class SeriesCatalog implements OnApplicationBootstrap, BeforeApplicationS
     take(await this.select(keys));
     const fresh = keys.filter((key) => !found.has(key));
     if (fresh.length > 0) {
-      const room = await this.room();
-      const added = await this.insert(fresh.slice(0, Math.max(0, room)).map((key) => [key, byKey.get(key)![0]]));
-      this.count += added.length;
-      take(added);
+      const wanted = fresh.map((key) => ({ key, source: byKey.get(key)![0].source }));
+      const admitted = await this.room.admit(wanted);
+      take(await this.insert(admitted.map(({ key }) => [key, byKey.get(key)![0]])));
       take(await this.select(fresh.filter((key) => !found.has(key))));
     }
     for (const [key, rows] of byKey) {
@@ -157,16 +165,6 @@ export class SeriesCatalog implements OnApplicationBootstrap, BeforeApplicationS
         this.cache.set(cacheKey(row), remembered);
       }
     }
-  }
-
-  /** How many more series fit. Counted now and then: several processes may overshoot the limit a little. */
-  private async room(): Promise<number> {
-    if (performance.now() - this.countedAt > COUNT_EVERY_MS) {
-      const [{ count }] = await this.db.query<{ count: number }>(`SELECT count(*)::int AS count FROM telemetry_series`);
-      this.count = count;
-      this.countedAt = performance.now();
-    }
-    return this.settings.telemetryMaxSeries - this.count;
   }
 
   private async select(keys: string[]): Promise<SeriesRow[]> {

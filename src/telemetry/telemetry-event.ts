@@ -127,6 +127,8 @@ export interface EventRules {
 const MAX_DATA_BYTES = 64 * 1024;
 const MAX_TAGS = 20;
 const MAX_TAG_CHARACTERS = 200;
+/** Names and values of all tags of an event: they are kept with every series, in the catalogue and in memory. */
+const MAX_TAGS_CHARACTERS = 2000;
 /** Far below the largest double, so that sums over a series cannot overflow. */
 const MAX_VALUE = 1e300;
 
@@ -228,6 +230,7 @@ function readMetric(data: Record<string, unknown>, refuse: Refuse): Metric | nul
 function checkTags(tags: unknown, refuse: Refuse): void {
   if (!isObject(tags)) return refuse('data.tags', 'must be an object of strings');
   let count = 0;
+  let characters = 0;
   for (const key in tags) {
     const value = tags[key];
     if (++count > MAX_TAGS) return refuse('data.tags', `must not have more than ${MAX_TAGS} tags`);
@@ -235,7 +238,10 @@ function checkTags(tags: unknown, refuse: Refuse): void {
       refuse('data.tags', `names must be 1 to ${MAX_TAG_CHARACTERS} characters`);
     } else if (typeof value !== 'string' || value.length > MAX_TAG_CHARACTERS) {
       refuse(`data.tags.${key}`, `must be a string of at most ${MAX_TAG_CHARACTERS} characters`);
-    }
+    } else characters += key.length + value.length;
+  }
+  if (characters > MAX_TAGS_CHARACTERS) {
+    refuse('data.tags', `names and values must not be longer than ${MAX_TAGS_CHARACTERS} characters together`);
   }
 }
 

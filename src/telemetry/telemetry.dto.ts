@@ -46,7 +46,7 @@ export class SubmitEventDto {
     example: DATA,
     description:
       'At most 64 KB. With `metric_name` (up to 200 characters) and a number as `value` the event is a point of a series; ' +
-      '`unit` up to 50 characters, `tags` up to 20 strings. Any other keys are kept as they are.',
+      '`unit` up to 50 characters, `tags` up to 20 strings with 2000 characters in all. Any other keys are kept as they are.',
   })
   data!: Record<string, unknown>;
 

@@ -125,6 +125,7 @@ export const settingTests: Record<string, [file: string, title: string]> = {
   ],
   NEXUS_TELEMETRY_MAX_FUTURE_SECONDS: [SETTINGS, 'takes a timestamp that is a little ahead, and no later one'],
   NEXUS_TELEMETRY_MAX_SERIES: [SETTINGS, 'stores events past the most series, and makes no series of them'],
+  NEXUS_TELEMETRY_MAX_SERIES_PER_SOURCE: [SETTINGS, 'stores events past the most series, and makes no series of them'],
   NEXUS_TELEMETRY_RETENTION_DAYS: [
     'test/telemetry/old-events.e2e-spec.ts',
     'is kept for the retention counted from its receipt, and its series as long',

@@ -212,7 +212,8 @@ describe('a server with other settings of what it keeps and sends', () => {
       NEXUS_CORS_ORIGINS: ORIGIN,
       NEXUS_DOCS_ENABLED: 'off',
       NEXUS_TELEMETRY_MAX_FUTURE_SECONDS: '20',
-      NEXUS_TELEMETRY_MAX_SERIES: '2',
+      NEXUS_TELEMETRY_MAX_SERIES: '5',
+      NEXUS_TELEMETRY_MAX_SERIES_PER_SOURCE: '2',
       NEXUS_TELEMETRY_ROLLUP_1M_DAYS: '2',
       NEXUS_TELEMETRY_ROLLUP_5M_DAYS: '4',
       NEXUS_TELEMETRY_ROLLUP_1H_DAYS: '6',
@@ -256,19 +257,37 @@ describe('a server with other settings of what it keeps and sends', () => {
   });
 
   it('stores events past the most series, and makes no series of them', async () => {
-    const events = ['a', 'b', 'c', 'd'].map((metric) => ({
-      event_type: 'system.metric',
-      source: 'series',
-      data: { metric_name: metric, value: 1 },
-    }));
-    const batch = await app.call('POST', '/api/v1/telemetry/batch', { key: bench.key, body: { events } });
-    expect(batch.body).toMatchObject({ rejected_count: 0 });
+    const send = async (source: string): Promise<string[]> => {
+      const events = ['a', 'b', 'c', 'd'].map((metric) => ({
+        event_type: 'system.metric',
+        source,
+        data: { metric_name: metric, value: 1 },
+      }));
+      const { body } = await app.call<{ accepted_count: number; warnings?: { message: string }[] }>(
+        'POST',
+        '/api/v1/telemetry/batch',
+        { key: bench.key, body: { events } },
+      );
+      expect(body.accepted_count).toBe(4);
+      return (body.warnings ?? []).map(({ message }) => message);
+    };
+    const count = async (source: string): Promise<number> => {
+      const rows = await app.db.query(`SELECT 1 FROM telemetry_series WHERE source LIKE $1`, [source]);
+      return rows.length;
+    };
+    const told = expect.stringContaining('NEXUS_TELEMETRY_MAX_SERIES_PER_SOURCE') as string;
+    expect(await send('series')).toEqual([told, told]);
+    expect(await count('series')).toBe(2);
     const { body } = await app.call<{ events: object[] }>('GET', '/api/v1/telemetry/events?source=series', {
       key: bench.key,
     });
     expect(body.events).toHaveLength(4);
+    const one = { event_type: 'system.metric', source: 'series', data: { metric_name: 'e', value: 1 } };
+    const single = await app.call('POST', '/api/v1/telemetry/events', { key: bench.key, body: one });
+    expect(single.body).toMatchObject({ status: 'accepted', warnings: [{ field: 'data', message: told }] });
+    for (const source of ['series-2', 'series-3', 'series-4']) await send(source);
     // The events of the other tests have series, too.
-    expect(await app.db.query(`SELECT count(*)::int AS count FROM telemetry_series`)).toEqual([{ count: 2 }]);
+    expect(await count('%')).toBe(5);
   });
 
   it('keeps rollups of each resolution for its days, and one more', async () => {

@@ -162,6 +162,11 @@ describe('submitting one event', () => {
     ['a long unit', metric({ data: { metric_name: 'x', value: 1, unit: 'x'.repeat(51) } }), 'data.unit'],
     ['a number as tag', metric({ data: { tags: { a: 1 } } }), 'data.tags.a'],
     [
+      'tags that are too long together',
+      metric({ data: { tags: Object.fromEntries(Array.from({ length: 20 }, (_, i) => [i, 'x'.repeat(100)])) } }),
+      'data.tags',
+    ],
+    [
       '21 tags',
       metric({ data: { tags: Object.fromEntries(Array.from({ length: 21 }, (_, i) => [i, ''])) } }),
       'data.tags',

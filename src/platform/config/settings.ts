@@ -304,6 +304,14 @@ export class Settings {
   @FromEnv('NEXUS_TELEMETRY_MAX_SERIES') @Transform(toInt) @IsInt() @Min(1) @Max(10_000_000) telemetryMaxSeries =
     100_000;
 
+  /** Most telemetry series of one source, so that it leaves room for the others. */
+  @FromEnv('NEXUS_TELEMETRY_MAX_SERIES_PER_SOURCE')
+  @Transform(toInt)
+  @IsInt()
+  @Min(1)
+  @Max(10_000_000)
+  telemetryMaxSeriesPerSource = 10_000;
+
   /** Requests at once to one webhook that answers well; one that fails gets one at a time. */
   @FromEnv('NEXUS_WEBHOOK_CONCURRENCY') @Transform(toInt) @IsInt() @Min(1) @Max(16) webhookConcurrency = 10;
 
