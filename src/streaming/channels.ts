@@ -1,4 +1,5 @@
 import { type Actor, actorHas } from '../platform/context/index.js';
+import { AppError } from '../platform/errors/index.js';
 import { declaredEvents } from '../platform/events/index.js';
 import { nearestNames } from '../platform/http/index.js';
 import { StreamProblem } from './stream-problem.js';
@@ -91,6 +92,20 @@ export function readingRules(actor: Actor): ReadingRule[] {
 /** The scope that reading events of this kind takes. */
 export function scopeOfEvent(eventType: string): string {
   return homeOf(eventType).scope;
+}
+
+/**
+ * Of patterns only what may be read is sent; a kind that is asked for by name and may not be read is refused.
+ * @throws AppError `forbidden` naming the scopes that are missing, with the kinds in `details` under the name of their field
+ */
+export function assertMayRead(actor: Actor, patterns: readonly string[], field: string): void {
+  const refused = patterns.filter((one) => !one.includes('*') && !actorHas(actor, scopeOfEvent(one)));
+  if (refused.length === 0) return;
+  const scopes = [...new Set(refused.map(scopeOfEvent))];
+  throw AppError.forbidden(`These events need the scope ${scopes.join(' and ')}`, {
+    required_scopes: scopes,
+    [field]: refused,
+  });
 }
 
 /** Scopes of the actor that make kinds of events readable. */

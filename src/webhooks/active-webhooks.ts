@@ -79,7 +79,7 @@ export class ActiveWebhooks implements OnModuleDestroy {
 export interface Wants {
   events: string[];
   private_events: boolean;
-  /** Of who asked for the events; null: whoever may register webhooks may hear them. */
+  /** Of who asked for the events; null: every kind, of a webhook from before scopes were noted, until the next check of rights. */
   reader_scopes: string[] | null;
 }
 

@@ -28,7 +28,8 @@ export async function cancelQueued(tx: Tx, webhookId: string): Promise<void> {
 }
 
 export function isNarrower(after: Hearing, before: Hearing): boolean {
-  const lost = before.reader_scopes?.some((scope) => !after.reader_scopes?.includes(scope)) ?? false;
+  const { reader_scopes: scopes } = after;
+  const lost = before.reader_scopes ? before.reader_scopes.some((scope) => !scopes?.includes(scope)) : scopes !== null;
   return lost || (before.private_events && !after.private_events);
 }
 

@@ -3,6 +3,7 @@ import { actorHas } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import type { Holder } from '../platform/http/index.js';
 import { type OwnedKind, OwnerRights, type Rights } from '../platform/ownership/index.js';
+import { readingScopes } from '../streaming/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import { giveUpUnreadable, type Hearing, isNarrower } from './queued-deliveries.js';
 import { WebhookHealth } from './webhook-health.js';
@@ -63,6 +64,6 @@ export class WebhookRights implements OwnedKind<OwnedWebhook>, OnModuleInit {
 export function narrowed({ private_events, reader_scopes }: Hearing, rights: Pick<Rights, 'scopes'>): Hearing {
   return {
     private_events: private_events && actorHas(rights, 'user:read'),
-    reader_scopes: reader_scopes && reader_scopes.filter((scope) => actorHas(rights, scope)),
+    reader_scopes: reader_scopes?.filter((scope) => actorHas(rights, scope)) ?? readingScopes(rights),
   };
 }

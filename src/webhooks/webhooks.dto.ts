@@ -97,7 +97,8 @@ export class CreateWebhookDto {
 
   @ApiProperty({
     example: ['command.failed', 'telemetry.*'],
-    description: 'Event names; `*` alone, before or behind a name stands for one or more words.',
+    description:
+      'Event names; `*` alone, before or behind a name stands for one or more words. Of a pattern comes what the caller may read; naming an event takes its scope.',
   })
   @IsArray()
   @ArrayMinSize(1)

@@ -16,10 +16,11 @@ import {
   timeAndIdAfter,
 } from '../platform/http/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
+import { assertMayRead, readingScopes } from '../streaming/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import { isPrivateEvent } from './private-events.js';
 import { completeRetry } from './retry-policy.js';
-import { cancelQueued, giveUpUnreadable, isNarrower } from './queued-deliveries.js';
+import { cancelQueued, giveUpUnreadable, type Hearing, isNarrower } from './queued-deliveries.js';
 import { type Webhook, WEBHOOK_COLUMNS } from './webhook.js';
 import { narrowed } from './webhook-rights.js';
 import { WebhookSecrets } from './webhook-secrets.js';
@@ -39,23 +40,24 @@ export class WebhooksService {
     private readonly deletions: Deletions,
   ) {}
 
-  /** @returns the secret too when the caller gave none. @throws AppError `validation` for a URL that may not be reached */
+  /** @returns the secret too when the caller gave none. @throws AppError `validation` for a URL that may not be reached; `forbidden` for events that the actor may not read */
   async create(actor: Actor, dto: CreateWebhookDto): Promise<{ webhook: Webhook; secret?: string }> {
     await this.egress.assertAllowed(dto.url, 'url');
     filterOf(dto.filters);
+    const hearing = hearingOf(actor, dto.events);
     const id = randomUUID();
     const secret = dto.secret ?? newSigningSecret();
     const holder = ownerOf(actor);
     const webhook = await this.db.transaction(async (tx) => {
       const [created] = await tx.query<Webhook[]>(
         `INSERT INTO webhooks (id, url, events, private_events, secret_box, active, retry_config, description, created_by,
-           filters, batch_size, batch_wait_ms, holder_id, holder_credential)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING ${WEBHOOK_COLUMNS}`,
+           filters, batch_size, batch_wait_ms, holder_id, holder_credential, reader_scopes)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING ${WEBHOOK_COLUMNS}`,
         [
           id,
           dto.url,
           [...new Set(dto.events)],
-          mayHearPrivate(actor, dto.events),
+          hearing.private_events,
           this.secrets.seal(id, secret),
           dto.active ?? true,
           JSON.stringify(completeRetry(dto.retry_config)),
@@ -66,6 +68,7 @@ export class WebhooksService {
           dto.batch_config?.max_wait_ms ?? null,
           holder.actorId,
           holder.credentialId,
+          hearing.reader_scopes,
         ],
       );
       actsOn(publicId('webhook', id));
@@ -123,7 +126,8 @@ export class WebhooksService {
       const rewritten = dto.events !== undefined || dto.url !== undefined;
       const holder = rewritten || dto.active === true ? ownerOf(actor) : undefined;
       // Who revives another's webhook answers for it from now on, and lends it nothing.
-      const heard = holder ? narrowed(webhook, actor) : webhook;
+      const kept = holder ? narrowed(webhook, actor) : webhook;
+      const hearing = rewritten ? hearingOf(actor, dto.events ?? webhook.events) : kept;
       const [[updated]] = await tx.query<[Webhook[], number]>(
         `UPDATE webhooks SET url = $2, events = $3, private_events = $4, active = $5, retry_config = $6, description = $7,
            disabled_at = CASE WHEN $5 THEN NULL ELSE disabled_at END,
@@ -131,13 +135,14 @@ export class WebhooksService {
            failing_since = CASE WHEN $8 THEN NULL ELSE failing_since END,
            consecutive_failures = CASE WHEN $8 THEN 0 ELSE consecutive_failures END,
            filters = $9, batch_size = $10, batch_wait_ms = $11, updated_at = now(), version = version + 1,
-           holder_id = coalesce($12, holder_id), holder_credential = CASE WHEN $12 IS NULL THEN holder_credential ELSE $13 END
+           holder_id = coalesce($12, holder_id), holder_credential = CASE WHEN $12 IS NULL THEN holder_credential ELSE $13 END,
+           reader_scopes = $14
          WHERE id = $1 RETURNING ${WEBHOOK_COLUMNS}`,
         [
           id,
           dto.url ?? webhook.url,
           dto.events ? [...new Set(dto.events)] : webhook.events,
-          rewritten ? mayHearPrivate(actor, dto.events ?? webhook.events) : heard.private_events,
+          hearing.private_events,
           dto.active ?? webhook.active,
           JSON.stringify(dto.retry_config ? completeRetry(dto.retry_config) : webhook.retry_config),
           dto.description ?? webhook.description,
@@ -147,6 +152,7 @@ export class WebhooksService {
           batch ? batch.max_wait_ms : webhook.batch_wait_ms,
           holder?.actorId ?? null,
           holder?.credentialId ?? null,
+          hearing.reader_scopes,
         ],
       );
       if (updated.url !== webhook.url || (holder && holder.actorId !== webhook.holder_id)) await cancelQueued(tx, id);
@@ -211,14 +217,15 @@ function notFound(id: string): AppError {
 }
 
 /**
- * Whether the actor's webhooks get events about people and their credentials.
- * @throws AppError `forbidden` when such an event is asked for by name and the actor may not
+ * What the actor's webhooks may be told of.
+ * @throws AppError `forbidden` when an event is asked for by name and the actor may not read it
  */
-function mayHearPrivate(actor: Actor, events: readonly string[]): boolean {
-  if (actorHas(actor, 'user:read')) return true;
-  const refused = events.filter(isPrivateEvent);
+function hearingOf(actor: Actor, events: readonly string[]): Hearing {
+  const privateEvents = actorHas(actor, 'user:read');
+  const refused = privateEvents ? [] : events.filter(isPrivateEvent);
   if (refused.length > 0) {
     throw AppError.forbidden('Events about users and their credentials need the scope user:read', { events: refused });
   }
-  return false;
+  assertMayRead(actor, events, 'events');
+  return { private_events: privateEvents, reader_scopes: readingScopes(actor) };
 }

@@ -6,7 +6,7 @@ import { CheckOwnerRights } from '../../src/platform/ownership/index.js';
 import { Credentials } from '../../src/security/keys/credentials.js';
 import { UserCreated } from '../../src/security/security.events.js';
 import { actor, type TestActor } from '../support/actors.js';
-import { eventually, type TestApp } from '../support/app.js';
+import { type Answer, eventually, type TestApp } from '../support/app.js';
 import { WebhookBench } from './harness.js';
 import { payloadOf, type Received, status } from './receiver.js';
 
@@ -187,6 +187,57 @@ describe('a webhook whose owner lost rights', () => {
   });
 });
 
+describe('a webhook of a key that may not read everything', () => {
+  const patch = (id: string, body: object, key: string): Promise<Answer<Refusal>> =>
+    app.call<Refusal>('PATCH', `/api/v1/webhooks/${id}`, { key, body });
+  interface Refusal {
+    error: { details: { required_scopes: string[]; events: string[] } };
+  }
+
+  it('gets of a pattern what the key may read, and no kind by name that it may not', async () => {
+    const reader = await actor(app, { scopes: ['webhook:write', 'ai:read'] });
+    const { id, path } = await webhookOf(reader);
+    const refused = await app.call<Refusal>('POST', '/api/v1/webhooks', {
+      key: reader.key,
+      body: { url: bench.receiver.url(path), events: ['ai.agent_registered', 'command.failed'] },
+    });
+    expect(refused.status).toBe(403);
+    expect(refused.body.error.details).toMatchObject({ required_scopes: ['command:read'], events: ['command.failed'] });
+    expect((await patch(id, { events: ['order.paid'] }, reader.key)).status).toBe(403);
+    expect((await patch(id, { events: ['ai.*', 'order.*'] }, reader.key)).status).toBe(200);
+    const witness = await bench.register({ events: ['order.paid'] });
+    const emitted = { event_type: 'order.paid', data: {} };
+    expect((await app.call('POST', '/api/v1/events', { key: bench.key, body: emitted })).status).toBe(201);
+    await eventually(() => typesAt(witness.path).includes('order.paid'));
+    await bench.publish();
+    await eventually(() => typesAt(path).includes('ai.agent_registered'));
+    expect(typesAt(path)).toEqual(['ai.agent_registered']);
+
+    // Written again by who may read more, it gets more; revived by who may read less, less.
+    expect((await patch(id, { events: ['*'] }, bench.key)).status).toBe(200);
+    expect((await app.call('POST', '/api/v1/events', { key: bench.key, body: emitted })).status).toBe(201);
+    await eventually(() => typesAt(path).includes('order.paid'));
+    expect((await patch(id, { active: true }, reader.key)).status).toBe(200);
+    const [row] = await app.db.query('SELECT reader_scopes FROM webhooks WHERE id = $1', [id.slice(8)]);
+    expect(row).toEqual({ reader_scopes: ['ai:read'] });
+    await bench.remove(id, witness.id);
+  });
+
+  it('from before scopes were noted is held to them by the next check of rights', async () => {
+    const reader = await actor(app, { scopes: ['webhook:write', 'ai:read'] });
+    const { id } = await webhookOf(reader);
+    await app.db.query('UPDATE webhooks SET reader_scopes = NULL WHERE id = $1', [id.slice(8)]);
+    await sweep();
+    await eventually(async () => {
+      const rows = await app.db.query<object>(`SELECT 1 FROM webhooks WHERE id = $1 AND reader_scopes = '{ai:read}'`, [
+        id.slice(8),
+      ]);
+      return rows.length === 1;
+    });
+    await bench.remove(id);
+  });
+});
+
 describe('what is queued for a webhook', () => {
   /** A receiver that refuses everything at this path. */
   function failAt(path: string): void {
@@ -263,7 +314,7 @@ describe('what is queued for a webhook', () => {
         kind: 'api',
         name: 'narrow',
         ownerUserId: owner.userId,
-        scopes: ['webhook:write'],
+        scopes: ['webhook:write', 'ai:read'],
         expiresInDays: null,
       }),
     );
