@@ -3,7 +3,7 @@ import { Injectable } from '@nestjs/common';
 import type { JoinRequest } from '@nexus/agent/protocol';
 import { type Actor, actsOn } from '../platform/context/index.js';
 import { generateOneTimeToken, hashKey, parseOneTimeToken } from '../platform/crypto/index.js';
-import { Database, type Tx } from '../platform/database/index.js';
+import { assertRoom, Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { type Page, pageOf, type PaginationDto, publicId, timeAndIdAfter } from '../platform/http/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
@@ -12,6 +12,8 @@ import { assertWithin, labelsWithin } from './agent-limits.js';
 import { type AgentKeys, AgentsService } from './agents.service.js';
 
 const PREFIX = 'nexus_join';
+/** Of everybody together. */
+const MAX_UNUSED = 1000;
 
 export interface JoinToken {
   id: string;
@@ -38,7 +40,7 @@ export class JoinTokensService {
 
   /**
    * What joins with the token of an actor who is limited by labels gets these labels.
-   * @throws AppError `forbidden` for other labels
+   * @throws AppError `forbidden` for other labels; `conflict` when there are {@link MAX_UNUSED}
    */
   async create(
     actor: Actor,
@@ -48,6 +50,13 @@ export class JoinTokensService {
     const labels = labelsWithin(actor, given);
     const { token, hash, preview } = generateOneTimeToken(PREFIX);
     return this.db.transaction(async (tx) => {
+      await assertRoom(tx, {
+        lock: 'agents.join-tokens',
+        noun: 'unused join tokens',
+        max: MAX_UNUSED,
+        count: `SELECT count(*)::int AS count FROM agent_join_tokens
+                WHERE used_at IS NULL AND revoked_at IS NULL AND expires_at > now()`,
+      });
       const [row] = await tx.query<JoinToken[]>(
         `INSERT INTO agent_join_tokens (id, hash, preview, labels, created_by, owner_credential, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7)) RETURNING ${COLUMNS}`,

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
 import { type Actor, actorHas, actsOn } from '../platform/context/index.js';
-import { advisoryLock, Database, type Tx } from '../platform/database/index.js';
+import { assertRoom, Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import {
   assertVersion,
@@ -26,9 +26,6 @@ import { RuleSet } from './rule-set.js';
 import type { PutRuleDto, RuleListQueryDto } from './rules.dto.js';
 import { wildcards } from './wildcards.js';
 
-/** Serialises the creation of rules, so that their limit holds. */
-const RULES_LOCK = advisoryLock('alerts.rules');
-
 /** The rules and their life (row TEL-07). What a change does to open alerts happens in its transaction. */
 @Injectable()
 export class RulesService {
@@ -47,10 +44,8 @@ export class RulesService {
     assertMayAct(actor, definition);
     await this.assertWebhooks(definition);
     const rule = await this.db.transaction(async (tx) => {
-      await tx.query('SELECT pg_advisory_xact_lock($1)', [RULES_LOCK]);
-      const [{ count }] = await tx.query<{ count: number }[]>('SELECT count(*)::int AS count FROM alert_rules');
-      const limit = this.settings.alertMaxRules;
-      if (count >= limit) throw AppError.conflict(`There are ${limit} rules, the most there may be`, { limit });
+      const count = 'SELECT count(*)::int AS count FROM alert_rules';
+      await assertRoom(tx, { lock: 'alerts.rules', noun: 'rules', max: this.settings.alertMaxRules, count });
       const [created] = await tx.query<Rule[]>(
         `INSERT INTO alert_rules (id, name, description, enabled, severity, definition, target_labels, owner_id,
            owner_credential, created_by, updated_by)

@@ -3,7 +3,7 @@ import { Injectable } from '@nestjs/common';
 import { isReserved } from '../events/index.js';
 import { type Actor, actorHas, actsOn } from '../platform/context/index.js';
 import { assertRotatable, newSigningSecret } from '../platform/crypto/index.js';
-import { Database, type Tx } from '../platform/database/index.js';
+import { assertRoom, Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import {
   assertVersion,
@@ -19,6 +19,7 @@ import { type Hook, HOOK_COLUMNS, ownEventType } from './hook.js';
 import { HookSecrets } from './hook-secrets.js';
 import type { CreateHookDto, RotateHookSecretDto, UpdateHookDto } from './hooks.dto.js';
 
+const MAX_HOOKS = 200;
 const DEFAULT_OVERLAP_SECONDS = 86_400;
 
 /** Which hooks there are, and what their calls become (row WHK-10). */
@@ -32,7 +33,7 @@ export class HooksService {
 
   /**
    * @returns the secret too when the caller gave none
-   * @throws AppError `conflict` when the name is taken, `forbidden` EVENT_TYPE_RESERVED for an event of the server's own, and for
+   * @throws AppError `conflict` when the name is taken or there are {@link MAX_HOOKS}, `forbidden` EVENT_TYPE_RESERVED for an event of the server's own, and for
    *   a chosen `event_type` without `event:emit`
    */
   async create(actor: Actor, dto: CreateHookDto): Promise<{ hook: Hook; secret?: string }> {
@@ -42,6 +43,8 @@ export class HooksService {
     const eventType = eventTypeOf(name, dto.event_type);
     assertMayEmit(actor, { name, event_type: eventType });
     const hook = await this.db.transaction(async (tx) => {
+      const count = 'SELECT count(*)::int AS count FROM hooks';
+      await assertRoom(tx, { lock: 'hooks', noun: 'hooks', max: MAX_HOOKS, count });
       const [created] = await tx.query<(Hook | undefined)[]>(
         `INSERT INTO hooks (id, name, scheme, event_type, enabled, description, secret_box, created_by, owner_id,
            owner_credential)

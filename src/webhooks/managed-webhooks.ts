@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
+import { Settings } from '../platform/config/index.js';
 import { type Actor, actorHas } from '../platform/context/index.js';
 import { newSigningSecret } from '../platform/crypto/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
@@ -9,7 +10,7 @@ import { readingScopes } from '../streaming/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import { cancelQueued, giveUpUnreadable, isNarrower } from './queued-deliveries.js';
 import { completeRetry } from './retry-policy.js';
-import { type Webhook, WEBHOOK_COLUMNS } from './webhook.js';
+import { assertRoomForWebhook, type Webhook, WEBHOOK_COLUMNS } from './webhook.js';
 import { WebhookSecrets } from './webhook-secrets.js';
 import type { BatchConfigDto, RetryConfigDto } from './webhooks.dto.js';
 
@@ -35,6 +36,7 @@ export class ManagedWebhooks {
     private readonly egress: EgressClient,
     private readonly secrets: WebhookSecrets,
     private readonly active: ActiveWebhooks,
+    private readonly settings: Settings,
   ) {}
 
   /** @throws AppError `validation` for a URL that may not be reached */
@@ -42,7 +44,7 @@ export class ManagedWebhooks {
     await this.egress.assertAllowed(url, field);
   }
 
-  /** @returns the secret too when none was given */
+  /** @returns the secret too when none was given. @throws AppError `conflict` past the limit */
   async create(
     tx: Tx,
     actor: Actor,
@@ -50,6 +52,7 @@ export class ManagedWebhooks {
     webhook: ManagedWebhook,
     given?: string,
   ): Promise<{ webhook: Webhook; secret?: string }> {
+    await assertRoomForWebhook(tx, this.settings.webhookMax);
     const id = randomUUID();
     const secret = given ?? newSigningSecret();
     const [created] = await tx.query<Webhook[]>(

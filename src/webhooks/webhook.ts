@@ -1,3 +1,4 @@
+import { assertRoom, type Tx } from '../platform/database/index.js';
 import { publicId } from '../platform/http/index.js';
 import type { RetryConfig } from './retry-policy.js';
 import type { WebhookDto } from './webhooks.dto.js';
@@ -56,4 +57,10 @@ export function toWebhookDto(webhook: Webhook): WebhookDto {
     created_at: webhook.created_at.toISOString(),
     updated_at: webhook.updated_at.toISOString(),
   };
+}
+
+/** @throws AppError `conflict` when there are as many webhooks as there may be, those of event subscriptions included */
+export function assertRoomForWebhook(tx: Tx, max: number): Promise<void> {
+  const count = 'SELECT count(*)::int AS count FROM webhooks';
+  return assertRoom(tx, { lock: 'webhooks', noun: 'webhooks', max, count });
 }

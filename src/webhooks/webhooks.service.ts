@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
+import { Settings } from '../platform/config/index.js';
 import { type Actor, actorHas, actsOn } from '../platform/context/index.js';
 import { assertRotatable, newSigningSecret } from '../platform/crypto/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
@@ -21,7 +22,7 @@ import { ActiveWebhooks } from './active-webhooks.js';
 import { isPrivateEvent } from './private-events.js';
 import { completeRetry } from './retry-policy.js';
 import { cancelQueued, giveUpUnreadable, type Hearing, isNarrower } from './queued-deliveries.js';
-import { type Webhook, WEBHOOK_COLUMNS } from './webhook.js';
+import { assertRoomForWebhook, type Webhook, WEBHOOK_COLUMNS } from './webhook.js';
 import { narrowed } from './webhook-rights.js';
 import { WebhookSecrets } from './webhook-secrets.js';
 import type { CreateWebhookDto, RotateSecretDto, UpdateWebhookDto, WebhookDetailDto } from './webhooks.dto.js';
@@ -38,9 +39,10 @@ export class WebhooksService {
     private readonly secrets: WebhookSecrets,
     private readonly active: ActiveWebhooks,
     private readonly deletions: Deletions,
+    private readonly settings: Settings,
   ) {}
 
-  /** @returns the secret too when the caller gave none. @throws AppError `validation` for a URL that may not be reached; `forbidden` for events that the actor may not read */
+  /** @returns the secret too when the caller gave none. @throws AppError `validation` for a URL that may not be reached; `forbidden` for events that the actor may not read; `conflict` past the limit */
   async create(actor: Actor, dto: CreateWebhookDto): Promise<{ webhook: Webhook; secret?: string }> {
     await this.egress.assertAllowed(dto.url, 'url');
     filterOf(dto.filters);
@@ -49,6 +51,7 @@ export class WebhooksService {
     const secret = dto.secret ?? newSigningSecret();
     const holder = ownerOf(actor);
     const webhook = await this.db.transaction(async (tx) => {
+      await assertRoomForWebhook(tx, this.settings.webhookMax);
       const [created] = await tx.query<Webhook[]>(
         `INSERT INTO webhooks (id, url, events, private_events, secret_box, active, retry_config, description, created_by,
            filters, batch_size, batch_wait_ms, holder_id, holder_credential, reader_scopes)

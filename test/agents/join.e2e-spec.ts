@@ -63,6 +63,25 @@ async function lossyProxy(target: number, losses: number): Promise<{ port: numbe
   return { port: (server.address() as AddressInfo).port, close: () => server.close() };
 }
 
+describe('unused join tokens', () => {
+  it('are a thousand at most', async () => {
+    const { join_token_id } = await token();
+    await app.db.query(
+      `INSERT INTO agent_join_tokens (id, hash, preview, labels, created_by, expires_at)
+       SELECT gen_random_uuid(), decode(md5(i::text), 'hex'), 'filler', '{}', 'user_x', now() + interval '1 hour'
+       FROM generate_series(1, 999) AS i`,
+    );
+    const more = () => app.call('POST', '/api/v1/ai/agents/join-tokens', { key: admin, body: {} });
+    try {
+      expect(await more()).toMatchObject({ status: 409, body: { error: { details: { limit: 1000 } } } });
+      await app.call('DELETE', `/api/v1/ai/agents/join-tokens/${join_token_id}`, { key: admin });
+      expect((await more()).status).toBe(201);
+    } finally {
+      await app.db.query(`DELETE FROM agent_join_tokens WHERE preview = 'filler'`);
+    }
+  });
+});
+
 describe('joining', () => {
   it('makes an agent with a key and the labels of the token', async () => {
     const made = await token({ labels: { env: 'production' } });

@@ -144,6 +144,7 @@ export const settingTests: Record<string, [file: string, title: string]> = {
     'test/webhooks/faults.e2e-spec.ts',
     'when it has failed too often in a row, with what waited given up and recoverable',
   ],
+  NEXUS_WEBHOOK_MAX: [SETTINGS, 'has so many webhooks, those of event subscriptions included, and no more'],
   NEXUS_WEBHOOK_RETENTION_DAYS: [
     'test/webhooks/webhooks.e2e-spec.ts',
     'deletes deliveries that ended longer ago than NEXUS_WEBHOOK_RETENTION_DAYS, and no other',

@@ -298,6 +298,28 @@ describe('hooks', () => {
     expect(counted).toBe(3);
   });
 
+  it('are two hundred at most, also when opened at once', async () => {
+    const [{ n }] = await app.db.query<{ n: number }>('SELECT count(*)::int AS n FROM hooks');
+    await app.db.query(
+      `INSERT INTO hooks (id, name, scheme, event_type, enabled, description, secret_box, created_by, owner_id)
+       SELECT gen_random_uuid(), 'filler' || i, 'standard', 'a.b', false, 'filler', '', 'user_x', 'user_x'
+       FROM generate_series(1, $1::int) AS i`,
+      [198 - n],
+    );
+    try {
+      const answers = await Promise.all(
+        Array.from({ length: 4 }, () =>
+          app.call<Received>('POST', HOOKS, { key: admin, body: { name: `h${randomUUID()}` } }),
+        ),
+      );
+      expect(answers.map(({ status }) => status).sort()).toEqual([201, 201, 409, 409]);
+      const refused = answers.find(({ status }) => status === 409);
+      expect(refused?.body.error.details).toEqual({ limit: 200 });
+    } finally {
+      await app.db.query(`DELETE FROM hooks WHERE description = 'filler'`);
+    }
+  });
+
   it('forget messages after a week', async () => {
     const hook = await open();
     const headers = standard(hook.secret, '{}');

@@ -115,6 +115,31 @@ describe('a credential', () => {
   });
 });
 
+describe('live keys and tokens', () => {
+  it('of one user are two hundred at most; those that have ended do not count', async () => {
+    const [owner, other] = [await actor(app), await actor(app)];
+    await app.db.query(
+      `INSERT INTO credentials (id, kind, key_id, hash, preview, name, owner_user_id, scopes, expires_at)
+       SELECT gen_random_uuid(), kind, key_id || i, hash, preview, 'filler', owner_user_id, scopes, expires_at
+       FROM credentials, generate_series(1, 198) AS i WHERE id = $1`,
+      [owner.keyId],
+    );
+    const body = { name: 'one more', scopes: ['telemetry:read'] };
+    expect((await createToken(owner.key, body)).status).toBe(201);
+    const keyBody = { name: 'one more', permissions: ['telemetry:read'] };
+    expect(await createKey(owner.key, keyBody)).toMatchObject({
+      status: 409,
+      body: { error: { details: { limit: 200 } } },
+    });
+    expect((await createToken(owner.key, body)).status).toBe(409);
+    expect((await createToken(other.key, body)).status).toBe(201);
+    await app.db.query(`UPDATE credentials SET revoked_at = now() WHERE owner_user_id = $1 AND name = 'filler'`, [
+      owner.userId,
+    ]);
+    expect((await createToken(owner.key, body)).status).toBe(201);
+  });
+});
+
 describe('rights', () => {
   it('are what role and key both allow', async () => {
     const { key } = await actor(app, { role: 'viewer', scopes: ['*:read', 'command:write', 'telemetry:write'] });

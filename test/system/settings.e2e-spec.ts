@@ -220,6 +220,7 @@ describe('a server with other settings of what it keeps and sends', () => {
       NEXUS_TELEMETRY_ROLLUP_1D_DAYS: '8',
       NEXUS_WEBHOOK_CONCURRENCY: '3',
       NEXUS_WEBHOOK_DISABLE_AFTER: '2',
+      NEXUS_WEBHOOK_MAX: '4',
     });
     ({ app } = bench);
   });
@@ -352,6 +353,27 @@ describe('a server with other settings of what it keeps and sends', () => {
     for (const response of held) response.writeHead(204).end();
     await eventually(() => bench.receiver.at(busy.path).length === 9);
     await bench.remove(busy.id, other.id);
+  });
+
+  it('has so many webhooks, those of event subscriptions included, and no more', async () => {
+    const url = bench.receiver.url('/many');
+    const subscription = { name: 'A', event_patterns: ['ai.*'], delivery_method: 'webhook', webhook_config: { url } };
+    const post = (target: string, body: object) =>
+      app.call<{ webhook_id: string; error: { details: object } }>('POST', `/api/v1${target}`, {
+        key: bench.key,
+        body,
+      });
+    expect((await post('/events/subscriptions', subscription)).status).toBe(201);
+    const answers = await Promise.all(
+      Array.from({ length: 6 }, () => post('/webhooks', { url, events: ['ai.agent_registered'] })),
+    );
+    const made = answers.filter(({ status }) => status === 201);
+    expect(made).toHaveLength(3);
+    for (const { status, body } of answers.filter((one) => !made.includes(one))) {
+      expect([status, body.error.details]).toEqual([409, { limit: 4 }]);
+    }
+    expect((await post('/events/subscriptions', subscription)).status).toBe(409);
+    await bench.remove(...made.map(({ body }) => body.webhook_id));
   });
 
   it('disables a webhook that has failed for so many seconds', async () => {

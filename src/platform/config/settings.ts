@@ -331,6 +331,9 @@ export class Settings {
   @Max(1_000_000)
   webhookDisableAfterFailures = 0;
 
+  /** Most webhooks there may be, those of event subscriptions included: each keeps its own copy of every event that it gets. */
+  @FromEnv('NEXUS_WEBHOOK_MAX') @Transform(toInt) @IsInt() @Min(1) @Max(10_000) webhookMax = 500;
+
   /** Days that finished deliveries and their log are kept. */
   @FromEnv('NEXUS_WEBHOOK_RETENTION_DAYS') @Transform(toInt) @IsInt() @Min(1) @Max(3650) webhookRetentionDays = 30;
 

@@ -9,8 +9,12 @@ export const LOCK_NAMES = [
   'telemetry.roll-up',
   'alerts.rules',
   'alerts.silences',
+  'webhooks',
+  'hooks',
+  'agents.join-tokens',
   'security.alerts',
   'security.first-run',
+  'security.keys',
 ] as const;
 
 export type LockName = (typeof LOCK_NAMES)[number];

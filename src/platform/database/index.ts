@@ -1,4 +1,5 @@
 export { advisoryLock, LOCK_NAMES } from './advisory-locks.js';
+export { assertRoom } from './assert-room.js';
 export { Database, type Tx } from './database.js';
 export { CAREFUL_DROPS, DatabaseClock } from './database-clock.js';
 export { DatabaseModule } from './database.module.js';

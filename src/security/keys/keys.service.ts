@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { type Actor, actorHas, actsOn } from '../../platform/context/index.js';
-import { Database } from '../../platform/database/index.js';
+import { assertRoom, Database } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
 import { type PageQueryDto, type PaginationDto, pageOf, resolvePage } from '../../platform/http/index.js';
 import { SecurityAlerts } from '../alerts/security-alerts.js';
@@ -20,6 +20,8 @@ export interface KeyRequest {
   expiresInDays?: number | null;
 }
 
+/** Of one user, keys and tokens together. */
+const MAX_LIVE = 200;
 const DAY_MS = 86_400_000;
 const SIZES = { default: 20, max: 100 };
 
@@ -36,7 +38,7 @@ export class KeysService {
    * The key belongs to the caller's user and never does more than that user may at the time of use.
    * One that is made with a key ends with that.
    * @throws AppError `validation` for an unknown scope, `forbidden` for one the caller does not hold, and for a life beyond that of the
-   *   key that is used
+   *   key that is used; `conflict` when the user has {@link MAX_LIVE}
    */
   create(actor: Actor, kind: Kind, request: KeyRequest): Promise<{ credential: Credential; key: string }> {
     const ownerUserId = userIdOf(actor);
@@ -50,6 +52,14 @@ export class KeysService {
       if (notAfter && request.expiresInDays && Date.now() + request.expiresInDays * DAY_MS > notAfter.getTime()) {
         throw AppError.forbidden('A key cannot make one that outlives it', { expires_at: notAfter.toISOString() });
       }
+      await assertRoom(tx, {
+        lock: 'security.keys',
+        noun: 'live keys and tokens of this user',
+        max: MAX_LIVE,
+        count: `SELECT count(*)::int AS count FROM credentials
+                WHERE owner_user_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())`,
+        params: [ownerUserId],
+      });
       const wanted = { kind, name, description, ownerUserId, scopes, expiresInDays, parent };
       const made = await this.credentials.create(tx, wanted);
       actsOn(credentialId(made.credential));
