@@ -16,6 +16,8 @@ const MESSAGE_LIMITS = { maxDepth: 8, maxKeys: 5000, maxValues: 10_000, maxKeyLe
 const MAX_MESSAGE_BYTES = 1024 * 1024;
 /** Pieces in which a message may come. */
 const MAX_FRAGMENTS = 1024;
+/** Bounds what the messages of one client cost the process. An ordinary client says little once it has subscribed. */
+const MESSAGE_RATE = { perSecond: 100, burst: 200, bytes: 8 * 1024 };
 /** Messages of one client in work, and their bytes; at a limit its socket is not read until half of them are done. */
 const MAX_PENDING = 16;
 const MAX_PENDING_BYTES = 256 * 1024;
@@ -77,6 +79,7 @@ class SocketClient extends StreamClient {
   anyOf: [],
   maxPayload: MAX_MESSAGE_BYTES,
   maxFragments: MAX_FRAGMENTS,
+  messageRate: MESSAGE_RATE,
   perActor: Infinity,
   browsers: true,
 } satisfies SocketOptions)

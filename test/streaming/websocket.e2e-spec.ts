@@ -312,6 +312,20 @@ describe('subscribing', () => {
     expect((await reader.end()).code).toBe(1009);
   });
 
+  it('that sends without end is read slowly, and keeps no other client waiting', async () => {
+    const [noisy, quiet] = [await open(), await open()];
+    const pongs = (reader: StreamReader): number => reader.messages.filter(({ type }) => type === 'pong').length;
+    const message = JSON.stringify({ action: 'ping', padding: 'x'.repeat(100) });
+    for (let n = 0; n < 5000; n++) noisy.say(message);
+    for (let n = 1; n <= 20; n++) {
+      quiet.say({ action: 'ping' });
+      await eventually(() => pongs(quiet) === n);
+    }
+    expect(pongs(noisy)).toBeLessThan(2500);
+    expect(noisy.closed).toBeUndefined();
+    await Promise.all([noisy.close(), quiet.close()]);
+  });
+
   it('closes on a message in thousands of pieces', async () => {
     const reader = await open();
     for (let i = 0; i < 2000; i++) reader.ws.send(' ', { fin: false });

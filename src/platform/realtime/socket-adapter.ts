@@ -17,7 +17,7 @@ import {
   RequestObservers,
 } from '../http/index.js';
 import { CredentialWatch } from './credential-watch.js';
-import { CLOSE_GOING_AWAY, CLOSE_POLICY, Socket } from './socket.js';
+import { CLOSE_GOING_AWAY, CLOSE_POLICY, type MessageRate, Socket } from './socket.js';
 import { SocketTickets } from './socket-tickets.js';
 import {
   chosenProtocol,
@@ -43,6 +43,8 @@ export interface SocketOptions {
   maxPayload: number;
   /** Pieces in which a message may come; more close the socket (1008). */
   maxFragments?: number;
+  /** How fast the messages of one socket are read, and each in a turn of the event loop of its own; not set: as they come. */
+  messageRate?: MessageRate;
   /** Sockets that one actor may hold at once. */
   perActor: number;
   /**
@@ -119,7 +121,7 @@ export class SocketAdapter extends WsAdapter {
   }
 
   override create(_port: number, options: SocketOptions): WebSocketServer {
-    const { path, aliases = [], anyOf, subprotocol, maxPayload, maxFragments = MAX_FRAGMENTS } = options;
+    const { path, aliases = [], anyOf, subprotocol, maxPayload, maxFragments = MAX_FRAGMENTS, messageRate } = options;
     const server = new WebSocketServer({
       noServer: true,
       clientTracking: false,
@@ -127,6 +129,7 @@ export class SocketAdapter extends WsAdapter {
       maxPayload,
       maxFragments,
       maxBufferedChunks: MAX_CHUNKS,
+      allowSynchronousEvents: messageRate === undefined,
       handleProtocols: subprotocol === undefined ? chosenProtocol : () => subprotocol,
     });
     const endpoint: Endpoint = { options, server, held: new Set(), counts: new Map() };
@@ -246,7 +249,7 @@ export class SocketAdapter extends WsAdapter {
     const actor = await this.identify(context, credential, endpoint, anyOf);
     if (stream.destroyed) return;
     server.handleUpgrade(request, stream, head, (ws) =>
-      this.hold(endpoint, new Socket(ws, stream, actor, grant), context, credential),
+      this.hold(endpoint, new Socket(ws, stream, actor, grant, options.messageRate), context, credential),
     );
   }
 

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import WebSocket, { WebSocketServer } from 'ws';
 import { systemActor } from '../context/index.js';
@@ -9,6 +10,7 @@ import { Socket } from './socket.js';
 let server: WebSocketServer;
 let client: WebSocket;
 let accepted: WebSocket;
+let stream: Duplex;
 let socket: Socket;
 
 beforeEach(async () => {
@@ -20,7 +22,8 @@ beforeEach(async () => {
   const [ws, request] = await connection;
   accepted = ws;
   await once(client, 'open');
-  socket = new Socket(accepted, request.socket, systemActor);
+  stream = request.socket;
+  socket = new Socket(accepted, stream, systemActor);
 });
 afterEach(() => {
   client.terminate();
@@ -81,6 +84,27 @@ describe('a socket', () => {
     client.send(Buffer.from('{}'), { binary: true });
     expect(await closed).toBe(1003);
     expect(listener).not.toHaveBeenCalled();
+  });
+
+  it('is read no faster than its rate allows, however much comes at once, and loses nothing', async () => {
+    const limited = new Socket(accepted, stream, systemActor, undefined, { perSecond: 100, burst: 10, bytes: 1000 });
+    const read: number[] = [];
+    limited.onMessage((message) => read.push(message.length));
+    const pause = vi.spyOn(accepted, 'pause');
+    for (let n = 0; n < 10; n++) client.send('x');
+    await vi.waitFor(() => expect(read.length).toBe(10));
+    expect(pause).not.toHaveBeenCalled();
+    const start = performance.now();
+    client.send('x'.repeat(30_000));
+    await vi.waitFor(() => expect(pause).toHaveBeenCalled());
+    client.send('x');
+    // A user of the socket that pauses it too does not end the wait.
+    limited.pause();
+    limited.resume();
+    expect(accepted.isPaused).toBe(true);
+    await vi.waitFor(() => expect(read.slice(10)).toEqual([30_000, 1]), 5000);
+    expect(performance.now() - start).toBeGreaterThan(150);
+    expect(limited.open).toBe(true);
   });
 
   it('is cut when its peer does not answer the close', async () => {

@@ -16,6 +16,15 @@ export const CLOSE_GOING_AWAY = 1001;
 export const CLOSE_POLICY = 1008;
 export const CLOSE_OVERLOADED = 1013;
 
+/** How fast the messages of one peer are read. */
+export interface MessageRate {
+  perSecond: number;
+  /** Messages that may come at once after a silence. */
+  burst: number;
+  /** A larger message counts as one for each of these bytes. */
+  bytes: number;
+}
+
 /** One accepted WebSocket: who is behind it, and a bounded way out. */
 export class Socket {
   /** When something was last heard from the peer (a message or a pong), epoch milliseconds. */
@@ -24,6 +33,12 @@ export class Socket {
   private sentBytes = 0;
   private drainedBytes = 0;
   private drainedAt = Date.now();
+  /** Messages that may still be read before the socket waits; below zero it waits. */
+  private allowance: number;
+  private allowanceAt = performance.now();
+  /** The socket is not read because its user asked for it, or because its messages came too fast. */
+  private paused = false;
+  private throttled = false;
 
   constructor(
     private readonly ws: WebSocket,
@@ -32,7 +47,9 @@ export class Socket {
     readonly actor: Actor,
     /** What the ticket it was opened with says, if there was one. */
     readonly grant?: unknown,
+    private readonly rate?: MessageRate,
   ) {
+    this.allowance = rate?.burst ?? 0;
     const heard = (): void => {
       this.heardAt = Date.now();
     };
@@ -83,7 +100,10 @@ export class Socket {
   onMessage(listener: (message: Buffer) => void): void {
     this.ws.on('message', (data, isBinary) => {
       if (isBinary) this.close(1003, 'Only text messages');
-      else if (this.open) listener(data as Buffer);
+      else if (this.open) {
+        this.spend((data as Buffer).length);
+        listener(data as Buffer);
+      }
     });
   }
 
@@ -93,11 +113,13 @@ export class Socket {
 
   /** Stops reading until {@link resume}: the peer feels it through TCP. */
   pause(): void {
+    this.paused = true;
     this.ws.pause();
   }
 
   resume(): void {
-    this.ws.resume();
+    this.paused = false;
+    if (!this.throttled) this.ws.resume();
   }
 
   close(code: number, reason: string): void {
@@ -124,5 +146,37 @@ export class Socket {
       this.pingedAt = now;
       this.ws.ping();
     }
+  }
+
+  /** Counts a message; what was received before the socket stopped reading still comes and makes the wait longer. */
+  private spend(bytes: number): void {
+    if (!this.rate) return;
+    this.refill(this.rate);
+    this.allowance -= Math.max(1, bytes / this.rate.bytes);
+    if (this.allowance >= 0 || this.throttled) return;
+    this.throttled = true;
+    this.ws.pause();
+    this.waitForAllowance(this.rate);
+  }
+
+  private waitForAllowance(rate: MessageRate): void {
+    setTimeout(
+      () => {
+        this.refill(rate);
+        if (this.allowance < 0 && this.open) {
+          this.waitForAllowance(rate);
+          return;
+        }
+        this.throttled = false;
+        if (!this.paused) this.ws.resume();
+      },
+      Math.ceil((-this.allowance / rate.perSecond) * 1000),
+    ).unref();
+  }
+
+  private refill({ perSecond, burst }: MessageRate): void {
+    const now = performance.now();
+    this.allowance = Math.min(burst, this.allowance + ((now - this.allowanceAt) / 1000) * perSecond);
+    this.allowanceAt = now;
   }
 }
