@@ -1,3 +1,4 @@
+import { MAX_ISSUES } from '../platform/errors/index.js';
 import { expectedOf, unknownField } from '../platform/http/index.js';
 import type { EventIds } from './event-id.js';
 import { parseTimestamp } from './timestamp.js';
@@ -157,6 +158,7 @@ export function readEvent(
     void issues.push({ field, issue, expected: expected ?? expectedOf(issue) });
 
   for (const key in raw) {
+    if (issues.length > MAX_ISSUES) break;
     if (!KNOWN.has(key)) issues.push({ field: key.slice(0, 100), ...unknownField(key, [...KNOWN]) });
   }
   const { event_id: id, event_type: type, source = rules.defaultSource, timestamp, metadata } = raw;

@@ -3,7 +3,7 @@ import { Injectable } from '@nestjs/common';
 import { type Actor, currentContext } from '../platform/context/index.js';
 import { Settings } from '../platform/config/index.js';
 import type { Tx } from '../platform/database/index.js';
-import { AppError, type FieldIssue } from '../platform/errors/index.js';
+import { AppError, type FieldIssue, MAX_ISSUES } from '../platform/errors/index.js';
 import { unknownField, type WarningDto } from '../platform/http/index.js';
 import { Metrics } from '../platform/observability/index.js';
 import { EventIds } from './event-id.js';
@@ -161,9 +161,9 @@ export class TelemetryIngest {
 
 function itemsOf(body: unknown): unknown[] {
   const { events, ...others } = (body ?? {}) as { events?: unknown };
-  const issues: FieldIssue[] = Object.keys(others).map((field) =>
-    inBody({ field: field.slice(0, 100), ...unknownField(field, ['events']) }),
-  );
+  const issues: FieldIssue[] = Object.keys(others)
+    .slice(0, MAX_ISSUES + 1)
+    .map((field) => inBody({ field: field.slice(0, 100), ...unknownField(field, ['events']) }));
   if (!Array.isArray(events)) {
     issues.push(
       inBody({

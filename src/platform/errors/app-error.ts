@@ -32,6 +32,9 @@ export interface FieldIssue {
   location?: 'body' | 'query' | 'path' | 'header';
 }
 
+/** Issues that one answer names. */
+export const MAX_ISSUES = 50;
+
 interface AppErrorOptions {
   code?: string;
   /** Sub-code rendered as `error.type`, e.g. `TOKEN_EXPIRED`. */
@@ -78,7 +81,10 @@ export class AppError extends Error {
   }
 
   static validation(issues: FieldIssue | FieldIssue[], message = 'Invalid request parameters'): AppError {
-    return new AppError('validation', message, { details: Array.isArray(issues) ? issues : [issues] });
+    const details = Array.isArray(issues) ? issues : [issues];
+    if (details.length <= MAX_ISSUES) return new AppError('validation', message, { details });
+    const text = `${message}; only the first ${MAX_ISSUES} problems are listed`;
+    return new AppError('validation', text, { details: details.slice(0, MAX_ISSUES) });
   }
 
   static unauthenticated(

@@ -1,2 +1,2 @@
-export { AppError, isAppError } from './app-error.js';
+export { AppError, isAppError, MAX_ISSUES } from './app-error.js';
 export type { ErrorKind, FieldIssue } from './app-error.js';

@@ -64,6 +64,16 @@ describe('a wrong body', () => {
     expect((await issuesOf({ metric_name: 'cpu', colour: 1 }))[0].issue).toBe('is not a known field');
   });
 
+  it('with thousands of unknown fields costs little and is told the first fifty', async () => {
+    const body = Object.fromEntries(Array.from({ length: 9990 }, (_, n) => [`metric_nome${'x'.repeat(60)}${n}`, 1]));
+    const refused = (await new DtoPipe()
+      .transform({ ...body, retry_config: body }, { type: 'body', metatype: OuterDto })
+      .catch((error: unknown) => error)) as AppError;
+    expect(refused.details).toHaveLength(50);
+    expect(refused.message).toBe('Invalid request parameters; only the first 50 problems are listed');
+    expect(JSON.stringify(refused.details).length).toBeLessThan(20_000);
+  });
+
   it('that is no object is told so', async () => {
     expect(await issuesOf([])).toMatchObject([{ issue: 'must be a JSON object', received: 'array' }]);
   });

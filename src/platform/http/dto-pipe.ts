@@ -1,6 +1,6 @@
 import { type ArgumentMetadata, Injectable, ValidationPipe } from '@nestjs/common';
 import { getMetadataStorage, type ValidationError } from 'class-validator';
-import { AppError, type FieldIssue } from '../errors/index.js';
+import { AppError, type FieldIssue, MAX_ISSUES } from '../errors/index.js';
 import { expectedOf, unknownField } from './field-issues.js';
 
 /** Where `@ApiProperty` keeps what it was given; the package does not export the name. */
@@ -40,7 +40,12 @@ export class DtoPipe extends ValidationPipe {
       return checked;
     } catch (error) {
       if (Array.isArray(error)) {
-        throw AppError.validation(issuesOf(error as ValidationError[], '', LOCATIONS[metadata.type]));
+        const issues: FieldIssue[] = [];
+        for (const issue of issuesOf(error as ValidationError[], '', LOCATIONS[metadata.type])) {
+          // One more than an answer names: it says then that there are more.
+          if (issues.push(issue) > MAX_ISSUES) break;
+        }
+        throw AppError.validation(issues);
       }
       throw error;
     }
@@ -73,12 +78,17 @@ function isNullable(dto: object, name: string): boolean {
   return documented?.nullable === true;
 }
 
-function issuesOf(errors: ValidationError[], parent: string, location: FieldIssue['location']): FieldIssue[] {
-  return errors.flatMap((error) => {
+/** Made one by one as they are asked for: a body may be wrong in thousands of places. */
+function* issuesOf(
+  errors: ValidationError[],
+  parent: string,
+  location: FieldIssue['location'],
+): Generator<FieldIssue, void, undefined> {
+  for (const error of errors) {
     const field = parent ? `${parent}.${error.property}` : error.property;
-    const own = error.constraints ? [{ field, ...wrong(error), received: describe(error.value), location }] : [];
-    return [...own, ...issuesOf(error.children ?? [], field, location)];
-  });
+    if (error.constraints) yield { field, ...wrong(error), received: describe(error.value), location };
+    yield* issuesOf(error.children ?? [], field, location);
+  }
 }
 
 /** The first rule that the value breaks, and all that it would have to keep. */

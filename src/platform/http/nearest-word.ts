@@ -5,6 +5,8 @@ const MOST_NAMES = 10;
 export function nearestWord(word: string, known: readonly string[]): string | undefined {
   const limit = Math.ceil(word.length / 3);
   const near = known
+    // Words that differ more in length than they may differ at all need no closer look.
+    .filter((other) => other.startsWith(`${word}_`) || Math.abs(other.length - word.length) <= limit)
     .map((other) => ({ other, distance: other.startsWith(`${word}_`) ? limit : distanceOf(word, other) }))
     .filter(({ distance }) => distance <= limit)
     .sort((a, b) => a.distance - b.distance);
