@@ -3,6 +3,7 @@ import {
   ApiExcludeEndpoint,
   ApiFoundResponse,
   ApiForbiddenResponse,
+  ApiNotFoundResponse,
   ApiOkResponse,
   ApiOperation,
   ApiProduces,
@@ -51,6 +52,7 @@ export class DocsController {
   @ApiOkResponse({ schema: { type: 'object', example: { openapi: '3.1.0' } } })
   @ApiUnauthorizedResponse()
   @ApiForbiddenResponse()
+  @ApiNotFoundResponse()
   async json(@Req() request: Request, @Res() response: Response): Promise<void> {
     await this.check(request);
     response.type('application/json').send(this.document.json());
@@ -63,6 +65,7 @@ export class DocsController {
   @ApiOkResponse({ schema: { type: 'string', example: 'openapi: 3.1.0' } })
   @ApiUnauthorizedResponse()
   @ApiForbiddenResponse()
+  @ApiNotFoundResponse()
   async yaml(@Req() request: Request, @Res() response: Response): Promise<void> {
     await this.check(request);
     response.set('Content-Type', 'application/yaml; charset=utf-8').send(this.document.yaml());
@@ -75,6 +78,7 @@ export class DocsController {
   @ApiOkResponse({ schema: { type: 'string', example: '<!doctype html>' } })
   @ApiUnauthorizedResponse()
   @ApiForbiddenResponse()
+  @ApiNotFoundResponse()
   async swagger(@Req() request: Request, @Res() response: Response): Promise<void> {
     await this.check(request);
     sendPage(response, swaggerPage());
@@ -87,6 +91,7 @@ export class DocsController {
   @ApiOkResponse({ schema: { type: 'string', example: '<!doctype html>' } })
   @ApiUnauthorizedResponse()
   @ApiForbiddenResponse()
+  @ApiNotFoundResponse()
   async redoc(@Req() request: Request, @Res() response: Response): Promise<void> {
     await this.check(request);
     sendPage(response, redocPage());

@@ -40,7 +40,7 @@ export class MetricsController {
       'Text format 0.0.4, or OpenMetrics when `Accept` asks for it. Needs the scope `metrics:read` unless `NEXUS_METRICS_PUBLIC` is on; not set, it is on while the server listens on a loopback address only.',
     operationId: 'prometheusMetrics',
   })
-  @ApiProduces('text/plain')
+  @ApiProduces('text/plain', 'application/openmetrics-text')
   @ApiOkResponse({ schema: { type: 'string', example: 'nexus_http_requests_in_flight 1' } })
   @ApiUnauthorizedResponse()
   @ApiForbiddenResponse()

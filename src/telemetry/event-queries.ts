@@ -12,7 +12,7 @@ import {
   resolvePage,
 } from '../platform/http/index.js';
 import { readNewestFirst, type Stretch } from './newest-first.js';
-import type { BatchDto, EventDto, EventPageDto, ListEventsDto } from './telemetry.dto.js';
+import type { BatchDto, TelemetryEventDto, TelemetryEventListDto, ListEventsDto } from './telemetry.dto.js';
 import { parseTimestamp } from './timestamp.js';
 
 /** Pages of event lists (contract C-42). */
@@ -61,7 +61,7 @@ export class EventQueries {
    * Newest first (row TEL-02). What no index finds is looked for as long as that takes at most: a page may then hold fewer events
    * than asked for, or none, and its cursor goes on from where the search has ended.
    */
-  async list(actor: Actor, query: ListEventsDto): Promise<EventPageDto> {
+  async list(actor: Actor, query: ListEventsDto): Promise<TelemetryEventListDto> {
     const page = resolvePage(query, SIZES);
     const filter = filterOf(actor, query);
     const [{ rows, unreadUntil }, counted] = await Promise.all([this.page(filter, page), this.count(filter)]);
@@ -76,7 +76,7 @@ export class EventQueries {
   }
 
   /** @throws AppError `not_found` */
-  async get(actor: Actor, id: string): Promise<EventDto> {
+  async get(actor: Actor, id: string): Promise<TelemetryEventDto> {
     const own = ownSource(actor);
     const rows = await this.db.query<EventRow>(
       `SELECT ${COLUMNS} FROM telemetry_events WHERE event_id = $1 AND ($2::text IS NULL OR source = $2)
@@ -267,7 +267,7 @@ function whereOf(conditions: string[]): string {
   return conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : '';
 }
 
-function toEventDto(row: EventRow): EventDto {
+function toEventDto(row: EventRow): TelemetryEventDto {
   return {
     event_id: row.event_id,
     event_type: row.event_type,

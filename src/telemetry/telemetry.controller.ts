@@ -42,8 +42,8 @@ import { type SubmittedBatch, TelemetryIngest } from './telemetry-ingest.js';
 import {
   AcceptedEventDto,
   BatchDto,
-  EventDto,
-  EventPageDto,
+  TelemetryEventDto,
+  TelemetryEventListDto,
   ListEventsDto,
   SubmitBatchDto,
   SubmitEventDto,
@@ -135,8 +135,8 @@ export class TelemetryController implements OnModuleInit {
       'events than `limit`, or none, while `has_more` is true. Go on with `next_cursor`, or ask for a shorter time.',
   })
   @ApiQuery({ name: 'tag.<name>', required: false, example: 'server-01', description: 'Value of the tag `<name>`.' })
-  @ApiOkResponse({ type: EventPageDto })
-  list(@CurrentActor() actor: Actor, @Query() query: ListEventsDto): Promise<EventPageDto> {
+  @ApiOkResponse({ type: TelemetryEventListDto })
+  list(@CurrentActor() actor: Actor, @Query() query: ListEventsDto): Promise<TelemetryEventListDto> {
     return this.queries.list(actor, query);
   }
 
@@ -144,8 +144,8 @@ export class TelemetryController implements OnModuleInit {
   @Allow('telemetry:read')
   @ApiOperation({ summary: 'One telemetry event', operationId: 'getTelemetryEvent' })
   @ApiParam({ name: 'id', example: '550e8400-e29b-41d4-a716-446655440000' })
-  @ApiOkResponse({ type: EventDto })
-  get(@CurrentActor() actor: Actor, @Param('id') id: string): Promise<EventDto> {
+  @ApiOkResponse({ type: TelemetryEventDto })
+  get(@CurrentActor() actor: Actor, @Param('id') id: string): Promise<TelemetryEventDto> {
     if (!UUID.test(id)) {
       throw new AppError('not_found', 'Telemetry event not found: its id must be a UUID', {
         details: { resource: 'Telemetry event', id: id.slice(0, 100), expected: 'a UUID' },

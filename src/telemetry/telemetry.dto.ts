@@ -107,7 +107,7 @@ export class BatchDto {
   @ApiProperty({ format: 'date-time', example: TIMESTAMP }) created_at!: string;
 }
 
-export class EventDto {
+export class TelemetryEventDto {
   @ApiProperty({ format: 'uuid', example: EVENT_ID }) event_id!: string;
   @ApiProperty({ example: 'system.metric' }) event_type!: string;
   @ApiProperty({ example: 'agent_001' }) source!: string;
@@ -118,8 +118,8 @@ export class EventDto {
   metadata!: Record<string, unknown> | null;
 }
 
-export class EventPageDto {
-  @ApiProperty({ type: [EventDto] }) events!: EventDto[];
+export class TelemetryEventListDto {
+  @ApiProperty({ type: [TelemetryEventDto] }) events!: TelemetryEventDto[];
   @ApiProperty({ type: PaginationDto }) pagination!: PaginationDto;
 }
 

@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import * as prettier from 'prettier';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -18,6 +18,7 @@ interface Operation extends Json {
 }
 
 const COMMITTED = new URL('../../docs/openapi.json', import.meta.url);
+const SOURCES = new URL('../../src/', import.meta.url);
 const PAGING = ['limit', 'offset', 'page', 'per_page', 'cursor'];
 /** Fields that count something, wherever they are. */
 const COUNT =
@@ -114,6 +115,17 @@ describe('the OpenAPI document', () => {
       return bodies.filter(([, contents]) => contents.some((c) => !hasExample(c))).map(([what]) => `${name}: ${what}`);
     });
     expect(bare).toEqual([]);
+  });
+
+  it('takes every schema from a class whose name no other class has', async () => {
+    const files = (await readdir(SOURCES, { recursive: true })).filter((file) => /\.(dto|controller)\.ts$/.test(file));
+    const sources = await Promise.all(files.map((file) => readFile(new URL(file, SOURCES), 'utf8')));
+    const names = sources.flatMap((source) =>
+      [...source.matchAll(/^(?:export )?class (\w+Dto)\b/gm)].map(([, name]) => name),
+    );
+    expect(names.length).toBeGreaterThan(100);
+    // Of two classes with one name, the document describes the answers of both as one of them.
+    expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
   });
 
   it('says who may call: scopes, or nobody in particular', () => {
