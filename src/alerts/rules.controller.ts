@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, HttpCode, Post, Put, Query, Res } from '@nestjs/common';
-import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
 import {
@@ -15,6 +15,7 @@ import {
 } from '../platform/http/index.js';
 import type { Rule } from './rule-definition.js';
 import { RuleTrial } from './rule-trial.js';
+import { RULE_EXAMPLES, RULE_TEST_EXAMPLES } from './rule-examples.js';
 import { DeletedRuleDto, RuleDto, RuleListDto, RuleTestDto } from './rule-answers.dto.js';
 import { PutRuleDto, RuleListQueryDto, TestRuleDto } from './rules.dto.js';
 import { RulesService } from './rules.service.js';
@@ -34,6 +35,7 @@ export class RulesController {
   @Post()
   @Allow('telemetry:admin')
   @ApiOperation({ summary: 'Add an alert rule', operationId: 'createAlertRule' })
+  @ApiBody({ type: PutRuleDto, examples: RULE_EXAMPLES })
   @ApiCreatedResponse({ type: RuleDto })
   async create(
     @CurrentActor() actor: Actor,
@@ -56,6 +58,7 @@ export class RulesController {
   @HttpCode(200)
   @Allow('telemetry:admin')
   @ApiOperation({ summary: 'Judge an event by a rule without storing either', operationId: 'testAlertRule' })
+  @ApiBody({ type: TestRuleDto, examples: RULE_TEST_EXAMPLES })
   @ApiOkResponse({ type: RuleTestDto })
   test(@CurrentActor() actor: Actor, @Body() dto: TestRuleDto): RuleTestDto {
     return this.trial.judge(actor, dto);
@@ -77,6 +80,7 @@ export class RulesController {
   @Allow('telemetry:admin')
   @ApiOperation({ summary: 'Replace an alert rule', operationId: 'replaceAlertRule' })
   @ApiHeader({ name: 'If-Match', required: false, schema: { type: 'string', example: '"v3"' } })
+  @ApiBody({ type: PutRuleDto, examples: RULE_EXAMPLES })
   @ApiOkResponse({ type: RuleDto })
   async replace(
     @CurrentActor() actor: Actor,

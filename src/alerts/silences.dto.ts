@@ -64,7 +64,7 @@ export class CreateSilenceDto {
   @IsString()
   starts_at?: string;
 
-  @ApiProperty({ example: '2025-01-15T12:30:00.000Z', description: 'With a time zone.' })
+  @ApiProperty({ example: '2099-01-15T12:30:00.000Z', description: 'With a time zone.' })
   @IsString()
   ends_at!: string;
 

@@ -40,7 +40,10 @@ export class PurgeCriteriaDto extends PickType(ReplayFilterDto, ['event_types', 
 }
 
 export class CreatePurgeDto {
-  @ApiProperty({ type: PurgeCriteriaDto })
+  @ApiProperty({
+    type: PurgeCriteriaDto,
+    example: { event_types: ['orders.*'], source: 'shop', older_than: '30d', status: 'expired' },
+  })
   @IsObject()
   @ValidateNested()
   @Type(() => PurgeCriteriaDto)

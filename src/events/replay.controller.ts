@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, HttpCode, Post } from '@nestjs/common';
-import { ApiAcceptedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiAcceptedResponse, ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../platform/context/index.js';
 import { Allow, CurrentActor, IdParam, RateLimit, Wire } from '../platform/http/index.js';
 import { CreateReplayDto, ReplayDto } from './replay.dto.js';
@@ -15,6 +15,30 @@ export class ReplayController {
   @HttpCode(202)
   @Allow('admin:system')
   @ApiOperation({ summary: 'Tell webhooks and handlers again what has happened', operationId: 'replayEvents' })
+  @ApiBody({
+    type: CreateReplayDto,
+    examples: {
+      period: {
+        summary: 'What has happened in a time, to all webhooks',
+        value: {
+          event_filter: {
+            event_types: ['orders.*', '*.failed'],
+            start_time: '2025-01-15T00:00:00Z',
+            end_time: '2025-01-16T00:00:00Z',
+          },
+        },
+      },
+      one_webhook: {
+        summary: 'What belongs together, to one webhook, one event after the other',
+        value: {
+          event_filter: { correlation_id: 'checkout-93f1' },
+          target_subscribers: ['webhook_550e8400-e29b-41d4-a716-446655440000'],
+          replay_mode: 'paced',
+          delay_between_events_ms: 250,
+        },
+      },
+    },
+  })
   @ApiAcceptedResponse({ type: ReplayDto })
   start(@CurrentActor() actor: Actor, @Body() dto: CreateReplayDto): Promise<ReplayDto> {
     return this.replays.start(actor, dto);

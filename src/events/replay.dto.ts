@@ -95,7 +95,7 @@ export class CreateReplayDto {
 
   @ApiPropertyOptional({
     enum: REPLAY_MODES,
-    example: 'immediate',
+    example: 'paced',
     description: '`immediate` (default): up to 200 events a second. `paced`: one by one with a pause.',
   })
   @IsOptional()

@@ -28,12 +28,20 @@ export class AuditQueryDto extends PageQueryDto {
   @MaxLength(100)
   resource_id?: string;
 
-  @ApiPropertyOptional({ format: 'date-time', description: 'Entries at or after this time.' })
+  @ApiPropertyOptional({
+    format: 'date-time',
+    example: '2025-01-15T00:00:00Z',
+    description: 'Entries at or after this time.',
+  })
   @IsOptional()
   @IsISO8601({ strict: true, strictSeparator: true })
   from?: string;
 
-  @ApiPropertyOptional({ format: 'date-time', description: 'Entries before this time.' })
+  @ApiPropertyOptional({
+    format: 'date-time',
+    example: '2099-01-15T00:00:00Z',
+    description: 'Entries before this time.',
+  })
   @IsOptional()
   @IsISO8601({ strict: true, strictSeparator: true })
   to?: string;

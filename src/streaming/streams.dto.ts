@@ -33,8 +33,7 @@ export class StreamQueryDto extends TicketQueryDto {
   filters?: string;
 
   @ApiPropertyOptional({
-    example: 'sub_550e8400-e29b-41d4-a716-446655440000',
-    description: 'A saved subscription, instead of channels, patterns and filters.',
+    description: 'Id of a saved subscription (`sub_…`), instead of channels, patterns and filters.',
   })
   @IsOptional()
   @IsString()

@@ -20,7 +20,7 @@ export class QueryMetricsDto {
   agg?: Aggregation;
 
   @ApiPropertyOptional({
-    example: '5m',
+    example: '1d',
     description: 'Width of a point: a number of minutes (m), hours (h) or days (d); about 300 points when left out.',
   })
   @IsOptional()

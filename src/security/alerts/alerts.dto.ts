@@ -21,12 +21,20 @@ export class AlertQueryDto extends PageQueryDto {
   @IsBoolean()
   acknowledged?: boolean;
 
-  @ApiPropertyOptional({ format: 'date-time', description: 'Alerts raised at or after this time.' })
+  @ApiPropertyOptional({
+    format: 'date-time',
+    example: '2025-01-15T00:00:00Z',
+    description: 'Alerts raised at or after this time.',
+  })
   @IsOptional()
   @IsISO8601({ strict: true, strictSeparator: true })
   from?: string;
 
-  @ApiPropertyOptional({ format: 'date-time', description: 'Alerts raised before this time.' })
+  @ApiPropertyOptional({
+    format: 'date-time',
+    example: '2099-01-15T00:00:00Z',
+    description: 'Alerts raised before this time.',
+  })
   @IsOptional()
   @IsISO8601({ strict: true, strictSeparator: true })
   to?: string;

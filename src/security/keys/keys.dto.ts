@@ -38,7 +38,7 @@ class NewKeyDto {
 export class RevokeKeyQueryDto {
   @ApiPropertyOptional({
     type: Boolean,
-    example: true,
+    example: false,
     description: 'Keeps the keys that were made with this one, which end with it otherwise. Needs a login.',
   })
   @Transform(({ value }: { value: unknown }) => (value === 'true' ? true : value === 'false' ? false : value))
