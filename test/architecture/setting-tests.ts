@@ -84,6 +84,7 @@ export const settingTests: Record<string, [file: string, title: string]> = {
   NEXUS_METRICS_PUBLIC: [PROBES, BY_SCOPE],
   NEXUS_PG_BIN: [START, 'for a folder of PostgreSQL without its programs'],
   NEXUS_RATE_LIMITS: [RATES, 'does not believe X-Forwarded-For, and off means no limits and no headers'],
+  NEXUS_RATE_LIMIT_AGENTS: [RATES, 'counts polling, and whatever an agent asks for, in limits of their own'],
   NEXUS_RATE_LIMIT_ANONYMOUS: [
     RATES,
     'counts strangers by address: unknown routes, open routes and missing credentials alike',
@@ -104,6 +105,7 @@ export const settingTests: Record<string, [file: string, title: string]> = {
     RATES,
     'counts all that a principal does together as well, with a burst; the tightest limit is told',
   ],
+  NEXUS_RATE_LIMIT_POLLING: [RATES, 'counts polling, and whatever an agent asks for, in limits of their own'],
   NEXUS_RATE_LIMIT_REFUSED: [RATES, 'stops looking at credentials of an address that keeps guessing'],
   NEXUS_RATE_LIMIT_TELEMETRY: [RATES, 'is the same on lean routes'],
   NEXUS_RATE_LIMIT_TELEMETRY_BATCH: [RATES, 'limits batches of telemetry apart from single events'],

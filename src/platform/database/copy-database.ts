@@ -1,14 +1,10 @@
 import { pipeline } from 'node:stream/promises';
 import pg from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
-import { advisoryLock } from './advisory-locks.js';
 import type { Schema } from './data-source-options.js';
 import { StartError } from './embedded-start-error.js';
-import { migrate } from './migrate.js';
+import { migrate, MIGRATION_LOCK } from './migrate.js';
 import { partitionsOf, type Table, tablesOf } from './table-catalogue.js';
-
-/** Servers that start on the target wait for it, so that none writes what is not copied yet. */
-const MIGRATION_LOCK = advisoryLock('database.migrate');
 
 /** What a copy takes as long as it needs, and texts that mean the same to both servers. */
 const SESSION = `
@@ -38,6 +34,7 @@ export async function copyDatabase(from: string, to: string, schema: Schema): Pr
       await checkTarget(target, schema);
       await migrate(to, schema);
       await target.query('BEGIN');
+      // Servers that start on the target wait for it, so that none writes what is not copied yet.
       await target.query('SELECT pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
       const report = await copyAll(source, target, schema);
       await target.query('COMMIT');

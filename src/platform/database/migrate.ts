@@ -6,7 +6,7 @@ import { StartError } from './embedded-start-error.js';
 import { sessionOptions, statementsOf } from './session-options.js';
 
 /** One lock for the whole cluster of replicas: only one of them migrates at a time. */
-const MIGRATION_LOCK = advisoryLock('database.migrate');
+export const MIGRATION_LOCK = advisoryLock('database.migrate');
 /** Longest wait for another replica that migrates. */
 const WAIT_MS = 10 * 60_000;
 const LOCK_NOT_AVAILABLE = '55P03';
