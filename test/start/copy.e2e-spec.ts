@@ -36,7 +36,7 @@ async function copy(target: string, env: Record<string, string> = {}): Promise<s
   const { stderr } = await promisify(execFile)(
     process.execPath,
     [path.join(ROOT, 'dist/cli.js'), 'db', 'copy', target],
-    { cwd: lab.path, env: { PATH: process.env.PATH, NEXUS_HOME: home, ...env } },
+    { cwd: lab.path, env: { PATH: process.env.PATH, NEXUS_HOME: home, NEXUS_ALLOW_UNSAFE_DATABASE: 'true', ...env } },
   );
   return stderr;
 }
