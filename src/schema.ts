@@ -29,8 +29,8 @@ import { KeepLoginNetworks1763920200000 } from './security/accounts/login-networ
 import { PartitionAudit1763920000000 } from './security/audit-partitions.migration.js';
 import { CreateAudit1763700100000 } from './security/audit.migration.js';
 import { NoteCredentialParents1763960000000 } from './security/keys/credential-parents.migration.js';
-import { CreateMasterKeyProbe1763930300000 } from './security/master-key-probe.migration.js';
-import { KeepMasterKeysInUse1764040000000 } from './security/master-keys-in-use.migration.js';
+import { CreateMasterKeyProbe1763930300000 } from './security/master-keys/master-key-probe.migration.js';
+import { KeepMasterKeysInUse1764040000000 } from './security/master-keys/master-keys-in-use.migration.js';
 import { CreateSecurity1763700200000 } from './security/security.migration.js';
 import { CreateStreamTickets1763702000000 } from './streaming/streaming.migration.js';
 import { KeepOldTelemetry1763970000000 } from './telemetry/old-events.migration.js';

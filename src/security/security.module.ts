@@ -12,7 +12,6 @@ import { AccessTokenStrategy, KeyStrategy } from './access/strategies.js';
 import { AccountService } from './accounts/account.service.js';
 import { AuthController } from './accounts/auth.controller.js';
 import { FirstRun } from './accounts/first-run.js';
-import { MasterKeyProbe } from './master-key-probe.js';
 import { JwksController } from './accounts/jwks.controller.js';
 import { LoginAttempts } from './accounts/login-attempts.js';
 import { LoginService } from './accounts/login.service.js';
@@ -30,13 +29,14 @@ import { Credentials } from './keys/credentials.js';
 import { KeysService } from './keys/keys.service.js';
 import { TokensController } from './keys/tokens.controller.js';
 import { AuthRolesController } from './roles/auth-roles.controller.js';
+import { MasterKeysModule } from './master-keys/master-keys.module.js';
 import { RolesController } from './roles/roles.controller.js';
 import { RolesService } from './roles/roles.service.js';
 import { SecurityWorker } from './security.worker.js';
 
 @Global()
 @Module({
-  imports: [AuditModule],
+  imports: [AuditModule, MasterKeysModule],
   controllers: [
     ApiKeysController,
     AuthController,
@@ -57,7 +57,6 @@ import { SecurityWorker } from './security.worker.js';
     Credentials,
     CredentialWatch,
     FirstRun,
-    MasterKeyProbe,
     KeysService,
     KeyStrategy,
     LastUsed,
@@ -74,6 +73,6 @@ import { SecurityWorker } from './security.worker.js';
     { provide: Gatekeeper, useExisting: Authenticator },
     { provide: APP_GUARD, useClass: AccessGuard },
   ],
-  exports: [AgentCredentials, CredentialWatch, FirstRun, Gatekeeper, MasterKeyProbe],
+  exports: [AgentCredentials, CredentialWatch, FirstRun, Gatekeeper],
 })
 export class SecurityModule {}

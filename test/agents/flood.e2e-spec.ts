@@ -11,6 +11,7 @@ import { LinkClient } from './link-client.js';
 
 const MB = 1024 * 1024;
 const FRAME_BYTES = 200_000;
+const WARM_UP = 300;
 
 const home = temporaryHome();
 let database: TestDatabase;
@@ -98,8 +99,8 @@ it.skipIf(process.platform !== 'linux')(
         60_000,
       );
     // The heap of a process that has just started grows with its first frames, whoever sends them.
-    await send(noisy.link, 50, output);
-    await acknowledged(50 * FRAME_BYTES);
+    await send(noisy.link, WARM_UP, output);
+    await acknowledged(WARM_UP * FRAME_BYTES);
 
     const before = residentBytes();
     let peak = before;
@@ -129,7 +130,7 @@ it.skipIf(process.platform !== 'linux')(
     })();
     const [outputs, results] = [300, 700];
     const total = outputs * FRAME_BYTES;
-    await send(noisy.link, outputs - 50, (n) => output(n + 50));
+    await send(noisy.link, outputs - WARM_UP, (n) => output(n + WARM_UP));
     await send(noisy.link, results, () => result(total));
     const resultAcks = () => noisy.link.frames.filter((frame) => frame.type === 'result_ack').length;
     await eventually(() => resultAcks() === results, 120_000);

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
-import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/platform/database/index.js';
+import { type EmbeddedPostgres, startEmbeddedPostgres, WORKER_QUEUES } from '../../src/platform/database/index.js';
 import { eventually } from '../support/eventually.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
 import { freePort, NexusProcess, temporaryHome } from '../support/nexus-process.js';
@@ -88,10 +88,11 @@ it('keeps working while the database has too few connections, ends on SIGTERM, a
   await observer.connect();
   // Every queue has its worker: each holds a connection that listens.
   await eventually(async () => {
-    const { rows } = await observer.query<{ queues: number }>(
-      `SELECT count(DISTINCT queue)::int AS queues FROM bullmq.job WHERE state = 'completed'`,
+    const { rows } = await observer.query<{ listening: number }>(
+      `SELECT count(*)::int AS listening FROM pg_stat_activity
+       WHERE datname = current_database() AND query ~ '^-- Subscribe .*\\mLISTEN\\M'`,
     );
-    return rows[0].queues >= 4;
+    return rows[0].listening >= WORKER_QUEUES;
   });
   await observer.end();
   expect(await nexus.stop()).toBe(0);

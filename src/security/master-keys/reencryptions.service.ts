@@ -1,11 +1,11 @@
 import { Injectable } from '@nestjs/common';
-import { type BackgroundTask, BackgroundTasks } from '../platform/background/index.js';
-import { type Actor, currentContext } from '../platform/context/index.js';
-import { SecretBox } from '../platform/crypto/index.js';
-import { Database } from '../platform/database/index.js';
-import { AppError } from '../platform/errors/index.js';
-import { publicId } from '../platform/http/index.js';
-import { MasterKeyProbe } from '../security/index.js';
+import { type BackgroundTask, BackgroundTasks } from '../../platform/background/index.js';
+import { type Actor, currentContext } from '../../platform/context/index.js';
+import { SecretBox } from '../../platform/crypto/index.js';
+import { Database } from '../../platform/database/index.js';
+import { AppError } from '../../platform/errors/index.js';
+import { publicId } from '../../platform/http/index.js';
+import { MasterKeyProbe } from './master-key-probe.js';
 import type { ReencryptionDto } from './reencryptions.dto.js';
 import { type ReencryptionInput, ReencryptSecrets } from './reencryption.task.js';
 

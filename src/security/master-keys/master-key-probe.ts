@@ -1,7 +1,7 @@
 import { Injectable, type OnModuleDestroy } from '@nestjs/common';
-import { MasterKeys, SecretBox, SecretBoxError } from '../platform/crypto/index.js';
-import { Database, StartError, type Tx } from '../platform/database/index.js';
-import { Logger } from '../platform/observability/index.js';
+import { MasterKeys, SecretBox, SecretBoxError } from '../../platform/crypto/index.js';
+import { Database, StartError, type Tx } from '../../platform/database/index.js';
+import { Logger } from '../../platform/observability/index.js';
 
 const CONTEXT = 'master_key_probe.sealed';
 const PROBE = 'nexus';

@@ -1,4 +1,4 @@
-import { defineBackgroundTask } from '../platform/background/index.js';
+import { defineBackgroundTask } from '../../platform/background/index.js';
 
 export interface ReencryptionInput {
   /** The master key that everything is to be encrypted with. */

@@ -1,5 +1,5 @@
 import { ApiProperty } from '@nestjs/swagger';
-import type { TaskStatus } from '../platform/background/index.js';
+import type { TaskStatus } from '../../platform/background/index.js';
 
 const STATUSES: TaskStatus[] = ['queued', 'running', 'completed', 'failed', 'cancelled'];
 

@@ -1,10 +1,10 @@
 import { Injectable } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
-import { HandleTask, type TaskContext } from '../platform/background/index.js';
-import { EncryptedColumns, type EncryptedTable, SecretBox, SecretBoxError } from '../platform/crypto/index.js';
-import { Database } from '../platform/database/index.js';
-import { AppError } from '../platform/errors/index.js';
-import { MasterKeyProbe } from '../security/index.js';
+import { HandleTask, type TaskContext } from '../../platform/background/index.js';
+import { EncryptedColumns, type EncryptedTable, SecretBox, SecretBoxError } from '../../platform/crypto/index.js';
+import { Database } from '../../platform/database/index.js';
+import { AppError } from '../../platform/errors/index.js';
+import { MasterKeyProbe } from './master-key-probe.js';
 import { type ReencryptionInput, type ReencryptionState, ReencryptSecrets } from './reencryption.task.js';
 
 /** Rows encrypted in one transaction; whoever wants to change one of them waits for it. */

@@ -1,0 +1,14 @@
+import { Module } from '@nestjs/common';
+import { DiscoveryModule } from '@nestjs/core';
+import { MasterKeyProbe } from './master-key-probe.js';
+import { Reencryption } from './reencryption.js';
+import { ReencryptionsController } from './reencryptions.controller.js';
+import { ReencryptionsService } from './reencryptions.service.js';
+
+/** Which master keys are in use, and how values come to be encrypted with the first of them. */
+@Module({
+  imports: [DiscoveryModule],
+  controllers: [ReencryptionsController],
+  providers: [MasterKeyProbe, Reencryption, ReencryptionsService],
+})
+export class MasterKeysModule {}
