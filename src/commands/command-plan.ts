@@ -100,7 +100,7 @@ export class CommandPlanner {
     if (agents.length === 0) {
       throw new AppError(
         'not_found',
-        `No agent answers to ${target.slice(0, 100)}; GET /ai/agents lists those that have joined`,
+        `target not found: no agent answers to ${target.slice(0, 100)}; GET /ai/agents lists those that have joined`,
         {
           details: {
             resource: 'target',
