@@ -403,8 +403,8 @@ describe('Jobs on PostgreSQL', () => {
         () => false,
       ),
     );
-    // At once, or when the lock of a job that was taken in the moment of the cut has run out.
-    await eventually(() => runs.length === 2, 40_000);
+    // At once, or when the lock of a job that was taken in the moment of the cut has run out. Either job may run twice then.
+    await eventually(() => runs.some(({ id }) => id === 'after'), 40_000);
   });
 });
 
