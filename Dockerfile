@@ -11,6 +11,7 @@ COPY packages/agent/bin packages/agent/bin
 RUN npm ci --ignore-scripts
 COPY tsconfig.json nest-cli.json ./
 COPY packages packages
+COPY migrations migrations
 COPY src src
 # Of packages/agent only what runs is kept, and the bundled PostgreSQL is left out.
 RUN npm run build \
@@ -31,4 +32,4 @@ EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
   CMD ["node", "-e", "require('node:http').get('http://127.0.0.1:' + (process.env.PORT || 8000) + '/readyz', (r) => process.exit(r.statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
-CMD ["node", "--max-semi-space-size=32", "dist/main.js"]
+CMD ["node", "--max-semi-space-size=32", "dist/src/main.js"]

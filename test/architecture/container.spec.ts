@@ -40,7 +40,7 @@ describe('the container image', () => {
 
   it('runs the server itself, as an ordinary user, so that it gets the signals', () => {
     expect(instructions('USER')).toEqual(['node']);
-    expect(instructions('CMD')).toEqual(['["node", "--max-semi-space-size=32", "dist/main.js"]']);
+    expect(instructions('CMD')).toEqual(['["node", "--max-semi-space-size=32", "dist/src/main.js"]']);
     expect(instructions('HEALTHCHECK')[0]).toContain('/readyz');
   });
 

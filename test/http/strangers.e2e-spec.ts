@@ -55,7 +55,7 @@ async function inFlight(): Promise<number> {
 }
 
 beforeAll(async () => {
-  expect(existsSync(path.join(ROOT, 'dist/main.js')), 'npm run build first').toBe(true);
+  expect(existsSync(path.join(ROOT, 'dist/src/main.js')), 'npm run build first').toBe(true);
   database = await createTestDatabase();
   port = await freePort();
   nexus = await NexusProcess.start({

@@ -89,7 +89,7 @@ it('can be undone and done again, step by step', async () => {
   const source = await new DataSource(dataSourceOptions(url, schema)).initialize();
   for (let i = 0; i < schema.migrations.length; i++) await source.undoLastMigration();
   const left = await source.query<unknown[]>(
-    `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'S') AND relname NOT LIKE 'nexus_migrations%'`,
+    `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'S') AND relname NOT LIKE 'nexus_migrations%' AND relname <> 'typeorm_metadata'`,
   );
   await source.destroy();
   expect(left).toEqual([]);

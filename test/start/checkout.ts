@@ -16,7 +16,7 @@ const PARTS = ['dist', 'packages', 'node_modules', 'package.json', 'package-lock
 
 /** This checkout, or a full copy of it when it, or the interpreter, lies where the account `uid` may not read. */
 export function checkoutFor(uid: number | undefined): Checkout {
-  const files = [...PARTS.map((part) => path.join(ROOT, part)), path.join(ROOT, 'dist/main.js'), process.execPath];
+  const files = [...PARTS.map((part) => path.join(ROOT, part)), path.join(ROOT, 'dist/src/main.js'), process.execPath];
   const readable = spawnSync('/bin/sh', ['-c', 'for f; do test -r "$f" || exit 1; done', 'sh', ...files], {
     cwd: '/',
     ...(uid === undefined ? {} : { uid, gid: uid }),

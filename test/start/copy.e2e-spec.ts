@@ -35,7 +35,7 @@ async function newDatabase(): Promise<URL> {
 async function copy(target: string, env: Record<string, string> = {}): Promise<string> {
   const { stderr } = await promisify(execFile)(
     process.execPath,
-    [path.join(ROOT, 'dist/cli.js'), 'db', 'copy', target],
+    [path.join(ROOT, 'dist/src/cli.js'), 'db', 'copy', target],
     { cwd: lab.path, env: { PATH: process.env.PATH, NEXUS_HOME: home, NEXUS_ALLOW_UNSAFE_DATABASE: 'true', ...env } },
   );
   return stderr;

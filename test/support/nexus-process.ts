@@ -69,7 +69,7 @@ export class NexusProcess {
   /** Starts the process without waiting for the server in it. */
   static launch(options: NexusProcessOptions): NexusProcess {
     const root = options.root ?? ROOT;
-    const child = spawn(options.node ?? process.execPath, [...NODE_FLAGS, path.join(root, 'dist/main.js')], {
+    const child = spawn(options.node ?? process.execPath, [...NODE_FLAGS, path.join(root, 'dist/src/main.js')], {
       cwd: options.cwd ?? root,
       stdio: ['ignore', 'ignore', 'pipe'],
       ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),

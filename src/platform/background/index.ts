@@ -2,4 +2,3 @@ export { defineBackgroundTask, HandleTask, type TaskContext, type TaskDefinition
 export { type BackgroundTask, type TaskLogLine, type TaskStatus } from './background-task.js';
 export { BackgroundTasks } from './background-tasks.js';
 export { BackgroundModule } from './background.module.js';
-export { CreateBackgroundTasks1763720000000 } from './background.migration.js';

@@ -1,6 +1,9 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 
-/** Version of this server, from its package file. */
-export const VERSION = (
-  JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }
-).version;
+/** The nearest package file above: sources and compiled files lie at different depths. */
+function packageFile(from = new URL('./package.json', import.meta.url)): URL {
+  return existsSync(from) ? from : packageFile(new URL('../package.json', from));
+}
+
+/** Version of this server. */
+export const VERSION = (JSON.parse(readFileSync(packageFile(), 'utf8')) as { version: string }).version;

@@ -11,6 +11,9 @@ const SESSION = `
   SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '30s';
   SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 1`;
 
+/** Tables that TypeORM makes and fills for itself in every database. */
+const MADE_BY_TYPEORM = ['nexus_migrations', 'typeorm_metadata'];
+
 export interface CopyReport {
   tables: number;
   rows: number;
@@ -45,7 +48,7 @@ export async function copyDatabase(from: string, to: string, schema: Schema): Pr
 }
 
 async function copyAll(source: pg.Client, target: pg.Client, schema: Schema): Promise<CopyReport> {
-  const tables = (await tablesOf(source)).filter(({ name }) => name !== 'nexus_migrations');
+  const tables = (await tablesOf(source)).filter(({ name }) => !MADE_BY_TYPEORM.includes(name));
   await clear(target, tables, schema);
   await copyPartitions(source, target);
   let rows = 0;

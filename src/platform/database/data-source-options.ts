@@ -1,5 +1,6 @@
 import type { DataSourceOptions, EntityTarget, MigrationInterface, ObjectLiteral } from 'typeorm';
 import { sessionOptions } from './session-options.js';
+import { SnakeNaming } from './snake-naming.js';
 
 /** Entities and migrations of the whole schema, in order; `src/schema.ts` holds the one list. */
 export interface Schema {
@@ -32,6 +33,10 @@ export function dataSourceOptions(
     migrations: [...schema.migrations],
     migrationsTableName: 'nexus_migrations',
     migrationsTransactionMode: 'each',
+    namingStrategy: new SnakeNaming(),
+    // Ids come from PostgreSQL's own gen_random_uuid(), which needs no extension since version 13.
+    uuidExtension: 'pgcrypto',
+    installExtensions: false,
     synchronize: false,
     poolSize,
     applicationName: 'nexus',

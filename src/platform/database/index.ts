@@ -1,3 +1,4 @@
+export { bigintArrayAsNumbers, bigintAsNumber } from './bigint.js';
 export { advisoryLock, LOCK_NAMES } from './advisory-locks.js';
 export { assertRoom } from './assert-room.js';
 export { Database, type Tx } from './database.js';
@@ -10,7 +11,7 @@ export { guardPool } from './guard-pool.js';
 export { prepared } from './prepared.js';
 export { RangePartitions } from './range-partitions.js';
 export { sessionOptions } from './session-options.js';
-export { migrate } from './migrate.js';
+export { migrate, migrationSource } from './migrate.js';
 export { WatchedClient } from './watched-client.js';
 export { openEmbeddedDatabase } from './embedded-access.js';
 export { StartError, startEmbeddedPostgres, type EmbeddedPostgres } from './embedded-postgres.js';

@@ -10,6 +10,8 @@ export const MIGRATION_LOCK = advisoryLock('database.migrate');
 /** Longest wait for another replica that migrates. */
 const WAIT_MS = 10 * 60_000;
 const LOCK_NOT_AVAILABLE = '55P03';
+/** Was run in every database from before the schema got its baseline. */
+const FIRST_BEFORE_RELEASE = 'CreateEvents1763700000000';
 
 /**
  * Brings the database to the newest schema. Safe to call from many replicas at once: an advisory lock lets one of them
@@ -56,14 +58,21 @@ async function refuseNewer(guard: Client, schema: Schema): Promise<void> {
   const known = new Set(schema.migrations.map((Migration) => new Migration().name ?? Migration.name));
   const newer = rows.map(({ name }) => name).filter((name) => !known.has(name));
   if (newer.length === 0) return;
+  if (newer.includes(FIRST_BEFORE_RELEASE)) {
+    throw new StartError(
+      'This database was made by a version of Nexus from before its first release, which cannot be carried over. ' +
+        'Start with an empty database or another NEXUS_HOME.',
+    );
+  }
   throw new StartError(
     `The database belongs to a newer version of Nexus (it has ${newer.join(', ')}). ` +
       'Start that version, or restore a backup from before the upgrade.',
   );
 }
 
-async function run(url: string, schema: Schema): Promise<string[]> {
-  const source = new DataSource({
+/** A connection for migrations: they may take their time, but a table in use fails them soon. */
+export function migrationSource(url: string, schema: Schema): DataSource {
+  return new DataSource({
     ...dataSourceOptions(url, schema),
     extra: sessionOptions({
       statement_timeout: 0,
@@ -72,7 +81,10 @@ async function run(url: string, schema: Schema): Promise<string[]> {
       TimeZone: 'UTC',
     }),
   });
-  await source.initialize();
+}
+
+async function run(url: string, schema: Schema): Promise<string[]> {
+  const source = await migrationSource(url, schema).initialize();
   try {
     return (await source.runMigrations()).map((m) => m.name);
   } finally {

@@ -53,6 +53,4 @@ export { Streaming } from './request-timeout.js';
 export { assertVersion, IfMatch, versionETag } from './etag.js';
 export { NotIdempotent, OwnIdempotencyField } from './idempotency.js';
 export { Deletions } from './deletions.js';
-export { CreateDeletions1763770000000 } from './deletions.migration.js';
-export { CreateIdempotencyKeys1763700050000 } from './idempotency.migration.js';
 export { nearestNames, nearestWord } from './nearest-word.js';

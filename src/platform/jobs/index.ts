@@ -4,7 +4,5 @@ export { PostponeJob } from './postpone-job.js';
 export { JobQueue, type EnqueueOptions } from './job-queue.js';
 export { JobRegistry } from './job-registry.js';
 export { StoreMarker } from './store-marker.js';
-export { CreateScheduleRuns1763930000000 } from './schedule-runs.migration.js';
-export { CreateScheduleClaims1764020000000 } from './schedule-claims.migration.js';
 export { JobsModule } from './jobs.module.js';
 export { appendMetadata, discoverMethods } from './discover-methods.js';

@@ -1,0 +1,90 @@
+import { Check, Column, Entity, Index, PrimaryColumn, UpdateDateColumn, VersionColumn } from 'typeorm';
+import type { AgentStatus } from './agent.js';
+
+/** An agent of the registry: a host, an AI or a service. */
+@Entity('agents')
+@Index('agents_labels', { synchronize: false })
+@Index('agents_name', { synchronize: false })
+@Index('agents_registered_at', ['registeredAt', 'id'])
+@Check('agents_status_check', "status IN ('active', 'degraded', 'inactive', 'offline', 'maintenance', 'deregistered')")
+export class Agent {
+  @PrimaryColumn('uuid')
+  id!: string;
+
+  @Column('text')
+  name!: string;
+
+  @Column('text')
+  agentType!: string;
+
+  @Column('text', { array: true, default: '{}' })
+  capabilities!: string[];
+
+  @Column('text')
+  version!: string;
+
+  @Column('text', { nullable: true })
+  endpoint!: string | null;
+
+  @Column('jsonb', { nullable: true })
+  authentication!: Record<string, unknown> | null;
+
+  @Column('jsonb', { default: {} })
+  labels!: Record<string, string>;
+
+  @Column('jsonb', { default: {} })
+  reportedLabels!: Record<string, string>;
+
+  /** Labels of the server over the ones the agent reports; selectors and filters read them. */
+  @Column({
+    type: 'jsonb',
+    generatedType: 'STORED',
+    asExpression: 'reported_labels || labels',
+    insert: false,
+    update: false,
+    nullable: true,
+  })
+  allLabels!: Record<string, string> | null;
+
+  @Column('text')
+  status!: AgentStatus;
+
+  /** Set by an operator: the agent is in maintenance or inactive until it is released, whatever its presence says. */
+  @Column('boolean', { default: false })
+  held!: boolean;
+
+  @Column('real', { nullable: true })
+  loadPercent!: number | null;
+
+  @Column('timestamptz', { nullable: true })
+  lastSeenAt!: Date | null;
+
+  @Column('timestamptz', { nullable: true })
+  connectedAt!: Date | null;
+
+  /** Process that holds the link of the agent. */
+  @Column('uuid', { nullable: true })
+  linkNode!: string | null;
+
+  @Column('uuid', { nullable: true })
+  linkId!: string | null;
+
+  @Column('text', { nullable: true })
+  hostname!: string | null;
+
+  @Column('text', { nullable: true })
+  platform!: string | null;
+
+  @Column('jsonb', { default: [] })
+  commandTypes!: string[];
+
+  @Column('timestamptz', { default: () => 'now()' })
+  registeredAt!: Date;
+
+  @UpdateDateColumn({ type: 'timestamptz' })
+  updatedAt!: Date;
+
+  /** Raised by what a client changes, not by presence. */
+  @VersionColumn({ type: 'integer', default: 1 })
+  rowVersion!: number;
+}

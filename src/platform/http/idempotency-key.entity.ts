@@ -1,0 +1,34 @@
+import { Column, CreateDateColumn, Entity, Index, PrimaryColumn } from 'typeorm';
+
+/** The answer that was given for an Idempotency-Key; without a status the first request is still at work. */
+@Entity('idempotency_keys')
+@Index('idempotency_keys_expires', ['expiresAt'])
+export class IdempotencyKey {
+  @PrimaryColumn('text')
+  principal!: string;
+
+  @PrimaryColumn('text')
+  route!: string;
+
+  @PrimaryColumn('text')
+  key!: string;
+
+  @Column('bytea')
+  requestHash!: Buffer;
+
+  @Column('smallint', { nullable: true })
+  status!: number | null;
+
+  @Column('jsonb', { nullable: true })
+  headers!: Record<string, string> | null;
+
+  /** Encrypted: an answer may hold a secret. */
+  @Column('text', { nullable: true })
+  body!: string | null;
+
+  @CreateDateColumn({ type: 'timestamptz' })
+  createdAt!: Date;
+
+  @Column('timestamptz')
+  expiresAt!: Date;
+}
