@@ -78,7 +78,7 @@ export class Agent {
   @Column('jsonb', { default: [] })
   commandTypes!: string[];
 
-  @Column('timestamptz', { default: () => 'now()' })
+  @Column({ type: 'timestamptz', precision: 3, default: () => 'now()' })
   registeredAt!: Date;
 
   @UpdateDateColumn({ type: 'timestamptz' })

@@ -125,8 +125,8 @@ export class AgentsService {
     const [found, [{ total }]] = await Promise.all([
       this.db.query<Agent>(
         `SELECT ${AGENT_COLUMNS} FROM agents a
-         WHERE ${where} AND ($8::timestamptz IS NULL OR (date_trunc('milliseconds', a.registered_at), a.id) < ($8, $9::uuid))
-         ORDER BY date_trunc('milliseconds', a.registered_at) DESC, a.id DESC LIMIT $6 OFFSET $7`,
+         WHERE ${where} AND ($8::timestamptz IS NULL OR (a.registered_at, a.id) < ($8, $9::uuid))
+         ORDER BY a.registered_at DESC, a.id DESC LIMIT $6 OFFSET $7`,
         [...params, page.limit + 1, page.offset, ...timeAndIdAfter(page)],
       ),
       this.db.query<{ total: number }>(`SELECT count(*)::int AS total FROM agents a WHERE ${where}`, params),

@@ -1,13 +1,12 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common';
+import { IsNull, MoreThan, Not } from 'typeorm';
 import { actorHas } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import type { Holder } from '../platform/http/index.js';
 import { type OwnedKind, OwnerRights, type Rights } from '../platform/ownership/index.js';
+import { JoinToken } from './join-token.entity.js';
 
-interface OpenToken extends Holder {
-  id: string;
-  labels: Record<string, string>;
-}
+type OpenToken = Holder & Pick<JoinToken, 'id' | 'labels' | 'usedAt'>;
 
 /** Nobody joins with a token, and no join is repeated, once its maker may no longer make one like it. */
 @Injectable()
@@ -21,21 +20,26 @@ export class JoinTokenRights implements OwnedKind<OpenToken>, OnModuleInit {
     this.rights.contribute(this);
   }
 
-  find({ actorId, credentialId }: Partial<Holder>): Promise<OpenToken[]> {
-    return this.db.query<OpenToken>(
-      `SELECT id, labels, created_by AS "actorId", owner_credential AS "credentialId" FROM agent_join_tokens
-       WHERE (used_at IS NULL OR nonce_hash IS NOT NULL) AND revoked_at IS NULL AND expires_at > now()
-         AND ($1::text IS NULL OR created_by = $1) AND ($2::text IS NULL OR owner_credential = $2)`,
-      [actorId ?? null, credentialId ?? null],
-    );
+  async find({ actorId, credentialId }: Partial<Holder>): Promise<OpenToken[]> {
+    const open = {
+      revokedAt: IsNull(),
+      expiresAt: MoreThan(new Date()),
+      ...(actorId ? { createdBy: actorId } : {}),
+      ...(credentialId ? { ownerCredential: credentialId } : {}),
+    };
+    const tokens = await this.db.repository(JoinToken).findBy([
+      { ...open, usedAt: IsNull() },
+      { ...open, nonceHash: Not(IsNull()) },
+    ]);
+    return tokens.map((token) => ({ ...token, actorId: token.createdBy, credentialId: token.ownerCredential }));
   }
 
-  async reduce({ id, labels }: OpenToken, rights: Rights): Promise<void> {
+  async reduce({ id, labels, usedAt }: OpenToken, rights: Rights): Promise<void> {
     const within = Object.entries(rights.agentLabels ?? {}).every(([name, value]) => labels[name] === value);
     if (within && actorHas(rights, 'agent:admin')) return;
-    await this.db.query(
-      `UPDATE agent_join_tokens SET revoked_at = CASE WHEN used_at IS NULL THEN now() END, nonce_hash = NULL WHERE id = $1`,
-      [id],
-    );
+    // One that was used in the meantime keeps its agent; the next sweep voids what is left of it.
+    const whenAsFound = { id, usedAt: usedAt ?? IsNull() };
+    const ended = usedAt === null ? { revokedAt: new Date(), nonceHash: null } : { nonceHash: null };
+    await this.db.repository(JoinToken).update(whenAsFound, ended);
   }
 }

@@ -19,7 +19,7 @@ export class JoinToken {
   @Column('text')
   createdBy!: string;
 
-  @CreateDateColumn({ type: 'timestamptz' })
+  @CreateDateColumn({ type: 'timestamptz', precision: 3 })
   createdAt!: Date;
 
   @Column('timestamptz')

@@ -3,7 +3,7 @@ import { ArrayMaxSize, IsArray, IsInt, IsOptional, IsString, Matches, Max, MaxLe
 import type { JoinRequest, JoinResponse } from '@nexus/agent/protocol';
 import { PaginationDto, publicId } from '../platform/http/index.js';
 import { AGENT_NAME, AGENT_NAME_RULE, AGENT_WORD, SIGNING_KEY_DESCRIPTION, SIGNING_KEY_EXAMPLE } from './agents.dto.js';
-import type { JoinToken } from './join-tokens.service.js';
+import type { JoinToken } from './join-token.entity.js';
 import { IsLabels } from './labels.js';
 
 export class CreateJoinTokenDto {

@@ -1,34 +1,21 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
+import { type FindOptionsWhere, IsNull, JsonContains, MoreThan } from 'typeorm';
 import type { JoinRequest } from '@nexus/agent/protocol';
 import { type Actor, actsOn } from '../platform/context/index.js';
 import { generateOneTimeToken, hashKey, parseOneTimeToken } from '../platform/crypto/index.js';
-import { assertRoom, Database, type Tx } from '../platform/database/index.js';
+import { assertRoom, Database, findForUpdate, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { type Page, pageOf, type PaginationDto, publicId, timeAndIdAfter } from '../platform/http/index.js';
+import { type Page, pageNewestFirst, type PaginationDto, publicId } from '../platform/http/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
 import type { Agent } from './agent.js';
+import { JoinToken } from './join-token.entity.js';
 import { assertWithin, labelsWithin } from './agent-limits.js';
 import { type AgentKeys, AgentsService } from './agents.service.js';
 
 const PREFIX = 'nexus_join';
 /** Of everybody together. */
 const MAX_UNUSED = 1000;
-
-export interface JoinToken {
-  id: string;
-  preview: string;
-  labels: Record<string, string>;
-  createdBy: string;
-  createdAt: Date;
-  expiresAt: Date;
-  usedAt: Date | null;
-  usedByAgent: string | null;
-  revokedAt: Date | null;
-}
-
-const COLUMNS = `id, preview, labels, created_by AS "createdBy", created_at AS "createdAt", expires_at AS "expiresAt",
-  used_at AS "usedAt", used_by_agent AS "usedByAgent", revoked_at AS "revokedAt"`;
 
 /** One-time tokens with which a machine enters the registry by itself. Only their hashes are kept. */
 @Injectable()
@@ -54,36 +41,27 @@ export class JoinTokensService {
         lock: 'agents.join-tokens',
         noun: 'unused join tokens',
         max: MAX_UNUSED,
-        count: `SELECT count(*)::int AS count FROM agent_join_tokens
-                WHERE used_at IS NULL AND revoked_at IS NULL AND expires_at > now()`,
+        count: () => tx.countBy(JoinToken, usable()),
       });
-      const [row] = await tx.query<JoinToken[]>(
-        `INSERT INTO agent_join_tokens (id, hash, preview, labels, created_by, owner_credential, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7)) RETURNING ${COLUMNS}`,
-        [randomUUID(), hash, preview, JSON.stringify(labels), actor.id, ownerOf(actor).credentialId, expiresInSeconds],
-      );
+      const row = tx.create(JoinToken, {
+        id: randomUUID(),
+        hash,
+        preview,
+        labels,
+        createdBy: actor.id,
+        ownerCredential: ownerOf(actor).credentialId,
+        expiresAt: new Date(Date.now() + 1000 * expiresInSeconds),
+      });
+      await tx.insert(JoinToken, row);
       actsOn(publicId('join', row.id));
       return { token, row };
     });
   }
 
   /** Newest first; an actor who is limited by labels sees only tokens with these. */
-  async list(actor: Actor, page: Page): Promise<{ rows: JoinToken[]; pagination: PaginationDto }> {
-    const within = JSON.stringify(actor.agentLabels ?? {});
-    const [found, [{ total }]] = await Promise.all([
-      this.db.query<JoinToken>(
-        `SELECT ${COLUMNS} FROM agent_join_tokens
-         WHERE labels @> $3::jsonb
-           AND ($4::timestamptz IS NULL OR (date_trunc('milliseconds', created_at), id) < ($4, $5::uuid))
-         ORDER BY date_trunc('milliseconds', created_at) DESC, id DESC LIMIT $1 OFFSET $2`,
-        [page.limit + 1, page.offset, within, ...timeAndIdAfter(page)],
-      ),
-      this.db.query<{ total: number }>(
-        `SELECT count(*)::int AS total FROM agent_join_tokens WHERE labels @> $1::jsonb`,
-        [within],
-      ),
-    ]);
-    return pageOf(page, found, total, (last) => [last.createdAt, last.id]);
+  list(actor: Actor, page: Page): Promise<{ rows: JoinToken[]; pagination: PaginationDto }> {
+    const within = { labels: JsonContains(actor.agentLabels ?? {}) };
+    return pageNewestFirst(this.db.repository(JoinToken).createQueryBuilder('token').where(within), page);
   }
 
   /**
@@ -92,15 +70,12 @@ export class JoinTokensService {
    */
   revoke(actor: Actor, id: string): Promise<JoinToken> {
     return this.db.transaction(async (tx) => {
-      const [rows] = await tx.query<[JoinToken[], number]>(
-        `UPDATE agent_join_tokens
-         SET revoked_at = CASE WHEN used_at IS NULL THEN coalesce(revoked_at, now()) END, nonce_hash = NULL
-         WHERE id = $1 RETURNING ${COLUMNS}`,
-        [id],
-      );
-      if (!rows[0]) throw AppError.notFound('join token', publicId('join', id));
-      assertWithin(actor, rows[0].labels);
-      return rows[0];
+      const token = await findForUpdate(tx, JoinToken, { id });
+      if (!token) throw AppError.notFound('join token', publicId('join', id));
+      assertWithin(actor, token.labels);
+      if (token.usedAt === null) token.revokedAt ??= new Date();
+      token.nonceHash = null;
+      return tx.save(token);
     });
   }
 
@@ -112,15 +87,14 @@ export class JoinTokensService {
   join(request: JoinRequest): Promise<{ agent: Agent } & AgentKeys> {
     const agentId = randomUUID();
     return this.db.transaction(async (tx) => {
-      const [rows] = parseOneTimeToken(request.token, PREFIX)
-        ? await tx.query<[{ labels: Record<string, string> }[], number]>(
-            `UPDATE agent_join_tokens SET used_at = now(), used_by_agent = $2, nonce_hash = $3
-             WHERE hash = $1 AND used_at IS NULL AND revoked_at IS NULL AND expires_at > now()
-             RETURNING labels`,
-            [hashKey(request.token), agentId, request.nonce === undefined ? null : hashKey(request.nonce)],
-          )
-        : [[]];
-      if (!rows[0]) return this.repeat(tx, request);
+      const token = parseOneTimeToken(request.token, PREFIX)
+        ? await findForUpdate(tx, JoinToken, { hash: hashKey(request.token), ...usable() })
+        : null;
+      if (!token) return this.repeat(tx, request);
+      token.usedAt = new Date();
+      token.usedByAgent = agentId;
+      token.nonceHash = request.nonce === undefined ? null : hashKey(request.nonce);
+      await tx.save(token);
       actsOn(publicId('agent', agentId));
       return this.agents.create(
         tx,
@@ -131,7 +105,7 @@ export class JoinTokensService {
           version: request.version,
           endpoint: null,
           authentication: null,
-          labels: rows[0].labels,
+          labels: token.labels,
           reportedLabels: request.labels,
           status: 'offline',
         },
@@ -141,18 +115,24 @@ export class JoinTokensService {
   }
 
   private async repeat(tx: Tx, { token, nonce }: JoinRequest): Promise<{ agent: Agent } & AgentKeys> {
-    const [row] =
+    const used =
       nonce === undefined
-        ? []
-        : await tx.query<({ agentId: string } | undefined)[]>(
-            `SELECT used_by_agent AS "agentId" FROM agent_join_tokens
-             WHERE hash = $1 AND nonce_hash = $2 AND revoked_at IS NULL AND expires_at > now() FOR UPDATE`,
-            [hashKey(token), hashKey(nonce)],
-          );
+        ? null
+        : await findForUpdate(tx, JoinToken, {
+            hash: hashKey(token),
+            nonceHash: hashKey(nonce),
+            revokedAt: IsNull(),
+            expiresAt: MoreThan(new Date()),
+          });
+    const agentId = used?.usedByAgent;
     // Before the key that ends is named.
-    if (row) actsOn(publicId('agent', row.agentId));
-    const again = row && (await this.agents.reissue(tx, row.agentId));
+    if (agentId) actsOn(publicId('agent', agentId));
+    const again = agentId && (await this.agents.reissue(tx, agentId));
     if (!again) throw AppError.unauthenticated('TOKEN_INVALID', 'The join token is not valid (any more)');
     return again;
   }
+}
+
+function usable(): FindOptionsWhere<JoinToken> {
+  return { usedAt: IsNull(), revokedAt: IsNull(), expiresAt: MoreThan(new Date()) };
 }

@@ -17,6 +17,7 @@ import {
 import { ownerOf } from '../platform/ownership/index.js';
 import { EventDeliveries } from '../webhooks/index.js';
 import type { ClearReason } from './alert.js';
+import { AlertRule } from './alert-rule.entity.js';
 import { AlertWriter } from './alert-writer.js';
 import { type Rule, RULE_COLUMNS, type RuleDefinition } from './rule-definition.js';
 import { definitionOf } from './rule-draft.js';
@@ -44,7 +45,7 @@ export class RulesService {
     assertMayAct(actor, definition);
     await this.assertWebhooks(definition);
     const rule = await this.db.transaction(async (tx) => {
-      const count = 'SELECT count(*)::int AS count FROM alert_rules';
+      const count = (): Promise<number> => tx.count(AlertRule);
       await assertRoom(tx, { lock: 'alerts.rules', noun: 'rules', max: this.settings.alertMaxRules, count });
       const [created] = await tx.query<Rule[]>(
         `INSERT INTO alert_rules (id, name, description, enabled, severity, definition, target_labels, owner_id,

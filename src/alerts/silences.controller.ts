@@ -9,7 +9,8 @@ import {
   SilenceListDto,
   SilenceListQueryDto,
 } from './silences.dto.js';
-import { type Silence, SilencesService } from './silences.service.js';
+import type { AlertSilence } from './alert-silence.entity.js';
+import { SilencesService, statusOf } from './silences.service.js';
 
 const LIST_SIZES = { default: 20, max: 100 };
 
@@ -55,12 +56,15 @@ export class SilencesController {
   }
 }
 
-function toSilenceDto({ id, starts_at, ends_at, created_at, ...rest }: Silence): SilenceDto {
+function toSilenceDto(silence: AlertSilence): SilenceDto {
   return {
-    silence_id: publicId('silence', id),
-    ...rest,
-    starts_at: starts_at.toISOString(),
-    ends_at: ends_at.toISOString(),
-    created_at: created_at.toISOString(),
+    silence_id: publicId('silence', silence.id),
+    comment: silence.comment,
+    matchers: silence.matchers,
+    starts_at: silence.startsAt.toISOString(),
+    ends_at: silence.endsAt.toISOString(),
+    created_by: silence.createdBy,
+    created_at: silence.createdAt.toISOString(),
+    status: statusOf(silence),
   };
 }

@@ -1,20 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
+import { MoreThan } from 'typeorm';
 import { type Actor, actsOn } from '../platform/context/index.js';
 import { advisoryLock, Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import {
-  Deletions,
-  type Page,
-  paginationOf,
-  type PaginationDto,
-  publicId,
-  timeAndIdAfter,
-} from '../platform/http/index.js';
+import { Deletions, type Page, pageNewestFirst, type PaginationDto, publicId } from '../platform/http/index.js';
 import { parseTimestamp } from '../telemetry/index.js';
+import { AlertSilence } from './alert-silence.entity.js';
 import { assertNoAgent } from './rules.service.js';
 import type { Matchers } from './silences.js';
-import type { CreateSilenceDto, SilenceDto, SilenceListQueryDto } from './silences.dto.js';
+import type { CreateSilenceDto, SilenceListQueryDto } from './silences.dto.js';
 
 /** Silences that have not ended, at most: each new alert is held against all in force. */
 const MOST = 1000;
@@ -23,22 +18,19 @@ const MAX_TAGS = 20;
 const MAX_TAG_CHARACTERS = 200;
 const SILENCES_LOCK = advisoryLock('alerts.silences');
 
-/** A row of `alert_silences`. */
-export interface Silence {
-  id: string;
-  comment: string;
-  matchers: Matchers;
-  starts_at: Date;
-  ends_at: Date;
-  created_by: string;
-  created_at: Date;
-  status: SilenceDto['status'];
+/** Silences of each status at the time `:now`; the same rule as {@link statusOf}. */
+const WITH_STATUS = {
+  expired: 'silence.endsAt <= :now',
+  pending: 'silence.startsAt > :now AND silence.endsAt > :now',
+  active: 'silence.startsAt <= :now AND silence.endsAt > :now',
+};
+
+export function statusOf({ startsAt, endsAt }: AlertSilence, now = new Date()): keyof typeof WITH_STATUS {
+  if (endsAt <= now) return 'expired';
+  return startsAt > now ? 'pending' : 'active';
 }
 
-const COLUMNS = `id, comment, matchers, starts_at, ends_at, created_by, created_at,
-  CASE WHEN ends_at <= now() THEN 'expired' WHEN starts_at > now() THEN 'pending' ELSE 'active' END AS status`;
-
-/** Times in which alerts are recorded but nobody is told (row TEL-08). */
+/** Times in which alerts are recorded but nobody is notified. */
 @Injectable()
 export class SilencesService {
   constructor(
@@ -47,7 +39,7 @@ export class SilencesService {
   ) {}
 
   /** @throws AppError `validation`; `conflict` past the limit */
-  create(actor: Actor, dto: CreateSilenceDto): Promise<Silence> {
+  create(actor: Actor, dto: CreateSilenceDto): Promise<AlertSilence> {
     const refuse = (field: string, issue: string): never => {
       throw AppError.validation({ field, issue, location: 'body' });
     };
@@ -66,17 +58,19 @@ export class SilencesService {
     const matchers = matchersOf(dto.matchers, refuse);
     return this.db.transaction(async (tx) => {
       await tx.query('SELECT pg_advisory_xact_lock($1)', [SILENCES_LOCK]);
-      const [{ count }] = await tx.query<{ count: number }[]>(
-        'SELECT count(*)::int AS count FROM alert_silences WHERE ends_at > now()',
-      );
+      const count = await tx.countBy(AlertSilence, { endsAt: MoreThan(new Date()) });
       if (count >= MOST) throw AppError.conflict(`There are ${MOST} silences, the most there may be`, { limit: MOST });
-      const [created] = await tx.query<Silence[]>(
-        `INSERT INTO alert_silences (id, comment, matchers, starts_at, ends_at, created_by)
-         VALUES ($1, $2, $3, $4, $5, $6) RETURNING ${COLUMNS}`,
-        [randomUUID(), dto.comment ?? '', JSON.stringify(matchers), starts, ends, actor.id],
-      );
-      actsOn(publicId('silence', created.id));
-      return created;
+      const silence = tx.create(AlertSilence, {
+        id: randomUUID(),
+        comment: dto.comment ?? '',
+        matchers,
+        startsAt: starts,
+        endsAt: ends,
+        createdBy: actor.id,
+      });
+      await tx.insert(AlertSilence, silence);
+      actsOn(publicId('silence', silence.id));
+      return silence;
     });
   }
 
@@ -85,32 +79,18 @@ export class SilencesService {
     actor: Actor,
     query: SilenceListQueryDto,
     page: Page,
-  ): Promise<{ silences: Silence[]; pagination: PaginationDto }> {
+  ): Promise<{ silences: AlertSilence[]; pagination: PaginationDto }> {
     assertNoAgent(actor);
-    const from = `FROM (SELECT ${COLUMNS} FROM alert_silences) s WHERE ($1::text IS NULL OR status = $1)`;
-    const status = query.status ?? null;
-    const found = await this.db.query<Silence>(
-      `SELECT * ${from} AND ($2::timestamptz IS NULL OR (created_at, id) < ($2, $3::uuid))
-       ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5`,
-      [status, ...timeAndIdAfter(page), page.limit + 1, page.offset],
-    );
-    const [{ total }] = await this.db.query<{ total: number }>(`SELECT count(*)::int AS total ${from}`, [status]);
-    const silences = found.slice(0, page.limit);
-    const last = silences.at(-1);
-    return {
-      silences,
-      pagination: paginationOf(page, {
-        total,
-        hasMore: found.length > page.limit,
-        nextKeys: last && [last.created_at.toISOString(), last.id],
-      }),
-    };
+    const list = this.db.repository(AlertSilence).createQueryBuilder('silence');
+    if (query.status) list.where(WITH_STATUS[query.status], { now: new Date() });
+    const { rows, pagination } = await pageNewestFirst(list, page);
+    return { silences: rows, pagination };
   }
 
   /** @throws AppError `not_found` */
-  async get(actor: Actor, id: string): Promise<Silence> {
+  async get(actor: Actor, id: string): Promise<AlertSilence> {
     assertNoAgent(actor);
-    const [silence] = await this.db.query<Silence>(`SELECT ${COLUMNS} FROM alert_silences WHERE id = $1`, [id]);
+    const silence = await this.db.repository(AlertSilence).findOneBy({ id });
     if (!silence) throw AppError.notFound('silence', publicId('silence', id));
     return silence;
   }
@@ -118,8 +98,8 @@ export class SilencesService {
   /** Ends it now: who was silenced by it alone is told of within seconds. @throws AppError `not_found` */
   remove(id: string): Promise<void> {
     return this.deletions.once(publicId('silence', id), async (tx) => {
-      const [rows] = await tx.query<[unknown[], number]>('DELETE FROM alert_silences WHERE id = $1 RETURNING id', [id]);
-      if (rows.length === 0) throw AppError.notFound('silence', publicId('silence', id));
+      const { affected } = await tx.delete(AlertSilence, { id });
+      if (!affected) throw AppError.notFound('silence', publicId('silence', id));
     });
   }
 }

@@ -66,7 +66,7 @@ export class CommandPlanner {
       targets: agents?.map(toTarget) ?? [{ agentId: null, name: SERVER_TARGET, executor: 'builtin' }],
       parameters,
       priority: priorityOf(dto.priority ?? 'normal'),
-      timeoutSeconds: dto.timeout_seconds ?? type?.default_timeout_seconds ?? DEFAULT_TIMEOUT_SECONDS,
+      timeoutSeconds: dto.timeout_seconds ?? type?.defaultTimeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS,
       callbackUrl,
     };
   }

@@ -9,7 +9,8 @@ import {
   DeletedCommandTypeDto,
   PutCommandTypeDto,
 } from './command-types.dto.js';
-import { type CommandType, CommandTypes, toCommandTypeDto } from './command-types.service.js';
+import type { CommandType } from './command-type.entity.js';
+import { CommandTypes, toCommandTypeDto } from './command-types.service.js';
 
 const LIST_SIZES = { default: 20, max: 100 };
 const TYPE = { name: 'type', schema: { type: 'string', example: 'deploy.service' } };

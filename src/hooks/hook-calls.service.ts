@@ -1,14 +1,16 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { Injectable } from '@nestjs/common';
 import { type Actor, currentContext } from '../platform/context/index.js';
-import { Database } from '../platform/database/index.js';
+import { Database, deleteBefore, insertIfNew } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EventBus } from '../platform/events/index.js';
 import { type HeaderSink, parseJson, publicId, RateLimiter } from '../platform/http/index.js';
 import { Metrics } from '../platform/observability/index.js';
+import { Hook } from './hook.entity.js';
+import { HookReceipt } from './hook-receipt.entity.js';
 import { HookRefusals } from './hook-refusals.js';
 import { HookSecrets } from './hook-secrets.js';
-import { type HookScheme, SIGNATURE_HEADERS, verifyCall } from './hook-signature.js';
+import { SIGNATURE_HEADERS, verifyCall } from './hook-signature.js';
 import type { ReceivedCallDto } from './hooks.dto.js';
 
 export interface HookCall {
@@ -18,18 +20,8 @@ export interface HookCall {
   raw: Buffer | undefined;
 }
 
-interface SecretHook {
-  id: string;
-  name: string;
-  scheme: HookScheme;
-  event_type: string;
-  secret_box: string;
-  previous_secret_box: string | null;
-}
-
 const KIND = /^[A-Za-z0-9._:-]{1,100}$/;
-const KEEP_RECEIPTS = `interval '7 days'`;
-const PURGE = 1000;
+const RECEIPTS_KEPT_MS = 7 * 86_400_000;
 
 /** Calls of other programs: a signed body becomes an event. */
 @Injectable()
@@ -55,7 +47,7 @@ export class HookCalls {
   async receive(call: HookCall, to: HeaderSink): Promise<ReceivedCallDto> {
     const raw = call.raw ?? Buffer.alloc(0);
     const hook = await this.find(call.name);
-    const secrets = hook ? this.secrets.open(hook.id, hook) : this.secrets.openNobodys();
+    const secrets = hook ? this.secrets.open(hook) : this.secrets.openNobodys();
     const now = Math.floor(Date.now() / 1000);
     const verified = verifyCall(hook?.scheme ?? 'standard', secrets, call.headers, raw, now);
     if (!hook || !verified) {
@@ -81,27 +73,15 @@ export class HookCalls {
 
   /** Forgets which messages have come long ago. */
   async purge(): Promise<void> {
-    for (let count = PURGE; count === PURGE;) {
-      const [, deleted] = await this.db.query<unknown>(
-        `DELETE FROM hook_receipts WHERE ctid = ANY (ARRAY(
-           SELECT ctid FROM hook_receipts WHERE received_at < now() - ${KEEP_RECEIPTS} LIMIT ${PURGE}))`,
-      );
-      count = Number(deleted);
-    }
+    await deleteBefore(this.db, HookReceipt, 'receivedAt', new Date(Date.now() - RECEIPTS_KEPT_MS));
   }
 
-  private async find(name: string): Promise<SecretHook | undefined> {
-    const [hook] = await this.db.query<SecretHook>(
-      `SELECT id, name, scheme, event_type, secret_box,
-         CASE WHEN previous_secret_until > now() THEN previous_secret_box END AS previous_secret_box
-       FROM hooks WHERE name = $1 AND enabled`,
-      [name.replaceAll('\0', '').slice(0, 64)],
-    );
-    return hook;
+  private find(name: string): Promise<Hook | null> {
+    return this.db.repository(Hook).findOneBy({ name: name.replaceAll('\0', '').slice(0, 64), enabled: true });
   }
 
   /** Those who cannot sign use up what their address may do, never what the hook may. */
-  private async countFor(hook: SecretHook | null, to: HeaderSink): Promise<void> {
+  private async countFor(hook: Hook | null, to: HeaderSink): Promise<void> {
     const context = currentContext();
     if (!context) return;
     if (hook) {
@@ -112,7 +92,7 @@ export class HookCalls {
   }
 
   private store(
-    hook: SecretHook,
+    hook: Hook,
     headers: IncomingHttpHeaders,
     body: unknown,
     messageId: string | null,
@@ -120,20 +100,14 @@ export class HookCalls {
     return this.db.transaction(async (tx) => {
       if (messageId !== null) {
         // Waits for another call with the same message to commit.
-        const [fresh] = await tx.query<unknown[]>(
-          'INSERT INTO hook_receipts (hook_id, message_id) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING 1',
-          [hook.id, messageId],
-        );
+        const fresh = await insertIfNew(tx, HookReceipt, { hookId: hook.id, messageId });
         if (!fresh) {
-          const [known] = await tx.query<{ event_id: string; event_type: string }[]>(
-            'SELECT event_id, event_type FROM hook_receipts WHERE hook_id = $1 AND message_id = $2',
-            [hook.id, messageId],
-          );
-          return answer(known.event_id, known.event_type, true);
+          const known = await tx.findOneByOrFail(HookReceipt, { hookId: hook.id, messageId });
+          return answer(known.eventId!, known.eventType!, true);
         }
       }
       const event = await this.events.emit(tx, {
-        type: hook.event_type,
+        type: hook.eventType,
         data: isObject(body) ? body : { body },
         source: `hook:${hook.name}`,
         metadata: { hook_id: publicId('hook', hook.id), message_id: messageId, kind: kindOf(headers) },
@@ -142,10 +116,8 @@ export class HookCalls {
         expiresAt: null,
       });
       if (messageId !== null) {
-        await tx.query(
-          'UPDATE hook_receipts SET event_id = $3, event_type = $4 WHERE hook_id = $1 AND message_id = $2',
-          [hook.id, messageId, event.id, hook.event_type],
-        );
+        const became = { eventId: event.id, eventType: hook.eventType };
+        await tx.update(HookReceipt, { hookId: hook.id, messageId }, became);
       }
       // Last, since calls of one hook wait here for each other.
       const [, count] = await tx.query<[unknown[], number]>(
@@ -153,7 +125,7 @@ export class HookCalls {
         [hook.id],
       );
       if (count === 0) throw refused();
-      return answer(event.id, hook.event_type, false);
+      return answer(event.id, hook.eventType, false);
     });
   }
 }
@@ -169,7 +141,7 @@ function refused(): AppError {
   });
 }
 
-function actorOf({ id, name }: SecretHook): Actor {
+function actorOf({ id, name }: Hook): Actor {
   return { id: publicId('hook', id), type: 'hook', name, credentialId: null, roles: [], scopes: new Set() };
 }
 

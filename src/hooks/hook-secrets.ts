@@ -1,11 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { EncryptedColumns, newSigningSecret, SecretBox } from '../platform/crypto/index.js';
+import type { Hook } from './hook.entity.js';
 
-interface StoredSecrets {
-  secret_box: string;
-  previous_secret_box: string | null;
-}
+type StoredSecrets = Pick<Hook, 'id' | 'secretBox' | 'previousSecretBox' | 'previousSecretUntil'>;
 
 /** The secrets that callers sign with: one per hook, encrypted at rest, two while one replaces the other. */
 @Injectable()
@@ -27,15 +25,18 @@ export class HookSecrets {
     return this.box.encrypt(secret, contextOf(hookId));
   }
 
-  open(hookId: string, { secret_box, previous_secret_box }: StoredSecrets): string[] {
-    return [secret_box, previous_secret_box]
+  /** Those that are valid now, the newest first. */
+  open({ id, secretBox, previousSecretBox, previousSecretUntil }: StoredSecrets): string[] {
+    const overlaps = previousSecretUntil !== null && previousSecretUntil > new Date();
+    return [secretBox, overlaps ? previousSecretBox : null]
       .filter((box) => box !== null)
-      .map((box) => this.box.decrypt(box, contextOf(hookId)));
+      .map((box) => this.box.decrypt(box, contextOf(id)));
   }
 
   /** One that nobody has, for calls to hooks that do not exist: they take the same work. */
   openNobodys(): string[] {
-    return this.open(this.nobody, { secret_box: this.nobodysBox, previous_secret_box: null });
+    const nobody = { id: this.nobody, secretBox: this.nobodysBox, previousSecretBox: null, previousSecretUntil: null };
+    return this.open(nobody);
   }
 }
 

@@ -14,7 +14,8 @@ import {
   versionETag,
   Wire,
 } from '../platform/http/index.js';
-import { type Hook, toHookDto } from './hook.js';
+import type { Hook } from './hook.entity.js';
+import { toHookDto } from './hook.js';
 import {
   CreatedHookDto,
   CreateHookDto,

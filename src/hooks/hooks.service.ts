@@ -3,26 +3,26 @@ import { Injectable } from '@nestjs/common';
 import { isReserved } from '../events/index.js';
 import { type Actor, actorHas, actsOn } from '../platform/context/index.js';
 import { assertRotatable, newSigningSecret } from '../platform/crypto/index.js';
-import { assertRoom, Database, type Tx } from '../platform/database/index.js';
+import { assertRoom, Database, findForUpdate, insertIfNew, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import {
   assertVersion,
   Deletions,
   type Page,
+  pageNewestFirst,
   type PaginationDto,
-  paginationOf,
   publicId,
-  timeAndIdAfter,
 } from '../platform/http/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
-import { type Hook, HOOK_COLUMNS, ownEventType } from './hook.js';
+import { Hook } from './hook.entity.js';
+import { ownEventType } from './hook.js';
 import { HookSecrets } from './hook-secrets.js';
 import type { CreateHookDto, RotateHookSecretDto, UpdateHookDto } from './hooks.dto.js';
 
 const MAX_HOOKS = 200;
 const DEFAULT_OVERLAP_SECONDS = 86_400;
 
-/** Which hooks there are, and what their calls become (row WHK-10). */
+/** Which hooks there are, and what their calls become . */
 @Injectable()
 export class HooksService {
   constructor(
@@ -41,26 +41,21 @@ export class HooksService {
     const id = randomUUID();
     const secret = dto.secret ?? newSigningSecret();
     const eventType = eventTypeOf(name, dto.event_type);
-    assertMayEmit(actor, { name, event_type: eventType });
+    assertMayEmit(actor, { name, eventType });
     const hook = await this.db.transaction(async (tx) => {
-      const count = 'SELECT count(*)::int AS count FROM hooks';
-      await assertRoom(tx, { lock: 'hooks', noun: 'hooks', max: MAX_HOOKS, count });
-      const [created] = await tx.query<(Hook | undefined)[]>(
-        `INSERT INTO hooks (id, name, scheme, event_type, enabled, description, secret_box, created_by, owner_id,
-           owner_credential)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) ON CONFLICT (name) DO NOTHING RETURNING ${HOOK_COLUMNS}`,
-        [
-          id,
-          name,
-          dto.scheme ?? 'standard',
-          eventType,
-          dto.enabled ?? true,
-          dto.description ?? '',
-          this.secrets.seal(id, secret),
-          actor.id,
-          ownerOf(actor).credentialId,
-        ],
-      );
+      await assertRoom(tx, { lock: 'hooks', noun: 'hooks', max: MAX_HOOKS, count: () => tx.count(Hook) });
+      const created = await insertIfNew(tx, Hook, {
+        id,
+        name,
+        scheme: dto.scheme ?? 'standard',
+        eventType,
+        enabled: dto.enabled ?? true,
+        description: dto.description ?? '',
+        secretBox: this.secrets.seal(id, secret),
+        createdBy: actor.id,
+        ownerId: actor.id,
+        ownerCredential: ownerOf(actor).credentialId,
+      });
       if (!created) throw AppError.conflict(`There is a hook ${name} already`, { name });
       actsOn(publicId('hook', id));
       return created;
@@ -70,22 +65,13 @@ export class HooksService {
 
   /** The newest first. */
   async list(page: Page): Promise<{ hooks: Hook[]; pagination: PaginationDto }> {
-    const { limit, offset } = page;
-    const found = await this.db.query<Hook>(
-      `SELECT ${HOOK_COLUMNS} FROM hooks WHERE $3::timestamptz IS NULL OR (created_at, id) < ($3, $4::uuid)
-       ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2`,
-      [limit + 1, offset, ...timeAndIdAfter(page)],
-    );
-    const [{ total }] = await this.db.query<{ total: number }>('SELECT count(*)::int AS total FROM hooks');
-    const hooks = found.slice(0, limit);
-    const last = hooks.at(-1);
-    const more = { total, hasMore: found.length > limit, nextKeys: last && [last.created_at, last.id] };
-    return { hooks, pagination: paginationOf(page, more) };
+    const { rows, pagination } = await pageNewestFirst(this.db.repository(Hook).createQueryBuilder('hook'), page);
+    return { hooks: rows, pagination };
   }
 
   /** @throws AppError `not_found` */
   async get(id: string): Promise<Hook> {
-    const [hook] = await this.db.query<Hook>(`SELECT ${HOOK_COLUMNS} FROM hooks WHERE id = $1`, [id]);
+    const hook = await this.db.repository(Hook).findOneBy({ id });
     if (!hook) throw notFound(id);
     return hook;
   }
@@ -100,15 +86,16 @@ export class HooksService {
       const hook = await lock(tx, id);
       assertVersion(expected, hook.version);
       const enabled = dto.enabled ?? hook.enabled;
-      const eventType = dto.event_type === undefined ? hook.event_type : eventTypeOf(hook.name, dto.event_type);
+      const eventType = dto.event_type === undefined ? hook.eventType : eventTypeOf(hook.name, dto.event_type);
       // Whoever may write hooks may disable any of them.
-      if (enabled || dto.event_type !== undefined) assertMayEmit(actor, { name: hook.name, event_type: eventType });
-      const [[updated]] = await tx.query<[Hook[], number]>(
-        `UPDATE hooks SET scheme = $2, event_type = $3, enabled = $4, description = $5, owner_id = $6,
-           owner_credential = $7, updated_at = now(), version = version + 1 WHERE id = $1 RETURNING ${HOOK_COLUMNS}`,
-        [id, dto.scheme ?? hook.scheme, eventType, enabled, dto.description ?? hook.description, actorId, credentialId],
-      );
-      return updated;
+      if (enabled || dto.event_type !== undefined) assertMayEmit(actor, { name: hook.name, eventType });
+      hook.scheme = dto.scheme ?? hook.scheme;
+      hook.eventType = eventType;
+      hook.enabled = enabled;
+      hook.description = dto.description ?? hook.description;
+      hook.ownerId = actorId;
+      hook.ownerCredential = credentialId;
+      return tx.save(hook);
     });
   }
 
@@ -116,7 +103,7 @@ export class HooksService {
   remove(id: string): Promise<void> {
     return this.deletions.once(publicId('hook', id), async (tx) => {
       await lock(tx, id);
-      await tx.query('DELETE FROM hooks WHERE id = $1', [id]);
+      await tx.delete(Hook, { id });
     });
   }
 
@@ -134,12 +121,11 @@ export class HooksService {
       const hook = await lock(tx, id);
       // Whoever knows the secret can emit events of this type.
       assertMayEmit(actor, hook);
-      assertRotatable(hook.previous_secret_until, overlap);
-      await tx.query(
-        `UPDATE hooks SET previous_secret_box = secret_box, previous_secret_until = $2, secret_box = $3,
-           updated_at = now(), version = version + 1 WHERE id = $1`,
-        [id, until, this.secrets.seal(id, secret)],
-      );
+      assertRotatable(hook.previousSecretUntil, overlap);
+      hook.previousSecretBox = hook.secretBox;
+      hook.previousSecretUntil = until;
+      hook.secretBox = this.secrets.seal(id, secret);
+      await tx.save(hook);
     });
     return { until, ...(dto.secret === undefined ? { secret } : {}) };
   }
@@ -147,7 +133,7 @@ export class HooksService {
 
 /** @throws AppError `not_found` */
 async function lock(tx: Tx, id: string): Promise<Hook> {
-  const [hook] = await tx.query<Hook[]>(`SELECT ${HOOK_COLUMNS} FROM hooks WHERE id = $1 FOR UPDATE`, [id]);
+  const hook = await findForUpdate(tx, Hook, { id });
   if (!hook) throw notFound(id);
   return hook;
 }
@@ -170,9 +156,9 @@ function eventTypeOf(name: string, wanted: string | null | undefined): string {
 }
 
 /** @throws AppError `forbidden` when the events of a hook have a chosen name and the actor may not emit events */
-function assertMayEmit(actor: Actor, { name, event_type }: Pick<Hook, 'name' | 'event_type'>): void {
-  if (event_type === ownEventType(name) || actorHas(actor, 'event:emit')) return;
-  throw AppError.forbidden(`Events called ${event_type} need the scope event:emit`, {
+function assertMayEmit(actor: Actor, { name, eventType }: Pick<Hook, 'name' | 'eventType'>): void {
+  if (eventType === ownEventType(name) || actorHas(actor, 'event:emit')) return;
+  throw AppError.forbidden(`Events called ${eventType} need the scope event:emit`, {
     required_scopes: ['event:emit'],
     field: 'event_type',
     expected: ownEventType(name),

@@ -1,5 +1,6 @@
 import { assertRoom, type Tx } from '../platform/database/index.js';
 import { publicId } from '../platform/http/index.js';
+import { Webhook as WebhookEntity } from './webhook.entity.js';
 import type { RetryConfig } from './retry-policy.js';
 import type { WebhookDto } from './webhooks.dto.js';
 
@@ -61,6 +62,5 @@ export function toWebhookDto(webhook: Webhook): WebhookDto {
 
 /** @throws AppError `conflict` when there are as many webhooks as there may be, those of event subscriptions included */
 export function assertRoomForWebhook(tx: Tx, max: number): Promise<void> {
-  const count = 'SELECT count(*)::int AS count FROM webhooks';
-  return assertRoom(tx, { lock: 'webhooks', noun: 'webhooks', max, count });
+  return assertRoom(tx, { lock: 'webhooks', noun: 'webhooks', max, count: () => tx.count(WebhookEntity) });
 }

@@ -8,18 +8,16 @@ interface Room {
   /** What is counted, in the plural, for the refusal. */
   noun: string;
   max: number;
-  /** Text of a statement that counts them as `count`. */
-  count: string;
-  params?: unknown[];
+  /** How many there are now. */
+  count: () => Promise<number>;
 }
 
 /**
  * Holds a kind of rows to a number. To be called before the insert, in its transaction.
  * @throws AppError `conflict` that names the limit
  */
-export async function assertRoom(tx: Tx, { lock, noun, max, count, params }: Room): Promise<void> {
+export async function assertRoom(tx: Tx, { lock, noun, max, count }: Room): Promise<void> {
   await tx.query('SELECT pg_advisory_xact_lock($1)', [advisoryLock(lock)]);
-  const [found] = await tx.query<{ count: number }[]>(count, params);
-  if (found.count < max) return;
+  if ((await count()) < max) return;
   throw AppError.conflict(`There are ${max} ${noun}, the most there may be; delete one first`, { limit: max });
 }

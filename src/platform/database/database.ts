@@ -6,9 +6,12 @@ import type { Pool } from 'pg';
 import {
   DataSource,
   type EntityManager,
+  type EntityTarget,
+  type ObjectLiteral,
   QueryFailedError,
   QueryRunnerAlreadyReleasedError,
   QueryRunnerProviderAlreadyReleasedError,
+  type Repository,
 } from 'typeorm';
 import { currentContext, runInContext, type RequestContext } from '../context/index.js';
 import { AppError } from '../errors/index.js';
@@ -52,6 +55,12 @@ export class Database implements OnApplicationShutdown {
   /** The open transaction of the work in hand, or else single statements on any connection. */
   get manager(): EntityManager {
     return this.ambient() ?? this.source.manager;
+  }
+
+  /** The rows of an entity, in the open transaction of the work in hand if there is one. */
+  repository<E extends ObjectLiteral>(entity: EntityTarget<E>): Repository<E> {
+    assertInTime();
+    return this.manager.getRepository(entity);
   }
 
   /** One statement outside (or inside the ambient) transaction; rows as plain objects, numbers of bigint columns as text. */

@@ -1,12 +1,16 @@
 import { Injectable } from '@nestjs/common';
+import { IsNull, LessThan } from 'typeorm';
 import { Database, type Tx } from '../database/index.js';
 import { isAppError } from '../errors/index.js';
 import { defineJob, HandleJob } from '../jobs/index.js';
+import { Deletion } from './deletion.entity.js';
 
 const PurgeDeletions = defineJob({ name: 'http.purge-deletions', queue: 'maintenance', everyMs: 3_600_000 });
 
+const REMEMBERED_MS = 30 * 86_400_000;
+
 /**
- * Remembers for a month the ids whose rows are gone, so that a repeated DELETE is answered as the first one (GEN-13). Resources whose
+ * Remembers for a month the ids whose rows are gone, so that a repeated DELETE is answered as the first one. Resources whose
  * rows stay after their end (keys, sessions, roles, agents, commands) answer from those.
  */
 @Injectable()
@@ -26,20 +30,16 @@ export class Deletions {
         if (isAppError(error) && error.kind === 'not_found' && (await isKnown(tx, id, owner))) return;
         throw error;
       }
-      await tx.query('INSERT INTO deletions (id, owner) VALUES ($1, $2)', [id, owner]);
+      await tx.insert(Deletion, { id, owner });
     });
   }
 
   @HandleJob(PurgeDeletions)
   async purge(): Promise<void> {
-    await this.db.query(`DELETE FROM deletions WHERE deleted_at < now() - interval '30 days'`);
+    await this.db.repository(Deletion).delete({ deletedAt: LessThan(new Date(Date.now() - REMEMBERED_MS)) });
   }
 }
 
-async function isKnown(tx: Tx, id: string, owner: string | null): Promise<boolean> {
-  const rows = await tx.query<unknown[]>('SELECT 1 FROM deletions WHERE id = $1 AND owner IS NOT DISTINCT FROM $2', [
-    id,
-    owner,
-  ]);
-  return rows.length > 0;
+function isKnown(tx: Tx, id: string, owner: string | null): Promise<boolean> {
+  return tx.existsBy(Deletion, { id, owner: owner ?? IsNull() });
 }

@@ -31,6 +31,7 @@ export {
   pageOfSorted,
   type Page,
 } from './pagination.js';
+export { pageByName, pageNewestFirst } from './page-query.js';
 export { expectedOf, unknownField } from './field-issues.js';
 export { parseJsonBody, type BodyLimits } from './body-guard.js';
 export { parseJson } from './body-reader.js';

@@ -22,7 +22,7 @@ export class Session {
   @Column('boolean')
   remember!: boolean;
 
-  @CreateDateColumn({ type: 'timestamptz' })
+  @CreateDateColumn({ type: 'timestamptz', precision: 3 })
   createdAt!: Date;
 
   @Column('timestamptz', { default: () => 'now()' })

@@ -168,8 +168,8 @@ export class Sessions implements OnModuleInit {
   async live(userId: string, page: Page): Promise<{ found: Session[]; total: number }> {
     const found = await this.db.query<Session>(
       `SELECT * FROM sessions WHERE user_id = $1 AND ${LIVE}
-         AND ($4::timestamptz IS NULL OR (date_trunc('milliseconds', created_at), id) < ($4, $5::uuid))
-       ORDER BY date_trunc('milliseconds', created_at) DESC, id DESC LIMIT $2 OFFSET $3`,
+         AND ($4::timestamptz IS NULL OR (created_at, id) < ($4, $5::uuid))
+       ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3`,
       [userId, page.limit + 1, page.offset, ...timeAndIdAfter(page)],
     );
     const [{ total }] = await this.db.query<{ total: number }>(

@@ -41,7 +41,7 @@ export class Credential {
   @Column('text', { array: true })
   scopes!: string[];
 
-  @CreateDateColumn({ type: 'timestamptz' })
+  @CreateDateColumn({ type: 'timestamptz', precision: 3 })
   createdAt!: Date;
 
   @Column('timestamptz', { nullable: true })

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
+import { IsNull, MoreThan } from 'typeorm';
 import type { Actor } from '../../platform/context/index.js';
 import { generateKey, type KeyKind } from '../../platform/crypto/index.js';
 import { Database, type Tx } from '../../platform/database/index.js';
@@ -8,6 +9,7 @@ import { type Page, parsePublicId, publicId, timeAndIdAfter } from '../../platfo
 import { invalidToken } from '../access/presented-credential.js';
 import { Revocations } from '../access/revocations.js';
 import { TokenCreated, TokenRevoked } from '../security.events.js';
+import { Credential as CredentialEntity } from './credential.entity.js';
 
 export interface Credential {
   id: string;
@@ -116,8 +118,8 @@ export class Credentials {
   async list(kind: 'api' | 'tok', ownerUserId: string | null, page: Page): Promise<Credential[]> {
     return this.db.query<Credential>(
       `SELECT ${COLUMNS} FROM credentials WHERE kind = $1 AND ($2::uuid IS NULL OR owner_user_id = $2)
-         AND ($5::timestamptz IS NULL OR (date_trunc('milliseconds', created_at), id) < ($5, $6::uuid))
-       ORDER BY date_trunc('milliseconds', created_at) DESC, id DESC LIMIT $3 OFFSET $4`,
+         AND ($5::timestamptz IS NULL OR (created_at, id) < ($5, $6::uuid))
+       ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4`,
       [kind, ownerUserId, page.limit + 1, page.offset, ...timeAndIdAfter(page)],
     );
   }
@@ -128,6 +130,15 @@ export class Credentials {
       [kind, ownerUserId],
     );
     return total;
+  }
+
+  /** Keys and tokens of a user that are valid now. */
+  countLive(tx: Tx, ownerUserId: string): Promise<number> {
+    const live = { ownerUserId, revokedAt: IsNull() };
+    return tx.countBy(CredentialEntity, [
+      { ...live, expiresAt: IsNull() },
+      { ...live, expiresAt: MoreThan(new Date()) },
+    ]);
   }
 
   /** `ownerUserId` null: whoever it belongs to. */

@@ -56,9 +56,7 @@ export class KeysService {
         lock: 'security.keys',
         noun: 'live keys and tokens of this user',
         max: MAX_LIVE,
-        count: `SELECT count(*)::int AS count FROM credentials
-                WHERE owner_user_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())`,
-        params: [ownerUserId],
+        count: () => this.credentials.countLive(tx, ownerUserId),
       });
       const wanted = { kind, name, description, ownerUserId, scopes, expiresInDays, parent };
       const made = await this.credentials.create(tx, wanted);

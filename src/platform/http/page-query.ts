@@ -1,0 +1,46 @@
+import type { ObjectLiteral, SelectQueryBuilder } from 'typeorm';
+import { nameAfter, type Page, pageOf, type PaginationDto, timeAndIdAfter } from './pagination.js';
+
+interface PageOfRows<E> {
+  rows: E[];
+  pagination: PaginationDto;
+}
+
+/**
+ * One page of a list, the newest first, and where it stands in the whole of it.
+ * @param time property with the time to sort by, of millisecond precision: a cursor holds no more. Ties are sorted by `id`.
+ */
+export async function pageNewestFirst<E extends ObjectLiteral & { id: string }>(
+  list: SelectQueryBuilder<E>,
+  page: Page,
+  time: keyof E & string = 'createdAt',
+): Promise<PageOfRows<E>> {
+  const total = await list.clone().getCount();
+  const [at, id] = timeAndIdAfter(page);
+  if (at !== null) {
+    list.andWhere(`(${list.alias}.${time}, ${list.alias}.id) < (:at, :id)`, { at, id });
+  }
+  list.orderBy(`${list.alias}.${time}`, 'DESC').addOrderBy(`${list.alias}.id`, 'DESC');
+  const found = await list
+    .limit(page.limit + 1)
+    .offset(page.offset)
+    .getMany();
+  return pageOf(page, found, total, (last) => [last[time], last.id]);
+}
+
+/** One page of a list by a unique name, and where it stands in the whole of it. */
+export async function pageByName<E extends ObjectLiteral>(
+  list: SelectQueryBuilder<E>,
+  page: Page,
+  name: keyof E & string,
+): Promise<PageOfRows<E>> {
+  const total = await list.clone().getCount();
+  const after = nameAfter(page);
+  if (after !== null) list.andWhere(`${list.alias}.${name} > :after`, { after });
+  const found = await list
+    .orderBy(`${list.alias}.${name}`)
+    .limit(page.limit + 1)
+    .offset(page.offset)
+    .getMany();
+  return pageOf(page, found, total, (last) => [last[name]]);
+}
