@@ -4,7 +4,7 @@ import { type FindOptionsWhere, IsNull, JsonContains, MoreThan } from 'typeorm';
 import type { JoinRequest } from '@nexus/agent/protocol';
 import { type Actor, actsOn } from '../platform/context/index.js';
 import { generateOneTimeToken, hashKey, parseOneTimeToken } from '../platform/crypto/index.js';
-import { assertRoom, Database, findForUpdate, type Tx } from '../platform/database/index.js';
+import { assertRoom, Database, findForUpdate, insertRow, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { type Page, pageNewestFirst, type PaginationDto, publicId } from '../platform/http/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
@@ -43,7 +43,7 @@ export class JoinTokensService {
         max: MAX_UNUSED,
         count: () => tx.countBy(JoinToken, usable()),
       });
-      const row = tx.create(JoinToken, {
+      const row = await insertRow(tx, JoinToken, {
         id: randomUUID(),
         hash,
         preview,
@@ -52,7 +52,6 @@ export class JoinTokensService {
         ownerCredential: ownerOf(actor).credentialId,
         expiresAt: new Date(Date.now() + 1000 * expiresInSeconds),
       });
-      await tx.insert(JoinToken, row);
       actsOn(publicId('join', row.id));
       return { token, row };
     });

@@ -80,7 +80,7 @@ export class Absences {
         definition.sources.length > 0 ? definition.sources.map(likePattern) : null,
         JSON.stringify(definition.tags),
         definition.absent_for_seconds,
-        rule.updated_at,
+        rule.updatedAt,
       ],
     );
   }

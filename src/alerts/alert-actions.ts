@@ -15,7 +15,8 @@ import {
   ThresholdExceeded,
 } from './alerts.events.js';
 import { fillIn, fillInTarget } from './placeholders.js';
-import { type Rule, RULE_COLUMNS, type RuleAction } from './rule-definition.js';
+import type { RuleAction } from './rule-definition.js';
+import { AlertRule } from './alert-rule.entity.js';
 
 /** Does what a rule wants done when it has raised an alert, once each: by the place of the action in the alert's row. */
 @Injectable()
@@ -30,9 +31,8 @@ export class AlertActions {
   @OnEvent(AlertRaised, { handler: 'alerts.act', queue: 'commands' })
   async act(event: StoredEvent<AlertEventData>): Promise<void> {
     const { data } = event;
-    const [rule] = await this.db.query<Rule>(`SELECT ${RULE_COLUMNS} FROM alert_rules WHERE id = $1 AND enabled`, [
-      parsePublicId('rule', data.rule_id),
-    ]);
+    const id = parsePublicId('rule', data.rule_id);
+    const rule = id && (await this.db.repository(AlertRule).findOneBy({ id, enabled: true }));
     if (!rule) return;
     for (const [n, action] of rule.definition.actions.entries()) {
       if (action.type === 'event') {
@@ -59,12 +59,12 @@ export class AlertActions {
   }
 
   private async perform(
-    rule: Rule,
+    rule: AlertRule,
     action: Exclude<RuleAction, { type: 'event' }>,
     event: StoredEvent<AlertEventData>,
     n: number,
   ): Promise<ActionOutcome> {
-    if (rule.suspended_actions.includes(action.type)) {
+    if (rule.suspendedActions.includes(action.type)) {
       return { type: action.type, error: 'The owner of the rule has lost the right to this; write the rule again' };
     }
     if (action.type === 'webhook') return this.tell(action.webhook_id, event);
@@ -88,7 +88,7 @@ export class AlertActions {
 
   /** A refusal is an outcome too; what may go well another time is thrown. */
   private async command(
-    rule: Rule,
+    rule: AlertRule,
     action: Extract<RuleAction, { type: 'command' }>,
     alert: AlertEventData,
     n: number,
@@ -120,7 +120,7 @@ export class AlertActions {
 }
 
 /** The rule itself commands, bound to the targets its author was bound to. */
-function actorOf({ id, name, target_labels }: Rule): Actor {
+function actorOf({ id, name, targetLabels }: AlertRule): Actor {
   return {
     id: publicId('rule', id),
     type: 'system',
@@ -128,6 +128,6 @@ function actorOf({ id, name, target_labels }: Rule): Actor {
     credentialId: null,
     roles: [],
     scopes: new Set(['command:write']),
-    ...(target_labels ? { targetLabels: target_labels } : {}),
+    ...(targetLabels ? { targetLabels } : {}),
   };
 }

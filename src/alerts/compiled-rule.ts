@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { type Timing, timingOf } from './alert-state.js';
 import { contextOf, type ExpressionContext } from './expression.js';
 import { wildcards } from './wildcards.js';
-import type { Rule } from './rule-definition.js';
+import type { AlertRule } from './alert-rule.entity.js';
 import { type Judge, judgeOf } from './verdict.js';
 import type { JudgedEvent } from './judged-event.js';
 
@@ -20,7 +20,7 @@ export class CompiledRule {
   private readonly wantedTags: [string, string][];
 
   /** @throws ExpressionError */
-  constructor(readonly rule: Rule) {
+  constructor(readonly rule: AlertRule) {
     const { definition } = rule;
     this.timing = timingOf(definition);
     this.isAbsence = definition.absent_for_seconds !== null;

@@ -1,4 +1,4 @@
-/** Least urgent first. The words of both kinds of alerts that the API knows (row TEL-07 and security alerts). */
+/** Least urgent first. The words of both kinds of alerts that the API knows and security alerts. */
 export const SEVERITIES = ['info', 'low', 'medium', 'warning', 'high', 'critical'] as const;
 export type Severity = (typeof SEVERITIES)[number];
 
@@ -65,24 +65,3 @@ export interface RuleDefinition {
   group_by: string[];
   actions: RuleAction[];
 }
-
-export interface Rule {
-  id: string;
-  name: string;
-  description: string;
-  enabled: boolean;
-  severity: Severity;
-  definition: RuleDefinition;
-  /** Labels that the targets of its commands must bear, as those of who wrote it last. */
-  target_labels: Record<string, string> | null;
-  /** Types of its actions that are not carried out: its owner has lost the right to them. */
-  suspended_actions: string[];
-  version: number;
-  created_by: string;
-  updated_by: string;
-  created_at: Date;
-  updated_at: Date;
-}
-
-export const RULE_COLUMNS = `id, name, description, enabled, severity, definition, target_labels, suspended_actions, version, created_by,
-  updated_by, created_at, updated_at`;

@@ -4,7 +4,7 @@ import { Logger } from '../platform/observability/index.js';
 import { Bus } from '../platform/realtime/index.js';
 import type { JudgedEvent } from './judged-event.js';
 import { CompiledRule } from './compiled-rule.js';
-import { type Rule, RULE_COLUMNS } from './rule-definition.js';
+import { AlertRule } from './alert-rule.entity.js';
 
 /** Bus channel: some rule is not what it was. */
 const CHANGED = 'alerts.rules';
@@ -85,9 +85,8 @@ export class RuleSet implements OnApplicationBootstrap, OnModuleDestroy {
       `SELECT concat_ws(' ', count(*), sum(version), max(updated_at)) AS state FROM alert_rules`,
     );
     if (state === this.loaded) return;
-    const rows = await this.db.query<Rule>(
-      `SELECT ${RULE_COLUMNS} FROM alert_rules WHERE enabled ORDER BY created_at, id`,
-    );
+    const order = { createdAt: 'ASC', id: 'ASC' } as const;
+    const rows = await this.db.repository(AlertRule).find({ where: { enabled: true }, order });
     const rules = new Map<string, CompiledRule>();
     for (const row of rows) {
       const known = this.rules.get(row.id);
@@ -98,7 +97,7 @@ export class RuleSet implements OnApplicationBootstrap, OnModuleDestroy {
     this.loaded = state;
   }
 
-  private compile(rule: Rule): CompiledRule | undefined {
+  private compile(rule: AlertRule): CompiledRule | undefined {
     try {
       return new CompiledRule(rule);
     } catch (error) {

@@ -21,13 +21,15 @@ export class RuleTrial {
       enabled: true,
       severity: 'info',
       definition: definitionOf(dto),
-      target_labels: null,
-      suspended_actions: [],
+      targetLabels: null,
+      suspendedActions: [],
       version: 1,
-      created_by: '',
-      updated_by: '',
-      created_at: now,
-      updated_at: now,
+      ownerId: '',
+      ownerCredential: null,
+      createdBy: '',
+      updatedBy: '',
+      createdAt: now,
+      updatedAt: now,
     });
     const row = this.ingest.preview(actor, event);
     if (!rule.concerns(row)) return { concerned: false, verdict: null, group: null };

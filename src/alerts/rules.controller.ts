@@ -13,7 +13,7 @@ import {
   RateLimit,
   Wire,
 } from '../platform/http/index.js';
-import type { Rule } from './rule-definition.js';
+import type { AlertRule } from './alert-rule.entity.js';
 import { RuleTrial } from './rule-trial.js';
 import { RULE_EXAMPLES, RULE_TEST_EXAMPLES } from './rule-examples.js';
 import { DeletedRuleDto, RuleDto, RuleListDto, RuleTestDto } from './rule-answers.dto.js';
@@ -102,19 +102,24 @@ export class RulesController {
   }
 }
 
-function tagged(rule: Rule, response: Response): RuleDto {
+function tagged(rule: AlertRule, response: Response): RuleDto {
   response.setHeader('ETag', versionETag(rule.version));
   return toRuleDto(rule);
 }
 
-function toRuleDto(rule: Rule): RuleDto {
-  const { id, definition, target_labels: _, suspended_actions, created_at, updated_at, ...rest } = rule;
+function toRuleDto(rule: AlertRule): RuleDto {
   return {
-    rule_id: publicId('rule', id),
-    ...rest,
-    ...definition,
-    ...(suspended_actions.length > 0 ? { suspended_actions } : {}),
-    created_at: created_at.toISOString(),
-    updated_at: updated_at.toISOString(),
+    rule_id: publicId('rule', rule.id),
+    name: rule.name,
+    description: rule.description,
+    enabled: rule.enabled,
+    severity: rule.severity,
+    ...rule.definition,
+    ...(rule.suspendedActions.length > 0 ? { suspended_actions: rule.suspendedActions } : {}),
+    version: rule.version,
+    created_by: rule.createdBy,
+    updated_by: rule.updatedBy,
+    created_at: rule.createdAt.toISOString(),
+    updated_at: rule.updatedAt.toISOString(),
   };
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { MoreThan } from 'typeorm';
 import { type Actor, actsOn } from '../platform/context/index.js';
-import { advisoryLock, Database } from '../platform/database/index.js';
+import { advisoryLock, Database, insertRow } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { Deletions, type Page, pageNewestFirst, type PaginationDto, publicId } from '../platform/http/index.js';
 import { parseTimestamp } from '../telemetry/index.js';
@@ -60,7 +60,7 @@ export class SilencesService {
       await tx.query('SELECT pg_advisory_xact_lock($1)', [SILENCES_LOCK]);
       const count = await tx.countBy(AlertSilence, { endsAt: MoreThan(new Date()) });
       if (count >= MOST) throw AppError.conflict(`There are ${MOST} silences, the most there may be`, { limit: MOST });
-      const silence = tx.create(AlertSilence, {
+      const silence = await insertRow(tx, AlertSilence, {
         id: randomUUID(),
         comment: dto.comment ?? '',
         matchers,
@@ -68,7 +68,6 @@ export class SilencesService {
         endsAt: ends,
         createdBy: actor.id,
       });
-      await tx.insert(AlertSilence, silence);
       actsOn(publicId('silence', silence.id));
       return silence;
     });

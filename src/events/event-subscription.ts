@@ -1,51 +1,39 @@
 import { publicId } from '../platform/http/index.js';
 import type { ManagedWebhooks } from '../webhooks/index.js';
-import type { DeliveryMethod, SubscriptionDto } from './event-subscriptions.dto.js';
-
-/** A row of `event_subscriptions`. */
-export interface EventSubscription {
-  id: string;
-  owner_id: string;
-  name: string;
-  event_patterns: string[];
-  filters: Record<string, unknown> | null;
-  delivery_method: DeliveryMethod;
-  enabled: boolean;
-  /** Set while it is disabled because its owner lost the right to it. */
-  disabled_at: Date | null;
-  version: number;
-  created_at: Date;
-  updated_at: Date;
-}
-
-export const SUBSCRIPTION_COLUMNS =
-  'id, owner_id, name, event_patterns, filters, delivery_method, enabled, disabled_at, version, created_at, updated_at';
+import type { EventSubscription } from './event-subscription.entity.js';
+import type { SubscriptionDto } from './event-subscriptions.dto.js';
 
 /** The webhook of a subscription as its own domain knows it. */
 type WebhookOf = Awaited<ReturnType<ManagedWebhooks['update']>>;
 
-export function toSubscriptionDto(row: EventSubscription, webhook?: WebhookOf, secret?: string): SubscriptionDto {
-  const { id, disabled_at, created_at, updated_at, ...rest } = row;
-  const { batch_size: max_size = null, batch_wait_ms: max_wait_ms = null } = webhook ?? {};
+export function toSubscriptionDto(
+  subscription: EventSubscription,
+  webhook?: WebhookOf,
+  secret?: string,
+): SubscriptionDto {
+  const { batchSize = null, batchWaitMs = null } = webhook ?? {};
+  const works = subscription.enabled && (webhook?.active ?? true);
+  const disabledAt = webhook?.disabledAt ?? subscription.disabledAt;
   return {
-    subscription_id: publicId('sub', id),
-    ...rest,
+    subscription_id: publicId('sub', subscription.id),
+    owner_id: subscription.ownerId,
+    name: subscription.name,
+    event_patterns: subscription.eventPatterns,
+    filters: subscription.filters,
+    delivery_method: subscription.deliveryMethod,
+    enabled: subscription.enabled,
     webhook_config: webhook
       ? {
           url: webhook.url,
-          retry_config: webhook.retry_config,
+          retry_config: webhook.retryConfig,
           webhook_id: publicId('webhook', webhook.id),
           ...(secret === undefined ? {} : { secret }),
         }
       : null,
-    batch_config: max_size && max_wait_ms ? { max_size, max_wait_ms } : null,
-    status:
-      row.enabled && (webhook?.active ?? true)
-        ? 'active'
-        : (webhook?.disabled_at ?? disabled_at)
-          ? 'disabled'
-          : 'paused',
-    created_at: created_at.toISOString(),
-    updated_at: updated_at.toISOString(),
+    batch_config: batchSize && batchWaitMs ? { max_size: batchSize, max_wait_ms: batchWaitMs } : null,
+    status: works ? 'active' : disabledAt ? 'disabled' : 'paused',
+    version: subscription.version,
+    created_at: subscription.createdAt.toISOString(),
+    updated_at: subscription.updatedAt.toISOString(),
   };
 }

@@ -4,6 +4,7 @@ import { broaderTypeOf, filterFields, filterOf, matchesEvent } from '../platform
 import { Bus } from '../platform/realtime/index.js';
 import { scopeOfEvent } from '../streaming/index.js';
 import { isPrivateEvent } from './private-events.js';
+import type { Webhook } from './webhook.entity.js';
 
 export interface Subscription extends Wants {
   id: string;
@@ -76,14 +77,9 @@ export class ActiveWebhooks implements OnModuleDestroy {
 }
 
 /** What a webhook wants, as far as the kind of an event tells. */
-export interface Wants {
-  events: string[];
-  private_events: boolean;
-  /** Of who asked for the events; null: every kind, of a webhook from before scopes were noted, until the next check of rights. */
-  reader_scopes: string[] | null;
-}
+export type Wants = Pick<Webhook, 'events' | 'privateEvents' | 'readerScopes'>;
 
-export const WANTS_COLUMNS = 'events, private_events, reader_scopes';
+export const WANTS_COLUMNS = 'events, private_events AS "privateEvents", reader_scopes AS "readerScopes"';
 
 /** The type under which a webhook gets events of a kind: their own, or the one that includes it; null: it does not get them. */
 export function typeFor(webhook: Wants, type: string): string | null {
@@ -97,12 +93,12 @@ function wants(webhook: Wants, type: string): boolean {
 }
 
 /** Whether a webhook may be told of events of this kind at all. */
-export function mayHear({ private_events, reader_scopes }: Omit<Wants, 'events'>, type: string): boolean {
-  if (!private_events && isPrivateEvent(type)) return false;
-  return reader_scopes === null || reader_scopes.includes(scopeOfEvent(type));
+export function mayHear({ privateEvents, readerScopes }: Omit<Wants, 'events'>, type: string): boolean {
+  if (!privateEvents && isPrivateEvent(type)) return false;
+  return readerScopes === null || readerScopes.includes(scopeOfEvent(type));
 }
 
-/** Whether the filters of a webhook let an event of a wanted kind through (row STR-03). */
+/** Whether the filters of a webhook let an event of a wanted kind through. */
 export function fits({ filters }: Pick<Subscription, 'filters'>, event: WantedEvent): boolean {
   return filters === null || (filterOf(filters)?.({ fields: filterFields(event) }) ?? true);
 }

@@ -1,16 +1,18 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
+import { In } from 'typeorm';
 import { Settings } from '../platform/config/index.js';
 import { type Actor, actorHas } from '../platform/context/index.js';
 import { newSigningSecret } from '../platform/crypto/index.js';
-import { Database, type Tx } from '../platform/database/index.js';
+import { Database, findForUpdate, insertRow, type Tx } from '../platform/database/index.js';
 import { EgressClient } from '../platform/egress/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
 import { readingScopes } from '../streaming/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import { cancelQueued, giveUpUnreadable, isNarrower } from './queued-deliveries.js';
 import { completeRetry } from './retry-policy.js';
-import { assertRoomForWebhook, type Webhook, WEBHOOK_COLUMNS } from './webhook.js';
+import { assertRoomForWebhook, switchTo } from './webhook.js';
+import { Webhook } from './webhook.entity.js';
 import { WebhookSecrets } from './webhook-secrets.js';
 import type { BatchConfigDto, RetryConfigDto } from './webhooks.dto.js';
 
@@ -18,7 +20,7 @@ import type { BatchConfigDto, RetryConfigDto } from './webhooks.dto.js';
 export interface ManagedWebhook {
   url: string;
   events: readonly string[];
-  filters: object | null;
+  filters: Record<string, unknown> | null;
   batch: BatchConfigDto | null;
   retry?: RetryConfigDto;
   active: boolean;
@@ -26,7 +28,7 @@ export interface ManagedWebhook {
 }
 
 /**
- * For other domains: webhooks that are part of an event subscription (row EVT-04). They are sent, signed, retried and logged as all
+ * For other domains: webhooks that are part of an event subscription. They are sent, signed, retried and logged as all
  * others, and get only events that who wrote the subscription may read.
  */
 @Injectable()
@@ -55,12 +57,14 @@ export class ManagedWebhooks {
     await assertRoomForWebhook(tx, this.settings.webhookMax);
     const id = randomUUID();
     const secret = given ?? newSigningSecret();
-    const [created] = await tx.query<Webhook[]>(
-      `INSERT INTO webhooks (managed_by, id, secret_box, created_by, url, events, private_events, reader_scopes, filters,
-         batch_size, batch_wait_ms, active, retry_config, description, holder_id, holder_credential)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING ${WEBHOOK_COLUMNS}`,
-      [subscriptionId, id, this.secrets.seal(id, secret), actor.id, ...valuesOf(actor, webhook)],
-    );
+    const created = await insertRow(tx, Webhook, {
+      id,
+      managedBy: subscriptionId,
+      secretBox: this.secrets.seal(id, secret),
+      createdBy: actor.id,
+      active: webhook.active,
+      ...valuesOf(actor, webhook),
+    });
     this.db.afterCommit(tx, () => this.active.changed());
     return { webhook: created, ...(given === undefined ? { secret } : {}) };
   }
@@ -73,61 +77,48 @@ export class ManagedWebhooks {
     webhook: ManagedWebhook,
     secret?: string,
   ): Promise<Webhook> {
-    const [before] = await tx.query<Webhook[]>(
-      `SELECT ${WEBHOOK_COLUMNS} FROM webhooks WHERE managed_by = $1 FOR UPDATE`,
-      [subscriptionId],
-    );
-    const { id } = before;
-    const [[updated]] = await tx.query<[Webhook[], number]>(
-      `UPDATE webhooks SET url = $3, events = $4, private_events = $5, reader_scopes = $6, filters = $7, batch_size = $8,
-         batch_wait_ms = $9, active = $10, retry_config = $11, description = $12, holder_id = $13, holder_credential = $14,
-         secret_box = coalesce($2, secret_box),
-         previous_secret_until = CASE WHEN $2 IS NULL THEN previous_secret_until END,
-         disabled_at = CASE WHEN $10 THEN NULL ELSE disabled_at END,
-         disabled_reason = CASE WHEN $10 THEN NULL ELSE disabled_reason END,
-         failing_since = CASE WHEN $10 AND NOT active THEN NULL ELSE failing_since END,
-         consecutive_failures = CASE WHEN $10 AND NOT active THEN 0 ELSE consecutive_failures END,
-         updated_at = now(), version = version + 1
-       WHERE id = $1 RETURNING ${WEBHOOK_COLUMNS}`,
-      [id, secret === undefined ? null : this.secrets.seal(id, secret), ...valuesOf(actor, webhook)],
-    );
-    if (updated.url !== before.url) await cancelQueued(tx, id);
-    if (isNarrower(updated, before)) await giveUpUnreadable(tx, id, updated);
+    const stored = await findForUpdate(tx, Webhook, { managedBy: subscriptionId });
+    if (!stored) throw new Error(`The subscription ${subscriptionId} has no webhook`);
+    const before = { ...stored };
+    switchTo(stored, webhook.active);
+    Object.assign(stored, valuesOf(actor, webhook));
+    if (secret !== undefined) {
+      Object.assign(stored, { secretBox: this.secrets.seal(stored.id, secret), previousSecretUntil: null });
+    }
+    await tx.save(stored);
+    if (stored.url !== before.url) await cancelQueued(tx, stored.id);
+    if (isNarrower(stored, before)) await giveUpUnreadable(tx, stored.id, stored);
     this.db.afterCommit(tx, () => this.active.changed());
-    return updated;
+    return stored;
   }
 
   /** With it go its deliveries and their log. */
   async remove(tx: Tx, subscriptionId: string): Promise<void> {
-    await tx.query('DELETE FROM webhooks WHERE managed_by = $1', [subscriptionId]);
+    await tx.delete(Webhook, { managedBy: subscriptionId });
     this.db.afterCommit(tx, () => this.active.changed());
   }
 
   /** By UUID of the subscription. */
   async of(subscriptionIds: readonly string[]): Promise<Map<string, Webhook>> {
-    const found = await this.db.query<Webhook>(
-      `SELECT ${WEBHOOK_COLUMNS} FROM webhooks WHERE managed_by = ANY ($1::uuid[])`,
-      [subscriptionIds],
-    );
-    return new Map(found.map((webhook) => [webhook.managed_by as string, webhook]));
+    const found = await this.db.repository(Webhook).findBy({ managedBy: In([...subscriptionIds]) });
+    return new Map(found.map((webhook) => [webhook.managedBy!, webhook]));
   }
 }
 
-function valuesOf(actor: Actor, webhook: ManagedWebhook): unknown[] {
-  const { url, events, filters, batch, retry, active, description } = webhook;
+function valuesOf(actor: Actor, webhook: ManagedWebhook): Partial<Webhook> {
+  const { url, events, filters, batch, retry, description } = webhook;
   const { actorId, credentialId } = ownerOf(actor);
-  return [
+  return {
     url,
-    [...new Set(events)],
-    actorHas(actor, 'user:read'),
-    readingScopes(actor),
+    events: [...new Set(events)],
+    privateEvents: actorHas(actor, 'user:read'),
+    readerScopes: readingScopes(actor),
     filters,
-    batch?.max_size ?? null,
-    batch?.max_wait_ms ?? null,
-    active,
-    JSON.stringify(completeRetry(retry)),
+    batchSize: batch?.max_size ?? null,
+    batchWaitMs: batch?.max_wait_ms ?? null,
+    retryConfig: completeRetry(retry),
     description,
-    actorId,
-    credentialId,
-  ];
+    holderId: actorId,
+    holderCredential: credentialId,
+  };
 }

@@ -1,20 +1,24 @@
+import { In, Not } from 'typeorm';
 import type { Tx } from '../platform/database/index.js';
 import { mayHear, type Wants } from './active-webhooks.js';
 import { BATCH_TYPE } from './event-body.js';
+import { WebhookDelivery } from './webhook-delivery.entity.js';
 
 /** Which events a webhook may get at all. */
-export type Hearing = Pick<Wants, 'private_events' | 'reader_scopes'>;
+export type Hearing = Pick<Wants, 'privateEvents' | 'readerScopes'>;
 
 /**
  * Cancels all that is queued for a webhook: it was meant for another URL or owner. What waits for a batch is recorded as a
  * cancelled delivery each.
  */
 export async function cancelQueued(tx: Tx, webhookId: string): Promise<void> {
-  await tx.query(
-    `UPDATE webhook_deliveries SET status = 'cancelled', next_attempt_at = NULL, finished_at = now(), sending_since = NULL
-     WHERE webhook_id = $1 AND status = 'pending'`,
-    [webhookId],
-  );
+  const cancelled = {
+    status: 'cancelled',
+    nextAttemptAt: null,
+    finishedAt: () => 'now()',
+    sendingSince: null,
+  } as const;
+  await tx.update(WebhookDelivery, { webhookId, status: 'pending' }, cancelled);
   await tx.query(
     `WITH waiting AS (
        DELETE FROM webhook_batch_items WHERE webhook_id = $1 AND delivery_id IS NULL RETURNING event_id, body, expires_at
@@ -28,9 +32,9 @@ export async function cancelQueued(tx: Tx, webhookId: string): Promise<void> {
 }
 
 export function isNarrower(after: Hearing, before: Hearing): boolean {
-  const { reader_scopes: scopes } = after;
-  const lost = before.reader_scopes ? before.reader_scopes.some((scope) => !scopes?.includes(scope)) : scopes !== null;
-  return lost || (before.private_events && !after.private_events);
+  const { readerScopes: scopes } = after;
+  const lost = before.readerScopes ? before.readerScopes.some((scope) => !scopes?.includes(scope)) : scopes !== null;
+  return lost || (before.privateEvents && !after.privateEvents);
 }
 
 /** Gives up what is queued of kinds of events that a webhook may no longer get. */
@@ -42,19 +46,13 @@ export async function giveUpUnreadable(tx: Tx, webhookId: string, hearing: Heari
     [webhookId],
   );
   const unreadable = waiting.map(({ type }) => type).filter((type) => !mayHear(hearing, type));
-  await tx.query(
-    `UPDATE webhook_deliveries SET status = 'failed', next_attempt_at = NULL, finished_at = now(), sending_since = NULL
-     WHERE webhook_id = $1 AND status = 'pending' AND event_type = ANY ($2)`,
-    [webhookId, unreadable],
-  );
+  const givenUp = { status: 'failed', nextAttemptAt: null, finishedAt: () => 'now()', sendingSince: null } as const;
+  await tx.update(WebhookDelivery, { webhookId, status: 'pending', eventType: In(unreadable) }, givenUp);
   await tx.query(
     `DELETE FROM webhook_batch_items i USING events e
      WHERE i.webhook_id = $1 AND i.delivery_id IS NULL AND e.id = i.event_id AND e.type = ANY ($2)`,
     [webhookId, unreadable],
   );
   // These batches may contain events it can no longer read; `recover` rebuilds them.
-  await tx.query(
-    `DELETE FROM webhook_deliveries WHERE webhook_id = $1 AND status <> 'delivered' AND event_type = '${BATCH_TYPE}'`,
-    [webhookId],
-  );
+  await tx.delete(WebhookDelivery, { webhookId, status: Not('delivered'), eventType: BATCH_TYPE });
 }

@@ -72,7 +72,7 @@ export class WebhookDeliveries {
   async redeliver(id: string): Promise<DeliveryDto> {
     return this.db.transaction(async (tx) => {
       const [found] = await tx.query<(Omit<Wants, 'events'> & { active: boolean; event_type: string })[]>(
-        `SELECT w.active, w.private_events, w.reader_scopes, d.event_type FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE d.id = $1 FOR UPDATE OF d`,
+        `SELECT w.active, w.private_events AS "privateEvents", w.reader_scopes AS "readerScopes", d.event_type FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE d.id = $1 FOR UPDATE OF d`,
         [id],
       );
       if (!found) throw AppError.notFound('delivery', publicId('dlv', id));

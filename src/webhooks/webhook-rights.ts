@@ -6,13 +6,10 @@ import { type OwnedKind, OwnerRights, type Rights } from '../platform/ownership/
 import { readingScopes } from '../streaming/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import { giveUpUnreadable, type Hearing, isNarrower } from './queued-deliveries.js';
+import { Webhook } from './webhook.entity.js';
 import { WebhookHealth } from './webhook-health.js';
 
-interface OwnedWebhook extends Hearing, Holder {
-  id: string;
-  managed_by: string | null;
-  version: number;
-}
+type OwnedWebhook = Holder & Hearing & Pick<Webhook, 'id' | 'managedBy' | 'version'>;
 
 /** A webhook goes on for as long as who set it up may have one, and delivers only what they may read. */
 @Injectable()
@@ -28,17 +25,21 @@ export class WebhookRights implements OwnedKind<OwnedWebhook>, OnModuleInit {
     this.rights.contribute(this);
   }
 
-  find({ actorId, credentialId }: Partial<Holder>): Promise<OwnedWebhook[]> {
-    return this.db.query<OwnedWebhook>(
-      `SELECT id, managed_by, private_events, reader_scopes, holder_id AS "actorId", holder_credential AS "credentialId", version
-       FROM webhooks
-       WHERE active AND ($1::text IS NULL OR holder_id = $1) AND ($2::text IS NULL OR holder_credential = $2)`,
-      [actorId ?? null, credentialId ?? null],
-    );
+  async find({ actorId, credentialId }: Partial<Holder>): Promise<OwnedWebhook[]> {
+    const webhooks = await this.db.repository(Webhook).findBy({
+      active: true,
+      ...(actorId ? { holderId: actorId } : {}),
+      ...(credentialId ? { holderCredential: credentialId } : {}),
+    });
+    return webhooks.map((webhook) => ({
+      ...webhook,
+      actorId: webhook.holderId,
+      credentialId: webhook.holderCredential,
+    }));
   }
 
   async reduce(webhook: OwnedWebhook, rights: Rights): Promise<void> {
-    const scope = webhook.managed_by ? 'event:subscribe' : 'webhook:write';
+    const scope = webhook.managedBy ? 'event:subscribe' : 'webhook:write';
     if (actorHas(rights, scope)) await this.narrow(webhook, rights);
     else await this.health.disable(webhook.id, 'rights');
   }
@@ -47,13 +48,9 @@ export class WebhookRights implements OwnedKind<OwnedWebhook>, OnModuleInit {
     const hearing = narrowed(before, rights);
     if (!isNarrower(hearing, before)) return;
     await this.db.transaction(async (tx) => {
-      const [, count] = await tx.query<[unknown[], number]>(
-        `UPDATE webhooks SET private_events = $3, reader_scopes = $4, version = version + 1, updated_at = now()
-         WHERE id = $1 AND version = $2`,
-        [id, version, hearing.private_events, hearing.reader_scopes],
-      );
+      const { affected } = await tx.update(Webhook, { id, version }, hearing);
       // Written in the meantime: looked at again by the next sweep.
-      if (count === 0) return;
+      if (affected === 0) return;
       await giveUpUnreadable(tx, id, hearing);
       this.db.afterCommit(tx, () => this.active.changed());
     });
@@ -61,9 +58,9 @@ export class WebhookRights implements OwnedKind<OwnedWebhook>, OnModuleInit {
 }
 
 /** What is left of what a webhook hears when it goes by these rights. */
-export function narrowed({ private_events, reader_scopes }: Hearing, rights: Pick<Rights, 'scopes'>): Hearing {
+export function narrowed({ privateEvents, readerScopes }: Hearing, rights: Pick<Rights, 'scopes'>): Hearing {
   return {
-    private_events: private_events && actorHas(rights, 'user:read'),
-    reader_scopes: reader_scopes?.filter((scope) => actorHas(rights, scope)) ?? readingScopes(rights),
+    privateEvents: privateEvents && actorHas(rights, 'user:read'),
+    readerScopes: readerScopes?.filter((scope) => actorHas(rights, scope)) ?? readingScopes(rights),
   };
 }

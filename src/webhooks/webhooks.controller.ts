@@ -17,7 +17,8 @@ import {
   type WarningDto,
   Wire,
 } from '../platform/http/index.js';
-import { toWebhookDto, type Webhook } from './webhook.js';
+import { toWebhookDto } from './webhook.js';
+import type { Webhook } from './webhook.entity.js';
 import {
   ChangedWebhookDto,
   CreatedWebhookDto,

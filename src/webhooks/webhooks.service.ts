@@ -3,7 +3,7 @@ import { Injectable } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
 import { type Actor, actorHas, actsOn } from '../platform/context/index.js';
 import { assertRotatable, newSigningSecret } from '../platform/crypto/index.js';
-import { Database, type Tx } from '../platform/database/index.js';
+import { Database, findForUpdate, insertRow, type Tx } from '../platform/database/index.js';
 import { EgressClient } from '../platform/egress/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { filterOf } from '../platform/events/index.js';
@@ -11,10 +11,9 @@ import {
   assertVersion,
   Deletions,
   type Page,
+  pageNewestFirst,
   type PaginationDto,
-  paginationOf,
   publicId,
-  timeAndIdAfter,
 } from '../platform/http/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
 import { assertMayRead, readingScopes } from '../streaming/index.js';
@@ -22,15 +21,15 @@ import { ActiveWebhooks } from './active-webhooks.js';
 import { isPrivateEvent } from './private-events.js';
 import { completeRetry } from './retry-policy.js';
 import { cancelQueued, giveUpUnreadable, type Hearing, isNarrower } from './queued-deliveries.js';
-import { assertRoomForWebhook, type Webhook, WEBHOOK_COLUMNS } from './webhook.js';
+import { assertRoomForWebhook, switchTo } from './webhook.js';
+import { Webhook } from './webhook.entity.js';
 import { narrowed } from './webhook-rights.js';
 import { WebhookSecrets } from './webhook-secrets.js';
 import type { CreateWebhookDto, RotateSecretDto, UpdateWebhookDto, WebhookDetailDto } from './webhooks.dto.js';
 
 const DEFAULT_OVERLAP_SECONDS = 86_400;
-const NO_BATCH = { max_size: null, max_wait_ms: null };
 
-/** Who is told of which events, and where (rows WHK-01, WHK-02). */
+/** Who is told of which events, and where. */
 @Injectable()
 export class WebhooksService {
   constructor(
@@ -52,28 +51,22 @@ export class WebhooksService {
     const holder = ownerOf(actor);
     const webhook = await this.db.transaction(async (tx) => {
       await assertRoomForWebhook(tx, this.settings.webhookMax);
-      const [created] = await tx.query<Webhook[]>(
-        `INSERT INTO webhooks (id, url, events, private_events, secret_box, active, retry_config, description, created_by,
-           filters, batch_size, batch_wait_ms, holder_id, holder_credential, reader_scopes)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING ${WEBHOOK_COLUMNS}`,
-        [
-          id,
-          dto.url,
-          [...new Set(dto.events)],
-          hearing.private_events,
-          this.secrets.seal(id, secret),
-          dto.active ?? true,
-          JSON.stringify(completeRetry(dto.retry_config)),
-          dto.description ?? '',
-          actor.id,
-          dto.filters ?? null,
-          dto.batch_config?.max_size ?? null,
-          dto.batch_config?.max_wait_ms ?? null,
-          holder.actorId,
-          holder.credentialId,
-          hearing.reader_scopes,
-        ],
-      );
+      const created = await insertRow(tx, Webhook, {
+        id,
+        url: dto.url,
+        events: [...new Set(dto.events)],
+        ...hearing,
+        secretBox: this.secrets.seal(id, secret),
+        active: dto.active ?? true,
+        retryConfig: completeRetry(dto.retry_config),
+        description: dto.description ?? '',
+        createdBy: actor.id,
+        filters: dto.filters ?? null,
+        batchSize: dto.batch_config?.max_size ?? null,
+        batchWaitMs: dto.batch_config?.max_wait_ms ?? null,
+        holderId: holder.actorId,
+        holderCredential: holder.credentialId,
+      });
       actsOn(publicId('webhook', id));
       this.db.afterCommit(tx, () => this.active.changed());
       return created;
@@ -82,25 +75,13 @@ export class WebhooksService {
   }
 
   async list(page: Page): Promise<{ webhooks: Webhook[]; pagination: PaginationDto }> {
-    const { limit, offset } = page;
-    const found = await this.db.query<Webhook>(
-      `SELECT ${WEBHOOK_COLUMNS} FROM webhooks
-       WHERE $3::timestamptz IS NULL OR (created_at, id) < ($3, $4::uuid)
-       ORDER BY created_at DESC, id DESC LIMIT $1 OFFSET $2`,
-      [limit + 1, offset, ...timeAndIdAfter(page)],
-    );
-    const [{ total }] = await this.db.query<{ total: number }>('SELECT count(*)::int AS total FROM webhooks');
-    const webhooks = found.slice(0, limit);
-    const last = webhooks.at(-1);
-    const hasMore = found.length > limit;
-    return {
-      webhooks,
-      pagination: paginationOf(page, { total, hasMore, nextKeys: last && [last.created_at, last.id] }),
-    };
+    const list = this.db.repository(Webhook).createQueryBuilder('webhook');
+    const { rows, pagination } = await pageNewestFirst(list, page);
+    return { webhooks: rows, pagination };
   }
 
   async get(id: string): Promise<Webhook & { stats: WebhookDetailDto['stats'] }> {
-    const [webhook] = await this.db.query<Webhook>(`SELECT ${WEBHOOK_COLUMNS} FROM webhooks WHERE id = $1`, [id]);
+    const webhook = await this.db.repository(Webhook).findOneBy({ id });
     if (!webhook) throw notFound(id);
     const [stats] = await this.db.query<WebhookDetailDto['stats']>(
       `SELECT count(*) FILTER (WHERE status = 'pending')::int AS pending,
@@ -123,45 +104,31 @@ export class WebhooksService {
       const webhook = await lock(tx, id);
       assertNotManaged(webhook);
       assertVersion(expected, webhook.version);
-      const batch = dto.batch_config === undefined ? undefined : { ...NO_BATCH, ...dto.batch_config };
-      const revived = dto.active === true && !webhook.active;
+      const before = { ...webhook };
       // Where the events go is as much a matter of who may hear them as which they are.
       const rewritten = dto.events !== undefined || dto.url !== undefined;
       const holder = rewritten || dto.active === true ? ownerOf(actor) : undefined;
       // Who revives another's webhook answers for it from now on, and lends it nothing.
       const kept = holder ? narrowed(webhook, actor) : webhook;
       const hearing = rewritten ? hearingOf(actor, dto.events ?? webhook.events) : kept;
-      const [[updated]] = await tx.query<[Webhook[], number]>(
-        `UPDATE webhooks SET url = $2, events = $3, private_events = $4, active = $5, retry_config = $6, description = $7,
-           disabled_at = CASE WHEN $5 THEN NULL ELSE disabled_at END,
-           disabled_reason = CASE WHEN $5 THEN NULL ELSE disabled_reason END,
-           failing_since = CASE WHEN $8 THEN NULL ELSE failing_since END,
-           consecutive_failures = CASE WHEN $8 THEN 0 ELSE consecutive_failures END,
-           filters = $9, batch_size = $10, batch_wait_ms = $11, updated_at = now(), version = version + 1,
-           holder_id = coalesce($12, holder_id), holder_credential = CASE WHEN $12 IS NULL THEN holder_credential ELSE $13 END,
-           reader_scopes = $14
-         WHERE id = $1 RETURNING ${WEBHOOK_COLUMNS}`,
-        [
-          id,
-          dto.url ?? webhook.url,
-          dto.events ? [...new Set(dto.events)] : webhook.events,
-          hearing.private_events,
-          dto.active ?? webhook.active,
-          JSON.stringify(dto.retry_config ? completeRetry(dto.retry_config) : webhook.retry_config),
-          dto.description ?? webhook.description,
-          revived,
-          dto.filters === undefined ? webhook.filters : dto.filters,
-          batch ? batch.max_size : webhook.batch_size,
-          batch ? batch.max_wait_ms : webhook.batch_wait_ms,
-          holder?.actorId ?? null,
-          holder?.credentialId ?? null,
-          hearing.reader_scopes,
-        ],
-      );
-      if (updated.url !== webhook.url || (holder && holder.actorId !== webhook.holder_id)) await cancelQueued(tx, id);
-      if (isNarrower(updated, webhook)) await giveUpUnreadable(tx, id, updated);
+      webhook.url = dto.url ?? webhook.url;
+      if (dto.events) webhook.events = [...new Set(dto.events)];
+      webhook.privateEvents = hearing.privateEvents;
+      webhook.readerScopes = hearing.readerScopes;
+      switchTo(webhook, dto.active ?? webhook.active);
+      if (dto.retry_config) webhook.retryConfig = completeRetry(dto.retry_config);
+      webhook.description = dto.description ?? webhook.description;
+      if (dto.filters !== undefined) webhook.filters = dto.filters;
+      if (dto.batch_config !== undefined) {
+        webhook.batchSize = dto.batch_config?.max_size ?? null;
+        webhook.batchWaitMs = dto.batch_config?.max_wait_ms ?? null;
+      }
+      if (holder) Object.assign(webhook, { holderId: holder.actorId, holderCredential: holder.credentialId });
+      await tx.save(webhook);
+      if (webhook.url !== before.url || webhook.holderId !== before.holderId) await cancelQueued(tx, id);
+      if (isNarrower(webhook, before)) await giveUpUnreadable(tx, id, webhook);
       this.db.afterCommit(tx, () => this.active.changed());
-      return updated;
+      return webhook;
     });
   }
 
@@ -169,7 +136,7 @@ export class WebhooksService {
   remove(id: string): Promise<void> {
     return this.deletions.once(publicId('webhook', id), async (tx) => {
       assertNotManaged(await lock(tx, id));
-      await tx.query('DELETE FROM webhooks WHERE id = $1', [id]);
+      await tx.delete(Webhook, { id });
       this.db.afterCommit(tx, () => this.active.changed());
     });
   }
@@ -184,21 +151,21 @@ export class WebhooksService {
     const overlap = dto.overlap_seconds ?? DEFAULT_OVERLAP_SECONDS;
     const until = new Date(Date.now() + 1000 * overlap);
     await this.db.transaction(async (tx) => {
-      assertRotatable((await lock(tx, id)).previous_secret_until, overlap);
-      await tx.query(
-        `UPDATE webhooks SET previous_secret_box = secret_box, previous_secret_until = $2, secret_box = $3,
-           updated_at = now(), version = version + 1 WHERE id = $1`,
-        [id, until, this.secrets.seal(id, secret)],
-      );
+      const webhook = await lock(tx, id);
+      assertRotatable(webhook.previousSecretUntil, overlap);
+      webhook.previousSecretBox = webhook.secretBox;
+      webhook.previousSecretUntil = until;
+      webhook.secretBox = this.secrets.seal(id, secret);
+      await tx.save(webhook);
     });
     return { until, ...(dto.secret === undefined ? { secret } : {}) };
   }
 }
 
 /** @throws AppError `conflict` for a webhook that is part of an event subscription */
-function assertNotManaged({ id, managed_by }: Webhook): void {
-  if (managed_by === null) return;
-  const [webhook_id, subscription_id] = [publicId('webhook', id), publicId('sub', managed_by)];
+function assertNotManaged({ id, managedBy }: Webhook): void {
+  if (managedBy === null) return;
+  const [webhook_id, subscription_id] = [publicId('webhook', id), publicId('sub', managedBy)];
   throw AppError.conflict(`The webhook belongs to the event subscription ${subscription_id}; change that instead`, {
     webhook_id,
     subscription_id,
@@ -206,11 +173,8 @@ function assertNotManaged({ id, managed_by }: Webhook): void {
 }
 
 /** @throws AppError `not_found` */
-async function lock(tx: Tx, id: string): Promise<Webhook & { holder_id: string }> {
-  const [webhook] = await tx.query<(Webhook & { holder_id: string })[]>(
-    `SELECT ${WEBHOOK_COLUMNS}, holder_id FROM webhooks WHERE id = $1 FOR UPDATE`,
-    [id],
-  );
+async function lock(tx: Tx, id: string): Promise<Webhook> {
+  const webhook = await findForUpdate(tx, Webhook, { id });
   if (!webhook) throw notFound(id);
   return webhook;
 }
@@ -230,5 +194,5 @@ function hearingOf(actor: Actor, events: readonly string[]): Hearing {
     throw AppError.forbidden('Events about users and their credentials need the scope user:read', { events: refused });
   }
   assertMayRead(actor, events, 'events');
-  return { private_events: privateEvents, reader_scopes: readingScopes(actor) };
+  return { privateEvents, readerScopes: readingScopes(actor) };
 }

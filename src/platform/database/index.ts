@@ -10,7 +10,7 @@ export { copyDatabase } from './copy-database.js';
 export { guardPool } from './guard-pool.js';
 export { prepared } from './prepared.js';
 export { RangePartitions } from './range-partitions.js';
-export { deleteBefore, findForUpdate, insertIfNew } from './rows.js';
+export { deleteBefore, findForUpdate, insertIfNew, insertRow } from './rows.js';
 export { sessionOptions } from './session-options.js';
 export { migrate, migrationSource } from './migrate.js';
 export { WatchedClient } from './watched-client.js';

@@ -10,20 +10,35 @@ export function findForUpdate<E extends ObjectLiteral>(
   return tx.findOne(entity, { where, lock: { mode: 'pessimistic_write' } });
 }
 
-/** Inserts a row; null when another one has its unique values already. The entity must have a column with a default. */
+/** Inserts a row and gives it back with the values that the database has filled in. */
+export async function insertRow<E extends ObjectLiteral>(
+  tx: Tx,
+  entity: EntityTarget<E>,
+  values: Partial<E>,
+): Promise<E> {
+  const row = tx.create(entity, values as DeepPartial<E>);
+  await tx.createQueryBuilder().insert().into(entity).values(row).execute();
+  return hydrated(tx, entity, row);
+}
+
+/** The same; null when another row has its unique values already. The entity must have a column with a default. */
 export async function insertIfNew<E extends ObjectLiteral>(
   tx: Tx,
   entity: EntityTarget<E>,
-  values: DeepPartial<E>,
+  values: Partial<E>,
 ): Promise<E | null> {
-  const row = tx.create(entity, values);
+  const row = tx.create(entity, values as DeepPartial<E>);
   const inserted = await tx.createQueryBuilder().insert().into(entity).values(row).orIgnore().execute();
-  if ((inserted.raw as unknown[]).length === 0) return null;
-  // TypeORM leaves the values that RETURNING gives as the driver has them.
+  return (inserted.raw as unknown[]).length > 0 ? hydrated(tx, entity, row) : null;
+}
+
+/** TypeORM leaves the values that RETURNING gives it as the driver has them, and what was not given undefined. */
+function hydrated<E extends ObjectLiteral>(tx: Tx, entity: EntityTarget<E>, row: E): E {
   for (const column of tx.connection.getMetadata(entity).columns) {
     const value: unknown = column.getEntityValue(row);
+    if (value === undefined && column.isNullable) column.setEntityValue(row, null);
     if (typeof value !== 'string' || column.transformer === undefined) continue;
-    for (const { from } of [column.transformer].flat()) column.setEntityValue(row, from(value));
+    for (const transformer of [column.transformer].flat()) column.setEntityValue(row, transformer.from(value));
   }
   return row;
 }
