@@ -68,7 +68,7 @@ export class AdmissionInterceptor implements NestInterceptor {
     const { largeBody } = this.budget;
     const allowed = takesLargeBody(this.reflector, targets) ? largeBody : this.settings.bodyLimit;
     const maxBytes = Math.min(allowed, maxBodyOf(this.reflector, targets) ?? allowed);
-    const share = this.budget.open(context.ip ?? '', context.actor !== undefined);
+    const share = this.budget.open(context.ip ?? '', context.actor?.id, request.headers);
     // What was read is kept as long as the request is.
     execution
       .switchToHttp()

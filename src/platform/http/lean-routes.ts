@@ -91,7 +91,7 @@ export class LeanRoutes {
       authorize(actor, { public: false, anyOf: route.anyOf });
       const counting = this.limiter.admit(context, route.rateLimit, response);
       if (counting) await counting;
-      share = this.budget.open(context.ip ?? '', true);
+      share = this.budget.open(context.ip ?? '', actor.id, request.headers);
       const maxBytes = route.largeBody ? this.budget.largeBody : this.settings.bodyLimit;
       const read = await this.bodies.readJson(request, share, maxBytes, route.limits);
       if (!read) {
