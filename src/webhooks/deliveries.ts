@@ -99,6 +99,34 @@ const CLAIM = prepared(
    RETURNING d.id, d.webhook_id, d.event_id, d.event_type, d.body, d.attempts, d.failures, d.expires_at, d.replay_id, w.url, w.retry_config,
      w.secret_box, CASE WHEN w.previous_secret_until > now() THEN w.previous_secret_box END AS previous_secret_box`,
 );
+const FINISH = `WITH o AS (
+     SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::float8[], $5::timestamptz[], $6::int[], $7::int[],
+       $8::text[], $9::text[], $10::text[], $11::json[])
+       AS o (id, n, result, pause_ms, at, status_code, latency_ms, error_code, error, snippet, delivery_info)
+   ), logged AS (
+     INSERT INTO webhook_attempts AS a (delivery_id, n, at, status_code, latency_ms, error_code, error, response_snippet,
+       delivery_info)
+     SELECT o.id, n, at, status_code, latency_ms, error_code, error, snippet, o.delivery_info
+     FROM o JOIN webhook_deliveries USING (id) WHERE result <> 'unsent'
+     -- Taken for cut off, and yet it ended.
+     ON CONFLICT (delivery_id, n) DO UPDATE SET status_code = excluded.status_code, latency_ms = excluded.latency_ms,
+       error_code = excluded.error_code, error = excluded.error, response_snippet = excluded.response_snippet,
+       delivery_info = excluded.delivery_info
+   )
+   UPDATE webhook_deliveries d SET
+     status = CASE WHEN o.result IN ('delivered', 'failed') THEN o.result ELSE 'pending' END,
+     attempts = d.attempts - CASE WHEN o.result = 'unsent' THEN 1 ELSE 0 END,
+     failures = d.failures + CASE WHEN o.result IN ('retry', 'failed') THEN 1 ELSE 0 END,
+     next_attempt_at = CASE WHEN o.result IN ('retry', 'unsent')
+       THEN now() + o.pause_ms * interval '1 millisecond' END,
+     finished_at = CASE WHEN o.result IN ('delivered', 'failed') THEN now() END,
+     sending_since = NULL
+   FROM o WHERE d.id = o.id AND (o.result = 'delivered' OR (d.status = 'pending' AND d.attempts = o.n))
+   RETURNING d.webhook_id, o.result = 'delivered' AND (
+     SELECT failing_since IS NOT NULL OR last_success_at IS NULL OR last_success_at < now() - interval '1 minute'
+     FROM webhooks w WHERE w.id = d.webhook_id) AS news`;
+/** Its plan is kept: with few at a time planning costs more than the rest. Of many it depends on the size of the tables. */
+const FINISH_ONE = prepared('webhooks.finish', `${FINISH} -- one`);
 
 /** The rows of deliveries and attempts. Every attempt is claimed before and logged after it, both in batches. */
 @Injectable()
@@ -180,32 +208,7 @@ export class Deliveries {
   async finish(outcomes: readonly AttemptOutcome[]): Promise<string[]> {
     const column = <K extends keyof AttemptOutcome>(key: K): AttemptOutcome[K][] => outcomes.map((o) => o[key]);
     const [rows] = await this.db.query<{ webhook_id: string; news: boolean }[]>(
-      `WITH o AS (
-         SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::float8[], $5::timestamptz[], $6::int[], $7::int[],
-           $8::text[], $9::text[], $10::text[], $11::json[])
-           AS o (id, n, result, pause_ms, at, status_code, latency_ms, error_code, error, snippet, delivery_info)
-       ), logged AS (
-         INSERT INTO webhook_attempts AS a (delivery_id, n, at, status_code, latency_ms, error_code, error, response_snippet,
-           delivery_info)
-         SELECT o.id, n, at, status_code, latency_ms, error_code, error, snippet, o.delivery_info
-         FROM o JOIN webhook_deliveries USING (id) WHERE result <> 'unsent'
-         -- Taken for cut off, and yet it ended.
-         ON CONFLICT (delivery_id, n) DO UPDATE SET status_code = excluded.status_code, latency_ms = excluded.latency_ms,
-           error_code = excluded.error_code, error = excluded.error, response_snippet = excluded.response_snippet,
-           delivery_info = excluded.delivery_info
-       )
-       UPDATE webhook_deliveries d SET
-         status = CASE WHEN o.result IN ('delivered', 'failed') THEN o.result ELSE 'pending' END,
-         attempts = d.attempts - CASE WHEN o.result = 'unsent' THEN 1 ELSE 0 END,
-         failures = d.failures + CASE WHEN o.result IN ('retry', 'failed') THEN 1 ELSE 0 END,
-         next_attempt_at = CASE WHEN o.result IN ('retry', 'unsent')
-           THEN now() + o.pause_ms * interval '1 millisecond' END,
-         finished_at = CASE WHEN o.result IN ('delivered', 'failed') THEN now() END,
-         sending_since = NULL
-       FROM o WHERE d.id = o.id AND (o.result = 'delivered' OR (d.status = 'pending' AND d.attempts = o.n))
-       RETURNING d.webhook_id, o.result = 'delivered' AND (
-         SELECT failing_since IS NOT NULL OR last_success_at IS NULL OR last_success_at < now() - interval '1 minute'
-         FROM webhooks w WHERE w.id = d.webhook_id) AS news`,
+      outcomes.length === 1 ? FINISH_ONE : FINISH,
       [
         column('id'),
         column('n'),

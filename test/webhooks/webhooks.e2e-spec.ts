@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHmac, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { AgentRegistered } from '../../src/agents/agents.events.js';
 import { runDetached } from '../../src/platform/context/index.js';
 import { Database } from '../../src/platform/database/index.js';
 import { declaredEvents, EventBus } from '../../src/platform/events/index.js';
@@ -508,5 +509,30 @@ describe('retention', () => {
     await app.get(WebhooksWorker).purge();
     expect((await bench.deliveriesOf(webhook.id)).map(({ delivery_id }) => delivery_id)).toEqual([young]);
     await bench.remove(webhook.id);
+  });
+});
+
+describe('many events at once', () => {
+  it('are all sent, in rounds of any size; few are relayed and logged by statements whose plans are kept', async () => {
+    const { id, path } = await bench.register();
+    const names = Array.from({ length: 40 }, () => randomUUID());
+    await app.db.transaction(async (tx) => {
+      for (const name of names) {
+        await app
+          .get(EventBus)
+          .publish(tx, AgentRegistered, name, { agent_id: name, agent_name: name, agent_type: 'test' });
+      }
+    });
+    const sent = (): unknown[] => receiver.received.filter((one) => one.path === path);
+    await eventually(() => Promise.resolve(sent().length === names.length || undefined));
+    await bench.publish();
+    await eventually(async () => {
+      const kept = Array.from({ length: 20 }, () =>
+        app.db.query<{ name: string }>('SELECT name FROM pg_prepared_statements, pg_sleep(0.02)'),
+      );
+      const all = (await Promise.all(kept)).flat().map(({ name }) => name);
+      return ['events.relay', 'webhooks.finish'].every((name) => all.includes(name)) || undefined;
+    });
+    await bench.remove(id);
   });
 });

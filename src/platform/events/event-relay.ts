@@ -1,6 +1,6 @@
 import { type BeforeApplicationShutdown, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { runDetached } from '../context/index.js';
-import { advisoryLock, Database } from '../database/index.js';
+import { advisoryLock, Database, prepared } from '../database/index.js';
 import { JobQueue } from '../jobs/index.js';
 import { Logger } from '../observability/index.js';
 import { isExpired } from './event-definition.js';
@@ -8,6 +8,8 @@ import { EventJobs, HandlingInRelayFailed } from './event-jobs.js';
 import { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';
 
 const BATCH = 500;
+/** Of a round after one that found few: its plan is kept. */
+const QUIET_BATCH = 16;
 /** Of the events of a batch, which the relay and the jobs hold in memory; a single larger event is a batch of its own. */
 const BATCH_BYTES = 8 * 1024 * 1024;
 /** What is not compressed need not be read to know its size. */
@@ -22,6 +24,24 @@ const POLL_MS = 1000;
 /** Pause after a round, in milliseconds: short beside what a reader of a live stream notices, long beside a round. */
 const REST_MS = 25;
 const RELAY_LOCK = advisoryLock('events.relay');
+const relay = (batch: number): string =>
+  `WITH waiting AS (
+     SELECT id, position, ${EVENT_BYTES} AS bytes
+     FROM events WHERE relayed_at IS NULL ORDER BY position LIMIT ${batch}
+   ), sized AS (
+     SELECT id, position, sum(bytes) OVER up_to AS bytes, row_number() OVER up_to AS n, count(*) OVER () AS waiting
+     FROM waiting WINDOW up_to AS (ORDER BY position ROWS UNBOUNDED PRECEDING)
+   ), placed AS (
+     SELECT id, waiting, nextval('events_seq') AS seq
+     FROM (SELECT id, waiting FROM sized WHERE n = 1 OR bytes <= ${BATCH_BYTES} ORDER BY position) ordered
+   )
+   UPDATE events e SET seq = coalesce(e.seq, p.seq), relayed_at = now()
+   FROM placed p WHERE e.id = p.id
+   RETURNING ${EVENT_COLUMNS.map((name) => `e.${name}`).join()}, p.waiting::int`;
+/** Planned anew: how a large batch is best joined depends on the size of the outbox. */
+const RELAY = relay(BATCH);
+const RELAY_QUIET = prepared('events.relay', relay(QUIET_BATCH));
+const LOCK = prepared('events.relayLock', 'SELECT pg_try_advisory_xact_lock($1) AS locked');
 
 /**
  * Takes events out of the outbox in order: gives each its place and adds one job per subscriber, or lets it handle them here. One
@@ -33,6 +53,8 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
   private running: Promise<void> | undefined;
   private resting: NodeJS.Timeout | undefined;
   private again = false;
+  /** Whether the last round found few events. */
+  private quiet = true;
   private stopped = true;
   private timer: NodeJS.Timeout | undefined;
   private readonly placedListeners: ((upTo: string) => void)[] = [];
@@ -101,29 +123,15 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
 
   private relayOnce(inRelay: boolean): Promise<boolean> {
     return this.db.transaction(async (tx) => {
-      const [{ locked }] = await tx.query<{ locked: boolean }[]>('SELECT pg_try_advisory_xact_lock($1) AS locked', [
-        RELAY_LOCK,
-      ]);
+      const [{ locked }] = await tx.query<{ locked: boolean }[]>(LOCK, [RELAY_LOCK]);
       if (!locked) {
         // Another process is at work, and may have looked before the newest event was there.
         this.again = true;
         return false;
       }
-      const [rows] = await tx.query<[(EventRow & { waiting: number })[], number]>(
-        `WITH waiting AS (
-           SELECT id, position, ${EVENT_BYTES} AS bytes
-           FROM events WHERE relayed_at IS NULL ORDER BY position LIMIT ${BATCH}
-         ), sized AS (
-           SELECT id, position, sum(bytes) OVER up_to AS bytes, row_number() OVER up_to AS n, count(*) OVER () AS waiting
-           FROM waiting WINDOW up_to AS (ORDER BY position ROWS UNBOUNDED PRECEDING)
-         ), placed AS (
-           SELECT id, waiting, nextval('events_seq') AS seq
-           FROM (SELECT id, waiting FROM sized WHERE n = 1 OR bytes <= ${BATCH_BYTES} ORDER BY position) ordered
-         )
-         UPDATE events e SET seq = coalesce(e.seq, p.seq), relayed_at = now()
-         FROM placed p WHERE e.id = p.id
-         RETURNING ${EVENT_COLUMNS.map((name) => `e.${name}`).join()}, p.waiting::int`,
-      );
+      const batch = this.quiet ? QUIET_BATCH : BATCH;
+      const [rows] = await tx.query<[(EventRow & { waiting: number })[], number]>(this.quiet ? RELAY_QUIET : RELAY);
+      this.quiet = rows.length < QUIET_BATCH;
       if (rows.length === 0) return false;
       const [{ waiting }] = rows;
       const events = rows
@@ -135,7 +143,7 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
       await this.jobs.enqueueMany(await this.eventJobs.ofAll(tx, live, inRelay));
       const upTo = events[events.length - 1].seq;
       this.db.afterCommit(tx, () => this.placedListeners.forEach((listener) => listener(upTo)));
-      return rows.length < waiting || waiting === BATCH;
+      return rows.length < waiting || waiting === batch;
     });
   }
 
