@@ -604,6 +604,37 @@ describe('changing the password', () => {
       expect([new_password, refused.status, refused.body.error.code]).toEqual([new_password, 400, code]);
     }
   });
+
+  it('counts guesses of the current one from unknown networks together, as a login does', async () => {
+    const { tokens } = await login();
+    const statuses: number[] = [];
+    for (let n = 0; n < 40; n++) {
+      const { status } = await app.call('PUT', `${AUTH}/password`, {
+        key: tokens.access_token,
+        body: { current_password: 'wrong', new_password: next, confirm_password: next },
+        headers: { 'x-forwarded-for': `10.7.${n}.1` },
+      });
+      statuses.push(status);
+    }
+    expect(statuses).toContain(423);
+    expect(statuses.filter((status) => status === 401).length).toBeLessThan(40);
+  });
+
+  it('is not for a key without user:admin', async () => {
+    const { tokens } = await login();
+    const create = async (permissions: string[]): Promise<string> => {
+      const body = { name: 'one', permissions };
+      const made = await app.call('POST', `${AUTH}/api-keys`, { key: tokens.access_token, body });
+      return (made.body as { data: { api_key: { key: string } } }).data.api_key.key;
+    };
+    const weak = await change(await create(['telemetry:read']), {
+      current_password: PASSWORD,
+      new_password: next,
+      confirm_password: next,
+    });
+    expect([weak.status, weak.body.error.details]).toEqual([403, { required_scopes: ['user:admin'] }]);
+    expect((await tryLogin(user.username, PASSWORD)).status).toBe(200);
+  });
 });
 
 describe('the public keys', () => {

@@ -7,7 +7,9 @@ import { AccessTokens } from '../access/access-tokens.js';
 import { presentedCredential } from '../access/presented-credential.js';
 import { canonicalScope, covers } from '../access/scopes.js';
 import type { TokenInfoDto, UserDto } from './auth.dto.js';
-import { toUserDto, type User } from './users.js';
+import { Credential } from '../keys/credential.entity.js';
+import { User } from './user.entity.js';
+import { toUserDto } from './users.js';
 
 /** Tells a caller who it is and what it may do. */
 @Injectable()
@@ -19,7 +21,7 @@ export class AccountService {
 
   /** The user behind the caller; an agent has no account and is described by its key. */
   async who(actor: Actor): Promise<UserDto> {
-    const [user] = actor.userId ? await this.db.query<User>(`SELECT * FROM users WHERE id = $1`, [actor.userId]) : [];
+    const user = actor.userId ? await this.db.repository(User).findOneBy({ id: actor.userId }) : null;
     if (user) return toUserDto(user);
     return {
       id: actor.id,
@@ -60,11 +62,9 @@ export class AccountService {
       };
     }
     const credentialId = actor.credentialId ?? '';
-    const [row] = await this.db.query<{ created_at: Date; expires_at: Date | null }>(
-      `SELECT created_at, expires_at FROM credentials WHERE id = $1`,
-      [parsePublicId('key', credentialId) ?? parsePublicId('token', credentialId)],
-    );
-    return { issued_at: row.created_at.toISOString(), expires_at: row.expires_at?.toISOString() ?? null };
+    const id = parsePublicId('key', credentialId) ?? parsePublicId('token', credentialId) ?? '';
+    const { createdAt, expiresAt } = await this.db.repository(Credential).findOneByOrFail({ id });
+    return { issued_at: createdAt.toISOString(), expires_at: expiresAt?.toISOString() ?? null };
   }
 
   /** Each asked scope, in either spelling, with whether the caller holds all of it. */

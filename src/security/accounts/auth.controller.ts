@@ -28,7 +28,7 @@ import {
 } from './auth.dto.js';
 import { LoginService } from './login.service.js';
 import { Sessions } from './sessions.js';
-import { toUserDto, userIdOf } from './users.js';
+import { loginOwnerOf, toUserDto } from './users.js';
 
 @ApiTags('auth')
 @Wire('envelope')
@@ -60,7 +60,7 @@ export class AuthController {
     return {
       user: toUserDto(user),
       tokens,
-      session: { session_id: publicId('sess', session.id), expires_at: session.expires_at.toISOString() },
+      session: { session_id: publicId('sess', session.id), expires_at: session.expiresAt.toISOString() },
     };
   }
 
@@ -115,12 +115,14 @@ export class AuthController {
   @Allow()
   @ApiOperation({
     summary: 'Change the own password',
-    description: 'Ends every other session of the user. A new password that is too weak is refused as `WEAK_PASSWORD`.',
+    description:
+      'Ends every other session of the user. A new password that is too weak is refused as `WEAK_PASSWORD`. A wrong current password counts as a failed login; a key needs the scope user:admin.',
     operationId: 'authPasswordChange',
   })
   @ApiOkResponse({ type: MessageDto })
+  @ApiResponse({ status: 423 })
   async changePassword(@CurrentActor() actor: Actor, @Body() body: ChangePasswordDto): Promise<MessageDto> {
-    const userId = userIdOf(actor);
+    const userId = loginOwnerOf(actor);
     if (body.new_password !== body.confirm_password) {
       throw AppError.validation({ field: 'confirm_password', issue: 'must equal new_password', location: 'body' });
     }

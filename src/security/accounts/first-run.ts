@@ -3,6 +3,7 @@ import { Settings } from '../../platform/config/index.js';
 import { checkPasswordStrength, generateOneTimeToken, PasswordHasher } from '../../platform/crypto/index.js';
 import { advisoryLock, Database, StartError } from '../../platform/database/index.js';
 import { Credentials } from '../keys/credentials.js';
+import { User } from './user.entity.js';
 import { Users } from './users.js';
 
 export interface FirstAdmin {
@@ -33,8 +34,7 @@ export class FirstRun {
    * @throws StartError for a chosen password that is too weak
    */
   async ensureAdmin(): Promise<FirstAdmin | null> {
-    const [before] = await this.db.query(`SELECT 1 FROM users LIMIT 1`);
-    if (before) return null;
+    if (await this.db.repository(User).exists()) return null;
     const { adminPassword } = this.settings;
     const weakness = adminPassword && checkPasswordStrength(adminPassword, { username: USERNAME });
     if (weakness) throw new StartError(`The password in NEXUS_ADMIN_PASSWORD ${weakness}; choose another one.`);
@@ -42,8 +42,7 @@ export class FirstRun {
     const passwordHash = await this.hasher.hash(password);
     return this.db.transaction(async (tx) => {
       await tx.query(`SELECT pg_advisory_xact_lock($1)`, [FIRST_RUN_LOCK]);
-      const [user] = await tx.query<unknown[]>(`SELECT 1 FROM users LIMIT 1`);
-      if (user) return null;
+      if (await tx.exists(User)) return null;
       const admin = await this.users.create(tx, { username: USERNAME, passwordHash, roles: ['admin'] });
       const { key } = await this.credentials.create(tx, {
         kind: 'api',

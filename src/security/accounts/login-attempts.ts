@@ -1,13 +1,18 @@
 import { createHash } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { Database, type Tx } from '../../platform/database/index.js';
+import { In, MoreThan, Not } from 'typeorm';
+import { Database, deleteBefore, type Tx } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
+import { LoginAttempt } from './login-attempt.entity.js';
+import { LoginNetwork } from './login-network.entity.js';
 import { ACCOUNT_WAITS, FREE_FAILURES, KNOWN_NETWORK_WAITS, NETWORK_WAITS, type Waits } from './login-waits.js';
 
 /** Failures after which nothing came for so long are forgotten. */
 const FORGET = `interval '30 days'`;
 /** A network that was last logged in from so long ago is unknown again. */
-const KNOWN_FOR = `interval '180 days'`;
+const KNOWN_FOR_MS = 180 * 86_400_000;
+/** Looked up for a name that nobody has, so that it takes the same work. */
+const NOBODY = '00000000-0000-0000-0000-000000000000';
 /** The row that counts for all unknown networks together. */
 const ANYWHERE = '';
 
@@ -37,10 +42,11 @@ export class LoginAttempts {
   constructor(private readonly db: Database) {}
 
   /**
-   * @param known the account has logged in from this network before
+   * @param userId the account of that name; null when there is none
    * @throws AppError `locked` with the seconds to wait
    */
-  async begin(username: string, network: string, known: boolean): Promise<Attempt> {
+  async begin(username: string, network: string, userId: string | null): Promise<Attempt> {
+    const known = await this.knows(userId ?? NOBODY, network);
     // People type passwords into the name field; so names are kept as hashes only.
     const account = createHash('sha256').update(username.normalize('NFKC').toLowerCase()).digest();
     const own: Counter = { network, waits: known ? KNOWN_NETWORK_WAITS : NETWORK_WAITS };
@@ -57,10 +63,7 @@ export class LoginAttempts {
     return {
       remaining: Math.max(0, FREE_FAILURES - failures),
       succeeded: async () => {
-        await this.db.query(`DELETE FROM login_attempts WHERE account = $1 AND network = ANY ($2)`, [
-          account,
-          [network, ANYWHERE],
-        ]);
+        await this.db.repository(LoginAttempt).delete({ account, network: In([network, ANYWHERE]) });
       },
       undone: async () => {
         await this.undo(account, own);
@@ -69,10 +72,10 @@ export class LoginAttempts {
     };
   }
 
-  /** Whether the account `userId` of a query has logged in from the network in parameter `parameter` before. */
-  static knows(userId: string, parameter: string): string {
-    return `EXISTS (SELECT 1 FROM login_networks n
-      WHERE n.user_id = ${userId} AND n.network = ${parameter} AND n.last_at > now() - ${KNOWN_FOR})`;
+  /** Whether the account has logged in from this network before. */
+  private knows(userId: string, network: string): Promise<boolean> {
+    const lastAt = MoreThan(new Date(Date.now() - KNOWN_FOR_MS));
+    return this.db.repository(LoginNetwork).existsBy({ userId, network, lastAt });
   }
 
   /** Remembers that the account has logged in from this network. */
@@ -86,7 +89,7 @@ export class LoginAttempts {
 
   /** Whoever knew the old password may have logged in from the other networks. */
   async forgetOthers(tx: Tx, userId: string, network: string): Promise<void> {
-    await tx.query(`DELETE FROM login_networks WHERE user_id = $1 AND network <> $2`, [userId, network]);
+    await tx.delete(LoginNetwork, { userId, network: Not(network) });
   }
 
   /** Forgets what no longer counts. */
@@ -96,7 +99,7 @@ export class LoginAttempts {
          OR (network <> $1 AND failures < ${FREE_FAILURES} AND last_at < now() - interval '1 day')`,
       [ANYWHERE],
     );
-    await this.db.query(`DELETE FROM login_networks WHERE last_at < now() - ${KNOWN_FOR}`);
+    await deleteBefore(this.db, LoginNetwork, 'lastAt', new Date(Date.now() - KNOWN_FOR_MS));
   }
 
   private async count(account: Buffer, { network, waits }: Counter): Promise<number> {

@@ -8,17 +8,15 @@ import { networkOf, parsePublicId, publicId } from '../../platform/http/index.js
 import { AlertSignals } from '../alerts/alert-signals.js';
 import { UserLoggedIn, UserLoggedOut } from '../security.events.js';
 import { type Attempt, LoginAttempts } from './login-attempts.js';
-import { type Session, Sessions, type Tokens } from './sessions.js';
-import type { User } from './users.js';
+import type { Session } from './session.entity.js';
+import { Sessions, type Tokens } from './sessions.js';
+import { User } from './user.entity.js';
 
 export interface Login {
   user: User;
   session: Session;
   tokens: Tokens;
 }
-
-/** @property known whether the account has logged in from the network of the request before */
-type Candidate = User & { known: boolean };
 
 /** Passwords: logging in with one, and changing it. */
 @Injectable()
@@ -39,18 +37,22 @@ export class LoginService {
    */
   async login(username: string, password: string, remember: boolean): Promise<Login> {
     const network = networkOf(currentContext()?.ip);
-    const [found] = await this.db.query<Candidate>(
-      `SELECT u.*, ${LoginAttempts.knows('u.id', '$2')} AS known
-       FROM users u WHERE lower(u.username) = lower($1) AND u.status = 'active'`,
-      [username, network],
-    );
-    await this.checkPassword(username, found ?? null, password);
-    const fresh = this.hasher.needsRehash(found.password_hash as string) ? await this.hasher.hash(password) : null;
+    const users = this.db.repository(User).createQueryBuilder('user');
+    const found = await users
+      .where('lower(user.username) = lower(:username)', { username })
+      .andWhere({ status: 'active' })
+      .getOne();
+    await this.checkPassword(username, found, password);
+    // The password was right, so there is a user with one.
+    const { id, passwordHash } = found!;
+    const fresh = this.hasher.needsRehash(passwordHash!) ? await this.hasher.hash(password) : undefined;
     return this.db.transaction(async (tx) => {
-      const [[user]] = await tx.query<[User[], number]>(
-        `UPDATE users SET last_login_at = now(), password_hash = coalesce($2, password_hash) WHERE id = $1 RETURNING *`,
-        [found.id, fresh],
+      // By hand: a login is no change of the user, whose version and time of change stay.
+      await tx.query(
+        'UPDATE users SET last_login_at = now(), password_hash = coalesce($2, password_hash) WHERE id = $1',
+        [id, fresh],
       );
+      const user = await tx.findOneByOrFail(User, { id });
       await this.attempts.remember(tx, user.id, network);
       const opened = await this.sessions.open(tx, user, remember);
       const [user_id, session_id] = [publicId('user', user.id), publicId('sess', opened.session.id)];
@@ -59,18 +61,18 @@ export class LoginService {
     });
   }
 
-  private async checkPassword(username: string, user: Candidate | null, password: string): Promise<void> {
+  private async checkPassword(username: string, user: User | null, password: string): Promise<void> {
     const account = user && publicId('user', user.id);
     let matches: boolean;
     let attempt: Attempt;
     try {
-      attempt = await this.attempts.begin(username, networkOf(currentContext()?.ip), user?.known ?? false);
+      attempt = await this.attempts.begin(username, networkOf(currentContext()?.ip), user?.id ?? null);
     } catch (error) {
       if (isAppError(error) && error.kind === 'locked') this.signals.loginFailed(account);
       throw error;
     }
     try {
-      matches = await this.hasher.verify(user?.password_hash ?? null, password);
+      matches = await this.hasher.verify(user?.passwordHash ?? null, password);
     } catch (error) {
       await attempt.undone();
       throw error;
@@ -101,12 +103,12 @@ export class LoginService {
   }
 
   /**
-   * Every session but the caller's ends (AUTH-07).
+   * Every session but the caller's ends.
    * @throws AppError `unauthenticated` for a wrong current password, `validation` for a new one that is the same, and with the
    *   code WEAK_PASSWORD for one that is too weak
    */
   async changePassword(actor: Actor, userId: string, current: string, wanted: string): Promise<void> {
-    const [user] = await this.db.query<User>(`SELECT * FROM users WHERE id = $1`, [userId]);
+    const user = await this.db.repository(User).findOneByOrFail({ id: userId });
     if (wanted === current) {
       throw AppError.validation({
         field: 'new_password',
@@ -121,15 +123,12 @@ export class LoginService {
         details: [{ field: 'new_password', issue: weakness, location: 'body' }],
       });
     }
-    await this.checkPassword(user.username, { ...user, known: true }, current);
+    await this.checkPassword(user.username, user, current);
     const hash = await this.hasher.hash(wanted);
     await this.db.transaction(async (tx) => {
-      const [changed] = await tx.query<[unknown[], number]>(
-        `UPDATE users SET password_hash = $2, updated_at = now(), version = version + 1
-         WHERE id = $1 AND password_hash = $3 RETURNING id`,
-        [userId, hash, user.password_hash],
-      );
-      if (changed.length === 0) throw AppError.conflict('The password was changed by another request');
+      const asChecked = { id: userId, passwordHash: user.passwordHash! };
+      const { affected } = await tx.update(User, asChecked, { passwordHash: hash });
+      if (affected === 0) throw AppError.conflict('The password was changed by another request');
       await this.attempts.forgetOthers(tx, userId, networkOf(currentContext()?.ip));
       await this.sessions.end(tx, userId, 'all', parsePublicId('sess', actor.credentialId ?? '') ?? undefined);
     });

@@ -1,25 +1,19 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable, type OnModuleInit } from '@nestjs/common';
+import { type FindOptionsWhere, In, IsNull, MoreThan } from 'typeorm';
 import { currentContext } from '../../platform/context/index.js';
 import { generateOneTimeToken, hashKey, parseOneTimeToken } from '../../platform/crypto/index.js';
-import { Database, type Tx } from '../../platform/database/index.js';
-import { type Page, publicId, timeAndIdAfter } from '../../platform/http/index.js';
+import { Database, deleteBefore, findForUpdate, insertRow, type Tx } from '../../platform/database/index.js';
+import { type Page, pageNewestFirst, type PaginationDto, publicId } from '../../platform/http/index.js';
 import { Logger, Metrics } from '../../platform/observability/index.js';
 import { AccessTokens } from '../access/access-tokens.js';
 import { builtInScopes } from '../access/built-in-roles.js';
 import { expiredToken, invalidToken } from '../access/presented-credential.js';
 import { Revocations } from '../access/revocations.js';
-
-export interface Session {
-  id: string;
-  user_id: string;
-  ip: string | null;
-  user_agent: string | null;
-  created_at: Date;
-  last_seen_at: Date;
-  expires_at: Date;
-  revoked_at: Date | null;
-}
+import { Role } from '../roles/role.entity.js';
+import { RefreshToken } from './refresh-token.entity.js';
+import { Session } from './session.entity.js';
+import { User } from './user.entity.js';
 
 export interface Tokens {
   access_token: string;
@@ -36,9 +30,9 @@ interface SessionOwner {
 
 const REFRESH = 'nexus_refresh';
 /** A session that is not refreshed for so long is over. */
-const IDLE = `interval '14 days'`;
+const IDLE_MS = 14 * 86_400_000;
+const DAY_MS = 86_400_000;
 const COUNT_EVERY_MS = 5000;
-const LIVE = `revoked_at IS NULL AND expires_at > now()`;
 
 /** Logins: an access token that lives an hour, and a refresh token that is used once and replaced. */
 @Injectable()
@@ -63,10 +57,7 @@ export class Sessions implements OnModuleInit {
         if (performance.now() - countedAt < COUNT_EVERY_MS) return;
         countedAt = performance.now();
         try {
-          const [{ live }] = await db.query<{ live: number }>(
-            `SELECT count(*)::int AS live FROM sessions WHERE ${LIVE}`,
-          );
-          this.set(live);
+          this.set(await db.repository(Session).countBy(live()));
         } catch (error) {
           // A scrape shows what else is known while the database is away.
           logger.warn({ err: String(error) }, 'Active sessions could not be counted');
@@ -78,23 +69,20 @@ export class Sessions implements OnModuleInit {
   /** A session lives thirty days, without `remember` one. */
   async open(tx: Tx, user: SessionOwner, remember: boolean): Promise<{ session: Session; tokens: Tokens }> {
     const context = currentContext();
-    const [session] = await tx.query<Session[]>(
-      `INSERT INTO sessions (id, user_id, ip, user_agent, remember, expires_at)
-       VALUES ($1, $2, $3, $4, $5, now() + CASE WHEN $5 THEN interval '30 days' ELSE interval '1 day' END) RETURNING *`,
-      [
-        randomUUID(),
-        user.id,
-        context?.ip ?? null,
-        context?.userAgent?.replaceAll('\0', '').slice(0, 300) ?? null,
-        remember,
-      ],
-    );
+    const session = await insertRow(tx, Session, {
+      id: randomUUID(),
+      userId: user.id,
+      ip: context?.ip ?? null,
+      userAgent: context?.userAgent?.replaceAll('\0', '').slice(0, 300) ?? null,
+      remember,
+      expiresAt: new Date(Date.now() + (remember ? 30 : 1) * DAY_MS),
+    });
     auditAs(session);
     return { session, tokens: await this.issue(tx, user, session) };
   }
 
   /**
-   * Exchanges a refresh token for new tokens. One that was used before has been copied: the session ends for both (rule 10).
+   * Exchanges a refresh token for new tokens. One that was used before has been copied: the session ends for both.
    * @throws AppError `unauthenticated`
    */
   async refresh(refreshToken: string): Promise<Tokens> {
@@ -106,41 +94,32 @@ export class Sessions implements OnModuleInit {
   }
 
   private async rotate(tx: Tx, hash: Buffer): Promise<Tokens | 'reused'> {
-    const [row] = await tx.query<
-      (Session & { used_at: Date | null; expired: boolean; session_id: string; roles: string[] })[]
-    >(
-      `SELECT s.*, r.used_at, r.expires_at <= now() AS expired, u.roles
-       FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id JOIN users u ON u.id = s.user_id
-       WHERE r.hash = $1 AND s.revoked_at IS NULL AND u.status = 'active' AND s.created_at >= u.not_before
-       FOR UPDATE OF r`,
-      [hash],
-    );
-    if (!row) throw invalidToken('The refresh token is not valid');
-    auditAs(row);
-    if (row.used_at) {
+    const token = await findForUpdate(tx, RefreshToken, { hash });
+    const session = token && (await tx.findOneBy(Session, { id: token.sessionId, revokedAt: IsNull() }));
+    const user = session && (await tx.findOneBy(User, { id: session.userId, status: 'active' }));
+    // One that was opened before the user's access ended has ended with it.
+    if (!user || session.createdAt < user.notBefore) throw invalidToken('The refresh token is not valid');
+    auditAs(session);
+    if (token.usedAt) {
       const context = currentContext();
       // The audit entry is written with the end of the session, before the answer.
       if (context) context.expectedStatus = 401;
-      await this.end(tx, row.user_id, [row.id]);
+      await this.end(tx, user.id, [session.id]);
       return 'reused';
     }
-    if (row.expired) throw expiredToken();
-    await tx.query(`UPDATE refresh_tokens SET used_at = now() WHERE hash = $1`, [hash]);
-    await tx.query(`UPDATE sessions SET last_seen_at = now() WHERE id = $1`, [row.id]);
-    return this.issue(tx, { id: row.user_id, roles: row.roles }, row);
+    const now = new Date();
+    if (token.expiresAt <= now) throw expiredToken();
+    await tx.update(RefreshToken, { hash }, { usedAt: now });
+    await tx.update(Session, { id: session.id }, { lastSeenAt: now });
+    return this.issue(tx, user, session);
   }
 
   private async issue(tx: Tx, user: SessionOwner, session: Session): Promise<Tokens> {
     const refresh = generateOneTimeToken(REFRESH);
-    await tx.query(
-      `INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($1, $2, least(now() + ${IDLE}, $3::timestamptz))`,
-      [refresh.hash, session.id, session.expires_at],
-    );
-    const custom = await tx.query<{ scope: string }[]>(
-      `SELECT DISTINCT unnest(scopes) AS scope FROM roles WHERE name = ANY ($1) AND deleted_at IS NULL`,
-      [user.roles],
-    );
-    const scopes = [...builtInScopes(user.roles), ...custom.map(({ scope }) => scope)];
+    const expiresAt = new Date(Math.min(Date.now() + IDLE_MS, session.expiresAt.getTime()));
+    await tx.insert(RefreshToken, { hash: refresh.hash, sessionId: session.id, expiresAt });
+    const custom = await tx.findBy(Role, { name: In(user.roles), deletedAt: IsNull() });
+    const scopes = [...builtInScopes(user.roles), ...new Set(custom.flatMap((role) => role.scopes))];
     return {
       access_token: await this.tokens.issue(user.id, session.id, user.roles, scopes),
       refresh_token: refresh.token,
@@ -149,14 +128,17 @@ export class Sessions implements OnModuleInit {
     };
   }
 
-  /** Ends live sessions of a user with their refresh tokens; at once (G10). @returns the sessions that were live */
+  /** Ends live sessions of a user with their refresh tokens, at once. @returns the sessions that were live */
   async end(tx: Tx, userId: string, ids: readonly string[] | 'all', except?: string): Promise<string[]> {
-    const [ended] = await tx.query<[{ id: string }[], number]>(
-      `UPDATE sessions SET revoked_at = now()
-       WHERE user_id = $1 AND revoked_at IS NULL AND ($2::uuid[] IS NULL OR id = ANY ($2)) AND id IS DISTINCT FROM $3
-       RETURNING id`,
-      [userId, ids === 'all' ? null : ids, except ?? null],
-    );
+    const ended = await tx
+      .find(Session, {
+        where: { userId, revokedAt: IsNull(), ...(ids === 'all' ? {} : { id: In([...ids]) }) },
+        order: { id: 'ASC' },
+        lock: { mode: 'pessimistic_write' },
+      })
+      .then((found) => found.filter(({ id }) => id !== except));
+    if (ended.length === 0) return [];
+    await tx.update(Session, { id: In(ended.map(({ id }) => id)) }, { revokedAt: new Date() });
     this.revocations.announce(
       tx,
       ended.map(({ id }) => ({ credentialId: publicId('sess', id) })),
@@ -164,37 +146,34 @@ export class Sessions implements OnModuleInit {
     return ended.map(({ id }) => id);
   }
 
-  /** Live sessions of a user, the newest first; one more than the page takes. */
-  async live(userId: string, page: Page): Promise<{ found: Session[]; total: number }> {
-    const found = await this.db.query<Session>(
-      `SELECT * FROM sessions WHERE user_id = $1 AND ${LIVE}
-         AND ($4::timestamptz IS NULL OR (created_at, id) < ($4, $5::uuid))
-       ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3`,
-      [userId, page.limit + 1, page.offset, ...timeAndIdAfter(page)],
-    );
-    const [{ total }] = await this.db.query<{ total: number }>(
-      `SELECT count(*)::int AS total FROM sessions WHERE user_id = $1 AND ${LIVE}`,
-      [userId],
-    );
-    return { found, total };
+  /** Live sessions of a user, the newest first. */
+  live(userId: string, page: Page): Promise<{ rows: Session[]; pagination: PaginationDto }> {
+    const list = this.db
+      .repository(Session)
+      .createQueryBuilder('session')
+      .where({ userId, ...live() });
+    return pageNewestFirst(list, page);
   }
 
   /** Whether the user has or had this session; ended ones are known until they would have expired. */
-  async exists(tx: Tx, userId: string, id: string): Promise<boolean> {
-    const rows = await tx.query<unknown[]>(`SELECT 1 FROM sessions WHERE id = $1 AND user_id = $2`, [id, userId]);
-    return rows.length > 0;
+  exists(tx: Tx, userId: string, id: string): Promise<boolean> {
+    return tx.existsBy(Session, { id, userId });
   }
 
-  /** Deletes sessions whose time is over (AUTH-28). */
+  /** Deletes sessions whose time is over. */
   async purge(): Promise<void> {
-    await this.db.query(`DELETE FROM sessions WHERE expires_at < now()`);
+    await deleteBefore(this.db, Session, 'expiresAt', new Date());
   }
+}
+
+function live(): FindOptionsWhere<Session> {
+  return { revokedAt: IsNull(), expiresAt: MoreThan(new Date()) };
 }
 
 /** The request has just proved to belong to this session. */
 function auditAs(session: Session): void {
   const context = currentContext();
   if (context) {
-    context.auditedAs = { id: publicId('user', session.user_id), credentialId: publicId('sess', session.id) };
+    context.auditedAs = { id: publicId('user', session.userId), credentialId: publicId('sess', session.id) };
   }
 }

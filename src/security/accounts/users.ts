@@ -1,27 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import type { Actor } from '../../platform/context/index.js';
-import type { Tx } from '../../platform/database/index.js';
+import { type Actor, actorHas } from '../../platform/context/index.js';
+import { insertRow, type Tx } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
 import { EventBus } from '../../platform/events/index.js';
 import { publicId } from '../../platform/http/index.js';
 import { UserCreated } from '../security.events.js';
 import type { UserDto } from './auth.dto.js';
-
-export interface User {
-  id: string;
-  username: string;
-  email: string | null;
-  full_name: string | null;
-  password_hash: string | null;
-  status: 'active' | 'suspended' | 'deleted';
-  roles: string[];
-  preferences: Record<string, unknown>;
-  metadata: Record<string, unknown>;
-  last_login_at: Date | null;
-  created_at: Date;
-  updated_at: Date;
-}
+import { User } from './user.entity.js';
 
 export interface NewUser {
   username: string;
@@ -39,15 +25,23 @@ export class Users {
 
   /** @throws a unique violation (409) when the name or the address is taken, whatever its case */
   async create(tx: Tx, user: NewUser): Promise<User> {
-    const [row] = await tx.query<User[]>(
-      `INSERT INTO users (id, username, email, full_name, password_hash, roles)
-       VALUES ($1, $2, $3, $4, $5, $6) RETURNING *`,
-      [randomUUID(), user.username, user.email ?? null, user.fullName ?? null, user.passwordHash ?? null, user.roles],
-    );
+    const row = await insertRow(tx, User, { id: randomUUID(), ...user });
     const id = publicId('user', row.id);
     await this.events.publish(tx, UserCreated, id, { user_id: id, username: row.username, roles: row.roles });
     return row;
   }
+}
+
+/**
+ * The acting user, for what concerns the user's logins: a key with few scopes is no way to them, as they have all of the user's.
+ * @throws AppError `forbidden`
+ */
+export function loginOwnerOf(actor: Actor): string {
+  const userId = userIdOf(actor);
+  if (actor.type !== 'user' && !actorHas(actor, 'user:admin')) {
+    throw AppError.forbidden('A key needs the scope user:admin for this', { required_scopes: ['user:admin'] });
+  }
+  return userId;
 }
 
 /** The acting user of a route that agents, which have no account, cannot use. @throws AppError `forbidden` */
@@ -64,10 +58,10 @@ export function toUserDto(user: User): UserDto {
     email: user.email,
     status: user.status,
     roles: user.roles,
-    profile: { full_name: user.full_name },
+    profile: { full_name: user.fullName },
     preferences: user.preferences,
     metadata: user.metadata,
-    created_at: user.created_at.toISOString(),
-    last_login_at: user.last_login_at?.toISOString() ?? null,
+    created_at: user.createdAt.toISOString(),
+    last_login_at: user.lastLoginAt?.toISOString() ?? null,
   };
 }

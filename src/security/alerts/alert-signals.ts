@@ -1,10 +1,12 @@
 import { type BeforeApplicationShutdown, Injectable, type OnModuleInit } from '@nestjs/common';
+import { In } from 'typeorm';
 import { currentContext, runDetached } from '../../platform/context/index.js';
 import { hashKey, parseKey, safeEqual } from '../../platform/crypto/index.js';
 import { Database, type Tx } from '../../platform/database/index.js';
 import { networkOf, RequestObservers } from '../../platform/http/index.js';
 import { Logger } from '../../platform/observability/index.js';
-import { type Credential, credentialId } from '../keys/credentials.js';
+import { Credential } from '../keys/credential.entity.js';
+import { credentialId } from '../keys/credentials.js';
 import { SIGNAL_RULES, type SignalKind } from './alert-rules.js';
 import { SecurityAlerts } from './security-alerts.js';
 
@@ -21,8 +23,6 @@ interface RefusedKey {
   ip: string | undefined;
   count: number;
 }
-
-type KeyRow = Pick<Credential, 'id' | 'kind' | 'preview'> & { key_id: string; hash: Buffer };
 
 const FLUSH_MS = 500;
 /** Subjects, and keys, held between two flushes; further ones are not counted, and neither is memory. */
@@ -133,11 +133,8 @@ export class AlertSignals implements OnModuleInit, BeforeApplicationShutdown {
 
   private async signalsOf(tx: Tx, refused: RefusedKey[]): Promise<Signal[]> {
     if (refused.length === 0) return [];
-    const rows = await tx.query<KeyRow[]>(
-      'SELECT id, kind, key_id, preview, hash FROM credentials WHERE key_id = ANY ($1)',
-      [refused.map(({ keyId }) => keyId)],
-    );
-    const byKeyId = new Map(rows.map((row) => [row.key_id, row]));
+    const rows = await tx.findBy(Credential, { keyId: In(refused.map(({ keyId }) => keyId)) });
+    const byKeyId = new Map(rows.map((row) => [row.keyId, row]));
     const found = new Map<string, Signal>();
     for (const { keyId, hash, ip, count } of refused) {
       const row = byKeyId.get(keyId);

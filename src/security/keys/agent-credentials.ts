@@ -1,6 +1,8 @@
 import { Injectable } from '@nestjs/common';
+import { IsNull } from 'typeorm';
 import { Database, type Tx } from '../../platform/database/index.js';
 import { builtInScopes } from '../access/built-in-roles.js';
+import { Credential } from './credential.entity.js';
 import { Credentials } from './credentials.js';
 
 /** Keys of agents, for the domain that knows agents: made in its transactions, checked by the guard like any other. */
@@ -25,19 +27,13 @@ export class AgentCredentials {
 
   /** A new key instead of all the agent had; the old ones end with the commit. */
   async rotate(tx: Tx, agentId: string): Promise<{ key: string }> {
-    const [last] = await tx.query<({ name: string } | undefined)[]>(
-      `SELECT name FROM credentials WHERE agent_id = $1 ORDER BY created_at DESC LIMIT 1`,
-      [agentId],
-    );
+    const last = await tx.findOne(Credential, { where: { agentId }, order: { createdAt: 'DESC' } });
     await this.revokeAll(tx, agentId);
     return this.issue(tx, { agentId, name: last?.name ?? 'agent' });
   }
 
   async revokeAll(tx: Tx, agentId: string): Promise<void> {
-    const live = await tx.query<{ id: string }[]>(
-      `SELECT id FROM credentials WHERE agent_id = $1 AND revoked_at IS NULL`,
-      [agentId],
-    );
+    const live = await tx.findBy(Credential, { agentId, revokedAt: IsNull() });
     await this.credentials.revoke(
       tx,
       live.map(({ id }) => id),
@@ -46,10 +42,10 @@ export class AgentCredentials {
 
   /** SHA-256 of the agent's live keys, newest first; both sides know them, so they sign command envelopes. */
   async keyHashes(agentId: string): Promise<Buffer[]> {
-    const rows = await this.db.query<{ hash: Buffer }>(
-      `SELECT hash FROM credentials WHERE agent_id = $1 AND revoked_at IS NULL ORDER BY created_at DESC, id`,
-      [agentId],
-    );
-    return rows.map(({ hash }) => hash);
+    const live = await this.db.repository(Credential).find({
+      where: { agentId, revokedAt: IsNull() },
+      order: { createdAt: 'DESC', id: 'ASC' },
+    });
+    return live.map(({ hash }) => hash);
   }
 }

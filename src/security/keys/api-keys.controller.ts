@@ -3,7 +3,8 @@ import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestj
 import type { Actor } from '../../platform/context/index.js';
 import { Allow, CurrentActor, PageQueryDto, IdParam, Wire } from '../../platform/http/index.js';
 import { MessageDto } from '../accounts/auth.dto.js';
-import { type Credential, credentialId, parentId } from './credentials.js';
+import type { Credential } from './credential.entity.js';
+import { credentialId, parentId } from './credentials.js';
 import { ApiKeyCreatedDto, type ApiKeyDto, ApiKeyListDto, CreateApiKeyDto, RevokeKeyQueryDto } from './keys.dto.js';
 import { KeysService } from './keys.service.js';
 
@@ -58,9 +59,9 @@ function toDto(row: Credential): ApiKeyDto {
     key_preview: row.preview,
     permissions: row.scopes,
     parent_id: parentId(row),
-    last_used: row.last_used_at?.toISOString() ?? null,
-    created_at: row.created_at.toISOString(),
-    expires_at: row.expires_at?.toISOString() ?? null,
-    is_active: row.revoked_at === null && (row.expires_at === null || row.expires_at.getTime() > Date.now()),
+    last_used: row.lastUsedAt?.toISOString() ?? null,
+    created_at: row.createdAt.toISOString(),
+    expires_at: row.expiresAt?.toISOString() ?? null,
+    is_active: row.revokedAt === null && (row.expiresAt === null || row.expiresAt.getTime() > Date.now()),
   };
 }

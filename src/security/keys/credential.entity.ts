@@ -1,4 +1,14 @@
-import { Check, Column, CreateDateColumn, Entity, ForeignKey, Index, PrimaryColumn } from 'typeorm';
+import {
+  Check,
+  Column,
+  CreateDateColumn,
+  Entity,
+  ForeignKey,
+  Index,
+  JoinColumn,
+  ManyToOne,
+  PrimaryColumn,
+} from 'typeorm';
 import { User } from '../accounts/user.entity.js';
 
 /** An API key, a personal token or the key of an agent, by its hash. */
@@ -53,7 +63,11 @@ export class Credential {
   @Column('timestamptz', { nullable: true })
   revokedAt!: Date | null;
 
-  @ForeignKey(() => Credential, { onDelete: 'SET NULL' })
+  /** The key it was made with, with which it ends. */
   @Column('uuid', { nullable: true })
   parentId!: string | null;
+
+  @ManyToOne(() => Credential, { onDelete: 'SET NULL' })
+  @JoinColumn({ name: 'parent_id' })
+  parent?: Credential | null;
 }

@@ -2,11 +2,12 @@ import { Injectable } from '@nestjs/common';
 import { type Actor, actorHas, actsOn } from '../../platform/context/index.js';
 import { assertRoom, Database } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
-import { type PageQueryDto, type PaginationDto, pageOf, resolvePage } from '../../platform/http/index.js';
+import { type PageQueryDto, type PaginationDto, resolvePage } from '../../platform/http/index.js';
 import { SecurityAlerts } from '../alerts/security-alerts.js';
 import { formatGrant, grantable, parseGrant } from '../access/scopes.js';
 import { userIdOf } from '../accounts/users.js';
-import { type Credential, credentialId, Credentials } from './credentials.js';
+import type { Credential } from './credential.entity.js';
+import { credentialId, Credentials } from './credentials.js';
 import { DEFAULT_DAYS } from './keys.dto.js';
 
 type Kind = 'api' | 'tok';
@@ -48,7 +49,7 @@ export class KeysService {
     const expiresInDays = request.expiresInDays ?? DEFAULT_DAYS;
     return this.db.transaction(async (tx) => {
       const parent = await this.credentials.lockUsed(tx, actor);
-      const notAfter = parent?.expires_at;
+      const notAfter = parent?.expiresAt;
       if (notAfter && request.expiresInDays && Date.now() + request.expiresInDays * DAY_MS > notAfter.getTime()) {
         throw AppError.forbidden('A key cannot make one that outlives it', { expires_at: notAfter.toISOString() });
       }
@@ -68,18 +69,9 @@ export class KeysService {
   }
 
   /** API keys: the caller's. Tokens: for a security admin those of everyone. */
-  async list(
-    actor: Actor,
-    kind: Kind,
-    query: PageQueryDto,
-  ): Promise<{ rows: Credential[]; pagination: PaginationDto }> {
-    const page = resolvePage(query, SIZES);
+  list(actor: Actor, kind: Kind, query: PageQueryDto): Promise<{ rows: Credential[]; pagination: PaginationDto }> {
     const owner = kind === 'tok' ? this.ownerSeenBy(actor) : userIdOf(actor);
-    const [total, found] = await Promise.all([
-      this.credentials.count(kind, owner),
-      this.credentials.list(kind, owner, page),
-    ]);
-    return pageOf(page, found, total, (last) => [last.created_at, last.id]);
+    return this.credentials.list(kind, owner, resolvePage(query, SIZES));
   }
 
   /** @throws AppError `not_found`, also for one of somebody else */
@@ -114,7 +106,7 @@ export class KeysService {
 
 /**
  * The scopes as they are granted, canonical, without repetition.
- * @throws AppError `validation` for an unknown one, `forbidden` for one beyond the actor's own (C-07, rule 12)
+ * @throws AppError `validation` for an unknown one, `forbidden` for one beyond the actor's own
  */
 export function grantedTo(actor: Actor, texts: readonly string[], field: string): string[] {
   const granted = texts.map((text, index) => {

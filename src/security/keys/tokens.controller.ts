@@ -2,7 +2,8 @@ import { Body, Controller, Delete, Get, Post, Query } from '@nestjs/common';
 import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../../platform/context/index.js';
 import { Allow, CurrentActor, PageQueryDto, IdParam, publicId, Wire } from '../../platform/http/index.js';
-import { type Credential, credentialId, parentId } from './credentials.js';
+import type { Credential } from './credential.entity.js';
+import { credentialId, parentId } from './credentials.js';
 import {
   CreateTokenDto,
   RevokeKeyQueryDto,
@@ -33,7 +34,7 @@ export class TokensController {
     return {
       token_id: credentialId(credential),
       token: key,
-      expires_at: (credential.expires_at as Date).toISOString(),
+      expires_at: (credential.expiresAt as Date).toISOString(),
       scopes: credential.scopes,
     };
   }
@@ -73,24 +74,24 @@ export class TokensController {
     return {
       token_id: credentialId(revoked),
       status: 'revoked',
-      revoked_at: (revoked.revoked_at as Date).toISOString(),
+      revoked_at: (revoked.revokedAt as Date).toISOString(),
     };
   }
 }
 
 function toDto(row: Credential): TokenDto {
-  const expired = row.expires_at !== null && row.expires_at.getTime() <= Date.now();
+  const expired = row.expiresAt !== null && row.expiresAt.getTime() <= Date.now();
   return {
     token_id: credentialId(row),
     name: row.name,
     token_preview: row.preview,
-    owner_id: publicId('user', row.owner_user_id as string),
+    owner_id: publicId('user', row.ownerUserId as string),
     scopes: row.scopes,
     parent_id: parentId(row),
-    status: row.revoked_at ? 'revoked' : expired ? 'expired' : 'active',
-    created_at: row.created_at.toISOString(),
-    expires_at: row.expires_at?.toISOString() ?? null,
-    last_used_at: row.last_used_at?.toISOString() ?? null,
-    revoked_at: row.revoked_at?.toISOString() ?? null,
+    status: row.revokedAt ? 'revoked' : expired ? 'expired' : 'active',
+    created_at: row.createdAt.toISOString(),
+    expires_at: row.expiresAt?.toISOString() ?? null,
+    last_used_at: row.lastUsedAt?.toISOString() ?? null,
+    revoked_at: row.revokedAt?.toISOString() ?? null,
   };
 }
