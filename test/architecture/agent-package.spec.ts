@@ -22,7 +22,9 @@ describe('the package of the agent', () => {
       'docs/openapi.json',
       'src/agents/agent-package.ts',
       'packages/agent/src/cli.ts',
-      ...readdirSync(new URL('docs/', ROOT)).map((file) => `docs/${file}`),
+      ...readdirSync(new URL('docs/', ROOT), { recursive: true, encoding: 'utf8' })
+        .filter((file) => file.endsWith('.md'))
+        .map((file) => `docs/${file}`),
     ];
     const byName = /\b(npx|npm (exec|x|i|install))( -\S+)* (nexus-agent|@nexus\/agent)\b/;
     expect(files.filter((file) => byName.test(read(file)))).toEqual([]);
