@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { MoreThan } from 'typeorm';
 import { type Actor, actsOn } from '../platform/context/index.js';
-import { advisoryLock, Database, insertRow } from '../platform/database/index.js';
+import { assertRoom, Database, insertRow } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { Deletions, type Page, pageNewestFirst, type PaginationDto, publicId } from '../platform/http/index.js';
 import { parseTimestamp } from '../telemetry/index.js';
@@ -16,7 +16,6 @@ const MOST = 1000;
 const LONGEST_DAYS = 366;
 const MAX_TAGS = 20;
 const MAX_TAG_CHARACTERS = 200;
-const SILENCES_LOCK = advisoryLock('alerts.silences');
 
 /** Silences of each status at the time `:now`; the same rule as {@link statusOf}. */
 const WITH_STATUS = {
@@ -57,9 +56,8 @@ export class SilencesService {
     }
     const matchers = matchersOf(dto.matchers, refuse);
     return this.db.transaction(async (tx) => {
-      await tx.query('SELECT pg_advisory_xact_lock($1)', [SILENCES_LOCK]);
-      const count = await tx.countBy(AlertSilence, { endsAt: MoreThan(new Date()) });
-      if (count >= MOST) throw AppError.conflict(`There are ${MOST} silences, the most there may be`, { limit: MOST });
+      const count = (): Promise<number> => tx.countBy(AlertSilence, { endsAt: MoreThan(new Date()) });
+      await assertRoom(tx, { lock: 'alerts.silences', noun: 'silences', max: MOST, count });
       const silence = await insertRow(tx, AlertSilence, {
         id: randomUUID(),
         comment: dto.comment ?? '',

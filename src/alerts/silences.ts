@@ -1,6 +1,8 @@
+import { LessThanOrEqual, MoreThan } from 'typeorm';
 import type { Tx } from '../platform/database/index.js';
 import { publicId } from '../platform/http/index.js';
 import type { Alert } from './alert.js';
+import { AlertSilence } from './alert-silence.entity.js';
 import { wildcards } from './wildcards.js';
 
 /** What an alert must be like to be silenced; what is left out fits every alert. */
@@ -15,11 +17,10 @@ export interface Matchers {
 /** What of an alert a silence looks at. */
 export type Silenceable = Pick<Alert, 'rule_id' | 'severity' | 'source' | 'tags'>;
 
-/** The silences in force as of the transaction. */
-export async function silencesInForce(tx: Pick<Tx, 'query'>): Promise<(alert: Silenceable) => boolean> {
-  const rows = await tx.query<{ matchers: Matchers }[]>(
-    `SELECT matchers FROM alert_silences WHERE starts_at <= now() AND ends_at > now()`,
-  );
+/** The silences in force now. */
+export async function silencesInForce(tx: Tx): Promise<(alert: Silenceable) => boolean> {
+  const now = new Date();
+  const rows = await tx.findBy(AlertSilence, { startsAt: LessThanOrEqual(now), endsAt: MoreThan(now) });
   const silences = rows.map(({ matchers }) => silencerOf(matchers));
   return (alert) => silences.some((silences) => silences(alert));
 }

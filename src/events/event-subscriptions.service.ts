@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { type Actor, actsOn } from '../platform/context/index.js';
-import { Database, findForUpdate, insertRow, type Tx } from '../platform/database/index.js';
+import { Database, findForUpdate, insertRow, takeLock, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { filterOf } from '../platform/events/index.js';
 import { assertVersion, Deletions, type Page, pageNewestFirst, publicId } from '../platform/http/index.js';
@@ -128,7 +128,7 @@ function webhookOf(
 
 /** One of an owner's requests after the other, so that none slips past the limit beside another. */
 async function assertRoom(tx: Tx, actor: Actor): Promise<void> {
-  await tx.query(`SELECT pg_advisory_xact_lock(hashtextextended('event_subscriptions/' || $1, 0))`, [actor.id]);
+  await takeLock(tx, 'events.subscriptions', actor.id);
   if ((await tx.countBy(EventSubscription, { ownerId: actor.id })) < MOST) return;
   const options = { code: 'SUBSCRIPTION_LIMIT_EXCEEDED', limit: MOST, details: { limit: MOST } };
   throw new AppError('rate_limited', `At most ${MOST} subscriptions of one owner; delete one first`, options);

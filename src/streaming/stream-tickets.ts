@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import { LessThan } from 'typeorm';
 import type { Actor } from '../platform/context/index.js';
 import {
   EncryptedColumns,
@@ -7,11 +8,12 @@ import {
   parseOneTimeToken,
   SecretBox,
 } from '../platform/crypto/index.js';
-import { Database } from '../platform/database/index.js';
+import { Database, findForUpdate } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { SocketTickets } from '../platform/realtime/index.js';
 import { resolveChannels } from './channels.js';
 import { StreamProblem } from './stream-problem.js';
+import { StreamTicket } from './stream-ticket.entity.js';
 
 const PREFIX = 'nexus_ticket';
 /** Seconds a ticket can be used. */
@@ -51,12 +53,13 @@ export class StreamTickets {
     const names = channels && channelsFor(actor, channels);
     const { token, hash } = generateOneTimeToken(PREFIX);
     await this.db.transaction(async (tx) => {
-      await tx.query(`DELETE FROM stream_tickets WHERE expires_at < now()`);
-      await tx.query(
-        `INSERT INTO stream_tickets (hash, credential, channels, expires_at)
-         VALUES ($1, $2, $3, now() + make_interval(secs => $4))`,
-        [hash, this.box.encrypt(credential, contextOf(hash)), names, TICKET_SECONDS],
-      );
+      await tx.delete(StreamTicket, { expiresAt: LessThan(new Date()) });
+      await tx.insert(StreamTicket, {
+        hash,
+        credential: this.box.encrypt(credential, contextOf(hash)),
+        channels: names,
+        expiresAt: new Date(Date.now() + TICKET_SECONDS * 1000),
+      });
     });
     return token;
   }
@@ -66,13 +69,13 @@ export class StreamTickets {
   ): Promise<{ headers: { authorization: string }; grant: TicketGrant; limited: boolean } | null> {
     if (!parseOneTimeToken(ticket, PREFIX)) return null;
     const hash = hashKey(ticket);
-    const rows = await this.db.query<{ credential: string; channels: string[] | null; live: boolean }>(
-      `WITH used AS (DELETE FROM stream_tickets WHERE hash = $1 RETURNING *)
-       SELECT credential, channels, expires_at > now() AS live FROM used`,
-      [hash],
-    );
-    if (!rows[0]?.live) return null;
-    const [{ credential, channels }] = rows;
+    const used = await this.db.transaction(async (tx) => {
+      const found = await findForUpdate(tx, StreamTicket, { hash });
+      if (found) await tx.delete(StreamTicket, { hash });
+      return found;
+    });
+    if (!used || used.expiresAt <= new Date()) return null;
+    const { credential, channels } = used;
     const text = this.box.decrypt(credential, contextOf(hash));
     return { headers: { authorization: `Bearer ${text}` }, grant: { channels }, limited: channels !== null };
   }

@@ -9,9 +9,9 @@ const grep = (...args: string[]): string[] =>
     .split('\n');
 
 it('gives every advisory lock a number of its own, taken in one place', () => {
-  expect(new Set(LOCK_NAMES.map(advisoryLock)).size).toBe(LOCK_NAMES.length);
+  expect(new Set(LOCK_NAMES.map((name) => advisoryLock(name))).size).toBe(LOCK_NAMES.length);
   for (const name of LOCK_NAMES) expect(advisoryLock(name)).toMatch(/^-?\d{10,19}$/);
-  const used = grep("(advisoryLock\\(|lock: )'[^']+'").map((call) => /'(.+)'/.exec(call)?.[1]);
+  const used = grep("(advisoryLock\\(|takeLock\\(tx, |lock: )'[^']+'").map((call) => /'(.+)'/.exec(call)?.[1]);
   expect(used.sort()).toEqual([...LOCK_NAMES].sort());
   // None that goes past the list.
   expect(grep('advisory_(xact_)?lock\\((\\$1|\\$\\{|[^)]).{0,30}').filter((call) => /lock\(\d/.test(call))).toEqual([]);

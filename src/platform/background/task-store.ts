@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Database, type Tx } from '../database/index.js';
+import { Database, type Tx, takeLock } from '../database/index.js';
 import type { TaskError, TaskStatus, TaskStep } from './background-task.js';
 import type { LogLevel, TaskDefinition } from './task-definition.js';
 
@@ -78,7 +78,7 @@ export class TaskStore {
   /** Begins a run. Null when it is another's, has ended, or as many of its kind run as may. */
   claim(id: string, { kind, concurrency }: TaskDefinition<object, object>): Promise<ClaimedTask | null> {
     return this.db.transaction(async (tx) => {
-      await tx.query(`SELECT pg_advisory_xact_lock(hashtextextended('background.' || $1, 0))`, [kind]);
+      await takeLock(tx, 'background.claim', kind);
       const [[row]] = await tx.query<[ClaimedTask[], number]>(
         `UPDATE background_tasks SET status = 'running', attempt = attempt + 1, heartbeat_at = now(), updated_at = now(),
            failures = failures + CASE WHEN status = 'running' THEN 1 ELSE 0 END, started_at = coalesce(started_at, now())

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
+import type { Tx } from './database.js';
 
-/** Every advisory lock of the server that is not one per row, with what holding it allows. */
+/** Every advisory lock of the server. */
 export const LOCK_NAMES = [
   'database.migrate',
   'database.partitions',
@@ -15,11 +16,22 @@ export const LOCK_NAMES = [
   'security.alerts',
   'security.first-run',
   'security.keys',
+  'events.subscriptions',
+  'background.claim',
 ] as const;
 
 export type LockName = (typeof LOCK_NAMES)[number];
 
-/** The key of a lock for PostgreSQL's functions: a signed 64-bit number made of the name, so that no two names share one by mistake. */
-export function advisoryLock(name: LockName): string {
-  return createHash('sha256').update(`nexus/${name}`).digest().readBigInt64BE().toString();
+/**
+ * The key of a lock for PostgreSQL's functions: a signed 64-bit number made of the name, so that no two names share one by mistake.
+ * @param of what it is a lock of, where there is one for each
+ */
+export function advisoryLock(name: LockName, of?: string): string {
+  const text = of === undefined ? `nexus/${name}` : `nexus/${name}/${of}`;
+  return createHash('sha256').update(text).digest().readBigInt64BE().toString();
+}
+
+/** Waits for the lock and holds it until the transaction ends. */
+export async function takeLock(tx: Tx, name: LockName, of?: string): Promise<void> {
+  await tx.query('SELECT pg_advisory_xact_lock($1)', [advisoryLock(name, of)]);
 }

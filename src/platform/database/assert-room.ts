@@ -1,5 +1,5 @@
 import { AppError } from '../errors/index.js';
-import { advisoryLock, type LockName } from './advisory-locks.js';
+import { type LockName, takeLock } from './advisory-locks.js';
 import type { Tx } from './database.js';
 
 interface Room {
@@ -17,7 +17,7 @@ interface Room {
  * @throws AppError `conflict` that names the limit
  */
 export async function assertRoom(tx: Tx, { lock, noun, max, count }: Room): Promise<void> {
-  await tx.query('SELECT pg_advisory_xact_lock($1)', [advisoryLock(lock)]);
+  await takeLock(tx, lock);
   if ((await count()) < max) return;
   throw AppError.conflict(`There are ${max} ${noun}, the most there may be; delete one first`, { limit: max });
 }

@@ -1,5 +1,5 @@
 export { bigintArrayAsNumbers, bigintAsNumber } from './bigint.js';
-export { advisoryLock, LOCK_NAMES } from './advisory-locks.js';
+export { advisoryLock, LOCK_NAMES, takeLock } from './advisory-locks.js';
 export { assertRoom } from './assert-room.js';
 export { Database, type Tx } from './database.js';
 export { CAREFUL_DROPS, DatabaseClock } from './database-clock.js';

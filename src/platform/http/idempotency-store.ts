@@ -1,8 +1,9 @@
 import { Injectable } from '@nestjs/common';
 import { EncryptedColumns, SecretBox } from '../crypto/index.js';
-import { Database, type Tx } from '../database/index.js';
+import { Database, deleteBefore, type Tx } from '../database/index.js';
 import { AppError } from '../errors/index.js';
 import { defineJob, HandleJob } from '../jobs/index.js';
+import { IdempotencyKey } from './idempotency-key.entity.js';
 
 /** What makes two requests the same: who, where and the key. */
 export interface RequestKey {
@@ -54,31 +55,23 @@ export class IdempotencyStore {
       [principal, route, key, hash],
     );
     if (claimed.length > 0) return null;
-    const [row] = await tx.query<
-      { request_hash: Buffer; status: number; headers: Record<string, string>; body: string | null }[]
-    >(
-      `SELECT request_hash, status, headers, body FROM idempotency_keys WHERE principal = $1 AND route = $2 AND key = $3`,
-      [principal, route, key],
-    );
-    if (!row.request_hash.equals(hash)) {
+    const row = await tx.findOneByOrFail(IdempotencyKey, { principal, route, key });
+    if (!row.requestHash.equals(hash)) {
       throw AppError.conflict('This Idempotency-Key was used for another request', { idempotency_key: key });
     }
-    const { status, headers } = row;
     const body: unknown = row.body === null ? undefined : JSON.parse(this.box.decrypt(row.body, contextOf(request)));
-    return { status, headers, body };
+    return { status: row.status!, headers: row.headers!, body };
   }
 
   async store(tx: Tx, request: RequestKey, answer: StoredAnswer): Promise<void> {
     const body = answer.body === undefined ? null : this.box.encrypt(JSON.stringify(answer.body), contextOf(request));
-    await tx.query(
-      `UPDATE idempotency_keys SET status = $4, headers = $5, body = $6 WHERE principal = $1 AND route = $2 AND key = $3`,
-      [request.principal, request.route, request.key, answer.status, answer.headers, body],
-    );
+    const { status, headers } = answer;
+    await tx.update(IdempotencyKey, request, { status, headers, body });
   }
 
   @HandleJob(PurgeIdempotencyKeys)
   async purge(): Promise<void> {
-    await this.db.query(`DELETE FROM idempotency_keys WHERE expires_at <= now()`);
+    await deleteBefore(this.db, IdempotencyKey, 'expiresAt', new Date());
   }
 }
 

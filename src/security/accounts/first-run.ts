@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { Settings } from '../../platform/config/index.js';
 import { checkPasswordStrength, generateOneTimeToken, PasswordHasher } from '../../platform/crypto/index.js';
-import { advisoryLock, Database, StartError } from '../../platform/database/index.js';
+import { Database, StartError, takeLock } from '../../platform/database/index.js';
 import { Credentials } from '../keys/credentials.js';
 import { User } from './user.entity.js';
 import { Users } from './users.js';
@@ -13,8 +13,6 @@ export interface FirstAdmin {
   apiKey: string;
 }
 
-/** Held while the first user is made. */
-const FIRST_RUN_LOCK = advisoryLock('security.first-run');
 const USERNAME = 'admin';
 
 /** Makes the first administrator; there is no default password. */
@@ -41,7 +39,8 @@ export class FirstRun {
     const password = adminPassword ?? generatePassword();
     const passwordHash = await this.hasher.hash(password);
     return this.db.transaction(async (tx) => {
-      await tx.query(`SELECT pg_advisory_xact_lock($1)`, [FIRST_RUN_LOCK]);
+      // Of replicas that start together one makes the user.
+      await takeLock(tx, 'security.first-run');
       if (await tx.exists(User)) return null;
       const admin = await this.users.create(tx, { username: USERNAME, passwordHash, roles: ['admin'] });
       const { key } = await this.credentials.create(tx, {

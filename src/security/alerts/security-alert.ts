@@ -1,28 +1,19 @@
 import { publicId } from '../../platform/http/index.js';
-import type { AlertSeverity, AlertType } from './alert-rules.js';
 import type { SecurityAlertDto } from './alerts.dto.js';
+import type { SecurityAlert } from './security-alert.entity.js';
 
-/** A row of `security_alerts`. */
-export interface AlertRow {
-  id: string;
-  type: AlertType;
-  subject: string;
-  severity: AlertSeverity;
-  message: string;
-  details: Record<string, unknown>;
-  occurrences: number;
-  created_at: Date;
-  last_seen_at: Date;
-  acknowledged_at: Date | null;
-  acknowledged_by: string | null;
-}
-
-export function toAlertDto({ id, created_at, last_seen_at, acknowledged_at, ...row }: AlertRow): SecurityAlertDto {
+export function toAlertDto(alert: SecurityAlert): SecurityAlertDto {
   return {
-    id: publicId('alert', id),
-    timestamp: created_at.toISOString(),
-    ...row,
-    last_seen_at: last_seen_at.toISOString(),
-    acknowledged_at: acknowledged_at?.toISOString() ?? null,
+    id: publicId('alert', alert.id),
+    timestamp: alert.createdAt.toISOString(),
+    type: alert.type,
+    subject: alert.subject,
+    severity: alert.severity,
+    message: alert.message,
+    details: alert.details,
+    occurrences: alert.occurrences,
+    last_seen_at: alert.lastSeenAt.toISOString(),
+    acknowledged_at: alert.acknowledgedAt?.toISOString() ?? null,
+    acknowledged_by: alert.acknowledgedBy,
   };
 }

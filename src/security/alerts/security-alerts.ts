@@ -1,32 +1,36 @@
 import { Injectable } from '@nestjs/common';
+import { IsNull, Not } from 'typeorm';
 import { type Actor, currentContext } from '../../platform/context/index.js';
-import { advisoryLock, Database, type Tx } from '../../platform/database/index.js';
+import { Database, deleteBefore, takeLock, type Tx } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
 import { EventBus } from '../../platform/events/index.js';
-import { type PaginationDto, paginationOf, publicId, resolvePage, timeAndIdAfter } from '../../platform/http/index.js';
+import { pageNewestFirst, type PaginationDto, publicId, resolvePage } from '../../platform/http/index.js';
 import { Metrics } from '../../platform/observability/index.js';
 import { SecurityAlert } from '../security.events.js';
 import { powerfulScopes } from './alert-rules.js';
 import type { AlertQueryDto } from './alerts.dto.js';
-import type { AlertRow } from './security-alert.js';
+import { SecurityAlert as StoredAlert } from './security-alert.entity.js';
 
 /** Details hold no secrets: they go to webhooks and streams. */
-export type NewAlert = Pick<AlertRow, 'type' | 'subject' | 'severity' | 'message' | 'details' | 'occurrences'> & {
+export type NewAlert = Pick<StoredAlert, 'type' | 'subject' | 'severity' | 'message' | 'details' | 'occurrences'> & {
   /** Of `occurrences`, those that an alert raised before does not know yet. */
   fresh: number;
 };
+
+type RaisedAlert = Pick<
+  StoredAlert,
+  'id' | 'type' | 'subject' | 'severity' | 'message' | 'details' | 'occurrences' | 'createdAt'
+>;
 
 /** The same goes on as one alert for so long after it was raised. */
 const WINDOW = `interval '1 hour'`;
 /** Subjects of one type within the window; the others share one more alert, so that many senders cannot fill the table. */
 const MOST_SUBJECTS = 100;
 const EVERYONE_ELSE = 'many';
-const LOCK = advisoryLock('security.alerts');
-const KEEP = `interval '90 days'`;
-const PURGE = 1000;
+const KEPT_MS = 90 * 86_400_000;
 const SIZES = { default: 20, max: 100 };
 
-/** What happened to the server's own security (row SEC-13): raised once per type, subject and hour, told as an event. */
+/** What happened to the server's own security: raised once per type, subject and hour, told as an event. */
 @Injectable()
 export class SecurityAlerts {
   private readonly raised;
@@ -41,13 +45,13 @@ export class SecurityAlerts {
 
   /** One raiser at a time in all processes, until `tx` ends: so that a burst seen by several is one alert. */
   async takeTurns(tx: Tx): Promise<void> {
-    await tx.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
+    await takeLock(tx, 'security.alerts');
   }
 
   /** Raises the alert, or adds to the one that was raised for the same within the hour. */
   async raise(tx: Tx, alert: NewAlert): Promise<void> {
     await this.takeTurns(tx);
-    const [row] = await tx.query<AlertRow[]>(
+    const [row] = await tx.query<RaisedAlert[]>(
       `WITH recent AS MATERIALIZED (
          SELECT id, subject FROM security_alerts WHERE type = $1 AND created_at > now() - ${WINDOW}
        ), target AS (
@@ -58,7 +62,8 @@ export class SecurityAlerts {
          FROM recent r JOIN target USING (subject) WHERE a.id = r.id RETURNING a.id
        )
        INSERT INTO security_alerts (type, subject, severity, message, details, occurrences)
-       SELECT $1, target.subject, $3, $4, $5, $7 FROM target WHERE NOT EXISTS (SELECT FROM known) RETURNING *`,
+       SELECT $1, target.subject, $3, $4, $5, $7 FROM target WHERE NOT EXISTS (SELECT FROM known)
+       RETURNING id, type, subject, severity, message, details, occurrences, created_at AS "createdAt"`,
       [alert.type, alert.subject, alert.severity, alert.message, alert.details, alert.fresh, alert.occurrences],
     );
     if (!row) return;
@@ -87,61 +92,41 @@ export class SecurityAlerts {
   }
 
   /** The newest first. */
-  async list(query: AlertQueryDto): Promise<{ alerts: AlertRow[]; pagination: PaginationDto }> {
+  async list(query: AlertQueryDto): Promise<{ alerts: StoredAlert[]; pagination: PaginationDto }> {
     const page = resolvePage(query, SIZES);
-    const where = `($1::text IS NULL OR type = $1) AND ($2::text IS NULL OR severity = $2)
-      AND ($3::boolean IS NULL OR (acknowledged_at IS NOT NULL) = $3)
-      AND ($4::timestamptz IS NULL OR created_at >= $4) AND ($5::timestamptz IS NULL OR created_at < $5)`;
-    const filters = [query.type, query.severity, query.acknowledged, query.from, query.to].map(
-      (value) => value ?? null,
-    );
-    const found = await this.db.query<AlertRow>(
-      `SELECT * FROM security_alerts WHERE ${where}
-         AND ($8::timestamptz IS NULL OR (created_at, id) < ($8, $9::uuid))
-       ORDER BY created_at DESC, id DESC LIMIT $6 OFFSET $7`,
-      [...filters, page.limit + 1, page.offset, ...timeAndIdAfter(page)],
-    );
-    const [{ total }] = await this.db.query<{ total: number }>(
-      `SELECT count(*)::int AS total FROM security_alerts WHERE ${where}`,
-      filters,
-    );
-    const alerts = found.slice(0, page.limit);
-    const last = alerts.at(-1);
-    const more = { total, hasMore: found.length > page.limit, nextKeys: last && [last.created_at, last.id] };
-    return { alerts, pagination: paginationOf(page, more) };
+    const { type, severity, acknowledged, from, to } = query;
+    const list = this.db.repository(StoredAlert).createQueryBuilder('alert');
+    if (type) list.andWhere({ type });
+    if (severity) list.andWhere({ severity });
+    if (acknowledged !== undefined) list.andWhere({ acknowledgedAt: acknowledged ? Not(IsNull()) : IsNull() });
+    if (from) list.andWhere('alert.createdAt >= :from', { from });
+    if (to) list.andWhere('alert.createdAt < :to', { to });
+    const { rows, pagination } = await pageNewestFirst(list, page);
+    return { alerts: rows, pagination };
   }
 
   /** @throws AppError `not_found` */
-  async get(id: string): Promise<AlertRow> {
-    const [row] = await this.db.query<AlertRow | undefined>('SELECT * FROM security_alerts WHERE id = $1', [id]);
+  async get(id: string): Promise<StoredAlert> {
+    const row = await this.db.repository(StoredAlert).findOneBy({ id });
     if (!row) throw AppError.notFound('alert', publicId('alert', id));
     return row;
   }
 
   /** Doing it again changes nothing: who was first stays named. @throws AppError `not_found` */
-  acknowledge(actor: Actor, id: string): Promise<AlertRow> {
+  acknowledge(actor: Actor, id: string): Promise<StoredAlert> {
     return this.db.transaction(async (tx) => {
-      await tx.query(
-        `UPDATE security_alerts SET acknowledged_at = now(), acknowledged_by = $2
-         WHERE id = $1 AND acknowledged_at IS NULL`,
-        [id, actor.id],
-      );
+      const first = { acknowledgedAt: new Date(), acknowledgedBy: actor.id };
+      await tx.update(StoredAlert, { id, acknowledgedAt: IsNull() }, first);
       return this.get(id);
     });
   }
 
   async purge(): Promise<void> {
-    for (let count = PURGE; count === PURGE;) {
-      const [, deleted] = await this.db.query<unknown>(
-        `DELETE FROM security_alerts WHERE id IN (
-           SELECT id FROM security_alerts WHERE created_at < now() - ${KEEP} LIMIT ${PURGE})`,
-      );
-      count = Number(deleted);
-    }
+    await deleteBefore(this.db, StoredAlert, 'createdAt', new Date(Date.now() - KEPT_MS));
   }
 }
 
-function toEventData({ id, type, subject, severity, message, details, occurrences, created_at }: AlertRow) {
+function toEventData({ id, type, subject, severity, message, details, occurrences, createdAt }: RaisedAlert) {
   return {
     alert_id: publicId('alert', id),
     severity,
@@ -149,7 +134,7 @@ function toEventData({ id, type, subject, severity, message, details, occurrence
     message,
     subject,
     occurrences,
-    timestamp: created_at.toISOString(),
+    timestamp: createdAt.toISOString(),
     details,
   };
 }
