@@ -1,5 +1,5 @@
 import { Check, Column, CreateDateColumn, Entity, Index, PrimaryColumn } from 'typeorm';
-import type { Matchers } from './silences.js';
+import type { Matchers } from './silence-matchers.js';
 
 /** A time in which matching alerts notify nobody. */
 @Entity('alert_silences')

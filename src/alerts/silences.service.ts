@@ -8,7 +8,7 @@ import { Deletions, type Page, pageNewestFirst, type PaginationDto, publicId } f
 import { parseTimestamp } from '../telemetry/index.js';
 import { AlertSilence } from './alert-silence.entity.js';
 import { assertNoAgent } from './rules.service.js';
-import type { Matchers } from './silences.js';
+import type { Matchers } from './silence-matchers.js';
 import type { CreateSilenceDto, SilenceListQueryDto } from './silences.dto.js';
 
 /** Silences that have not ended, at most: each new alert is held against all in force. */

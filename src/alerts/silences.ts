@@ -3,16 +3,8 @@ import type { Tx } from '../platform/database/index.js';
 import { publicId } from '../platform/http/index.js';
 import type { Alert } from './alert.js';
 import { AlertSilence } from './alert-silence.entity.js';
+import type { Matchers } from './silence-matchers.js';
 import { wildcards } from './wildcards.js';
-
-/** What an alert must be like to be silenced; what is left out fits every alert. */
-export interface Matchers {
-  rule_ids?: string[];
-  severities?: string[];
-  /** Names or patterns with `*`. */
-  sources?: string[];
-  tags?: Record<string, string>;
-}
 
 /** What of an alert a silence looks at. */
 export type Silenceable = Pick<Alert, 'rule_id' | 'severity' | 'source' | 'tags'>;
