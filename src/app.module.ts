@@ -6,7 +6,7 @@ import { EventsApiModule } from './events/index.js';
 import { HooksModule } from './hooks/index.js';
 import { CacheModule } from './platform/cache/index.js';
 import { BackgroundModule } from './platform/background/index.js';
-import { ConfigModule, type Settings } from './platform/config/index.js';
+import { ConfigModule, type LoadedSettings } from './platform/config/index.js';
 import { CryptoModule } from './platform/crypto/index.js';
 import { DatabaseModule } from './platform/database/index.js';
 import { EgressModule } from './platform/egress/index.js';
@@ -39,7 +39,7 @@ const domains = [
 
 @Module({})
 export class AppModule {
-  static with(settings: Settings, databaseUrl: string): DynamicModule {
+  static with(settings: LoadedSettings, databaseUrl: string): DynamicModule {
     return {
       module: AppModule,
       imports: [

@@ -1,8 +1,9 @@
 import { readDotEnv } from './dot-env.js';
-import { ConfigError, loadSettings } from './platform/config/index.js';
+import { ConfigError, Settings } from './platform/config/index.js';
 import { copyDatabase, openEmbeddedDatabase, StartError } from './platform/database/index.js';
 import { checkDatabase } from './preflight.js';
 import { schema } from './schema.js';
+import { readSettings } from './settings.js';
 
 const USAGE = `Usage: npm run nexus -- db copy postgres://USER:PASSWORD@HOST:PORT/DATABASE
 Copies all data of this server into an empty PostgreSQL database. The password may be in PGPASSWORD instead.`;
@@ -15,7 +16,7 @@ async function main([group, action, target, ...more]: string[]): Promise<void> {
   const isUrl = /^postgres(ql)?:\/\//.test(target ?? '');
   if (group !== 'db' || action !== 'copy' || !isUrl || more.length > 0) throw new StartError(USAGE);
   readDotEnv();
-  const settings = loadSettings(process.env);
+  const settings = readSettings(process.env).get(Settings);
   await checkDatabase(target, settings, 'the URL after "db copy"');
   const given = settings.databaseDirectUrl ?? settings.databaseUrl;
   const source =

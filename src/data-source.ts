@@ -1,8 +1,9 @@
 import type { DataSource } from 'typeorm';
 import { readDotEnv } from './dot-env.js';
-import { loadSettings } from './platform/config/index.js';
+import { Settings } from './platform/config/index.js';
 import { migrationSource, startEmbeddedPostgres } from './platform/database/index.js';
 import { schema } from './schema.js';
+import { readSettings } from './settings.js';
 
 /**
  * The database of this installation for the TypeORM CLI (`npm run migration:show`): the one of `DATABASE_URL`, else the embedded
@@ -10,7 +11,7 @@ import { schema } from './schema.js';
  */
 async function open(): Promise<DataSource> {
   readDotEnv();
-  const settings = loadSettings(process.env);
+  const settings = readSettings(process.env).get(Settings);
   const given = settings.databaseDirectUrl ?? settings.databaseUrl;
   if (given !== undefined) return migrationSource(given, schema);
   const server = await startEmbeddedPostgres({ home: settings.home, binDir: settings.pgBin });

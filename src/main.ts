@@ -1,8 +1,9 @@
 import { type AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { printBanner } from './banner.js';
+import { AgentSettings } from './agents/agents.settings.js';
 import { readDotEnv } from './dot-env.js';
-import { ConfigError, loadSettings, type Settings, VERSION } from './platform/config/index.js';
+import { ConfigError, type LoadedSettings, Settings, VERSION } from './platform/config/index.js';
 import {
   connectionsNeeded,
   type EmbeddedPostgres,
@@ -13,6 +14,7 @@ import {
 import { checkAddress, checkDatabase, checkRedis } from './preflight.js';
 import { checkPoolers } from './pooler-check.js';
 import type { RunningServer } from './server.js';
+import { readSettings } from './settings.js';
 
 /** After this long a stop that hangs is ended the hard way (G4). */
 const STOP_LIMIT_MS = 20_000;
@@ -45,7 +47,8 @@ function explain(error: unknown): string {
 
 async function main(): Promise<void> {
   readDotEnv();
-  const settings = loadSettings(process.env);
+  const loaded = readSettings(process.env);
+  const settings = loaded.get(Settings);
   let database: EmbeddedPostgres | undefined;
   let server: RunningServer | undefined;
   let localAgent: { stop(): Promise<void> } | undefined;
@@ -64,13 +67,13 @@ async function main(): Promise<void> {
       url = database.url;
     }
     if (stopping) return;
-    server = await startWithConnections(settings, url, () => stopping);
+    server = await startWithConnections(loaded, url, () => stopping);
     if (!server) return;
     // At once: nothing that comes after may keep the secrets of the first start from being shown.
     if (server.firstRun || !stopping) {
       printBanner(say, { settings, port: server.port, firstRun: server.firstRun, version: VERSION });
     }
-    if (stopping || !settings.embedded || !settings.localAgent) return;
+    if (stopping || !settings.embedded || !loaded.get(AgentSettings).localAgent) return;
     const { startLocalAgent } = await import('./local-agent.js');
     localAgent = await startLocalAgent({ settings, port: server.port, app: server.app });
   };
@@ -119,10 +122,11 @@ async function main(): Promise<void> {
 
 /** Starts the server, again for as long as the database has no connection to spare. @returns nothing when the stop came first */
 async function startWithConnections(
-  settings: Settings,
+  loaded: LoadedSettings,
   url: string,
   stopping: () => boolean,
 ): Promise<RunningServer | undefined> {
+  const settings = loaded.get(Settings);
   for (let waiting = false; !stopping(); waiting = true) {
     try {
       const warnings = await checkDatabase(url, settings);
@@ -131,7 +135,7 @@ async function startWithConnections(
       // Loaded only now, in the shadow of the database's start.
       const { startServer } = await import('./server.js');
       if (stopping()) return undefined;
-      return await startServer(settings, url, warnings);
+      return await startServer(loaded, url, warnings);
     } catch (error) {
       if (!isOutOfConnections(error)) throw error;
       if (!waiting) {

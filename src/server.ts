@@ -1,7 +1,7 @@
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { AppModule } from './app.module.js';
-import type { Settings } from './platform/config/index.js';
+import { type LoadedSettings, Settings } from './platform/config/index.js';
 import { masterKeysOf } from './platform/crypto/index.js';
 import { migrate } from './platform/database/index.js';
 import { configureHttp, createHttpAdapter, drainHttp } from './platform/http/index.js';
@@ -22,15 +22,16 @@ export interface RunningServer {
 
 /** Migrates the database and starts the roles of this process on it. */
 export async function startServer(
-  settings: Settings,
+  loaded: LoadedSettings,
   databaseUrl: string,
   warnings: string[] = [],
 ): Promise<RunningServer> {
+  const settings = loaded.get(Settings);
   // A malformed key is told in one sentence; inside Nest it would be told with its stack.
   masterKeysOf(settings);
   await migrate(settings.databaseDirectUrl ?? databaseUrl, schema);
   const app = await NestFactory.create<NestExpressApplication>(
-    AppModule.with(settings, databaseUrl),
+    AppModule.with(loaded, databaseUrl),
     createHttpAdapter(),
     {
       bodyParser: false,

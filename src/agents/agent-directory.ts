@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Settings } from '../platform/config/index.js';
+import { AgentSettings } from './agents.settings.js';
 import { AppError } from '../platform/errors/index.js';
 import { Database, prepared, type Tx } from '../platform/database/index.js';
 import { parsePublicId, publicId } from '../platform/http/index.js';
@@ -20,7 +20,7 @@ const BY_LABELS = selection(`a.all_labels @> $1::jsonb AND a.labels @> $2::jsonb
 export class AgentDirectory {
   constructor(
     private readonly db: Database,
-    private readonly settings: Settings,
+    private readonly settings: AgentSettings,
   ) {}
 
   /**
@@ -34,7 +34,7 @@ export class AgentDirectory {
     if (id) return this.select(BY_ID, [id], tx);
     const labels = selectorOf(target);
     if (!labels) return this.select(BY_NAME, [target], tx);
-    const set = Object.entries(labels).filter(([name]) => !this.settings.agentSelfReportedLabels.includes(name));
+    const set = Object.entries(labels).filter(([name]) => !this.settings.selfReportedLabels.includes(name));
     return this.select(BY_LABELS, [JSON.stringify(labels), JSON.stringify(Object.fromEntries(set))], tx);
   }
 
@@ -47,7 +47,7 @@ export class AgentDirectory {
 
   /** Labels of an agent by which it may be commanded. */
   trustedLabels(agent: Agent): Record<string, string> {
-    return trustedLabels(agent, this.settings.agentSelfReportedLabels);
+    return trustedLabels(agent, this.settings.selfReportedLabels);
   }
 
   private select(sql: string, params: string[], tx?: Tx): Promise<Agent[]> {

@@ -10,6 +10,7 @@ import {
 } from '@nexus/agent/protocol';
 import type { Counter } from 'prom-client';
 import { Settings } from '../platform/config/index.js';
+import { AgentSettings } from './agents.settings.js';
 import { parseJsonBody, publicId } from '../platform/http/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
 import {
@@ -57,7 +58,8 @@ export class AgentLinkGateway implements OnGatewayConnection<Socket>, OnApplicat
   constructor(
     private readonly links: AgentLinks,
     private readonly presence: AgentPresence,
-    private readonly settings: Settings,
+    private readonly server: Settings,
+    private readonly settings: AgentSettings,
     private readonly logger: Logger,
     metrics: Metrics,
   ) {
@@ -74,7 +76,7 @@ export class AgentLinkGateway implements OnGatewayConnection<Socket>, OnApplicat
   async onApplicationBootstrap(): Promise<void> {
     this.links.assertComplete();
     // The embedded database serves one process: whoever held a link before is gone.
-    if (this.settings.embedded) await this.presence.clearStale();
+    if (this.server.embedded) await this.presence.clearStale();
     this.writer.start(Math.min(5000, (this.settings.heartbeatSeconds * 1000) / 2));
   }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { AgentFrame } from '@nexus/agent/protocol';
-import { Settings } from '../platform/config/index.js';
+import { AgentSettings } from './agents.settings.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { EventBus } from '../platform/events/index.js';
 import { publicId } from '../platform/http/index.js';
@@ -49,7 +49,7 @@ export class AgentPresence {
     private readonly db: Database,
     private readonly events: EventBus,
     private readonly signingKeys: AgentSigningKeys,
-    settings: Settings,
+    settings: AgentSettings,
   ) {
     this.graceSeconds = settings.heartbeatSeconds * MISSED;
   }

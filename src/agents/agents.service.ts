@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { Settings } from '../platform/config/index.js';
+import { AgentSettings } from './agents.settings.js';
 import type { Actor } from '../platform/context/index.js';
 import { hashKey, safeEqual } from '../platform/crypto/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
@@ -50,7 +50,7 @@ export class AgentsService {
     private readonly credentials: AgentCredentials,
     private readonly signingKeys: AgentSigningKeys,
     private readonly presence: AgentPresence,
-    private readonly settings: Settings,
+    private readonly settings: AgentSettings,
     private readonly egress: EgressClient,
   ) {}
 
@@ -286,7 +286,7 @@ export class AgentsService {
   private async lock(tx: Tx, actor: Actor, id: string): Promise<Agent> {
     const rows = await tx.query<Agent[]>(`SELECT ${AGENT_COLUMNS} FROM agents a WHERE a.id = $1 FOR UPDATE`, [id]);
     if (!rows[0]) throw AppError.notFound('agent', publicId('agent', id));
-    assertWithin(actor, trustedLabels(rows[0], this.settings.agentSelfReportedLabels));
+    assertWithin(actor, trustedLabels(rows[0], this.settings.selfReportedLabels));
     return rows[0];
   }
 }

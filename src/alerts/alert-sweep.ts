@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Settings } from '../platform/config/index.js';
+import { AlertSettings } from './alerts.settings.js';
 import { Database } from '../platform/database/index.js';
 import { HandleJob, type JobContext } from '../platform/jobs/index.js';
 import { AlertWriter, type GroupWork } from './alert-writer.js';
@@ -35,7 +35,7 @@ export class AlertSweep {
     private readonly writer: AlertWriter,
     private readonly rejudge: Rejudge,
     private readonly absences: Absences,
-    private readonly settings: Settings,
+    private readonly settings: AlertSettings,
   ) {}
 
   @HandleJob(SweepAlerts)
@@ -52,13 +52,13 @@ export class AlertSweep {
   @HandleJob(PurgeAlerts)
   async purge(): Promise<number> {
     await this.db.query(`DELETE FROM alert_silences WHERE ends_at < now() - make_interval(days => $1)`, [
-      this.settings.alertRetentionDays,
+      this.settings.retentionDays,
     ]);
     for (let purged = 0; ;) {
       const [, count] = await this.db.query<unknown>(
         `DELETE FROM alerts WHERE id IN (
            SELECT id FROM alerts WHERE status = 'cleared' AND cleared_at < now() - make_interval(days => $1) LIMIT 1000)`,
-        [this.settings.alertRetentionDays],
+        [this.settings.retentionDays],
       );
       purged += Number(count);
       if (Number(count) < 1000) return purged;

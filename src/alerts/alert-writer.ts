@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Settings } from '../platform/config/index.js';
+import { AlertSettings } from './alerts.settings.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { EventBus } from '../platform/events/index.js';
 import { publicId } from '../platform/http/index.js';
@@ -42,7 +42,7 @@ export class AlertWriter {
     private readonly db: Database,
     private readonly events: EventBus,
     private readonly open: OpenGroups,
-    private readonly settings: Settings,
+    private readonly settings: AlertSettings,
     private readonly logger: Logger,
     metrics: Metrics,
   ) {
@@ -144,7 +144,7 @@ export class AlertWriter {
        WHERE n + (SELECT count(*) FROM alert_states s WHERE s.rule_id = fresh.rule_id AND phase <> 'ok') <= $2
        ORDER BY rule_id, group_id
        ON CONFLICT DO NOTHING`,
-      [JSON.stringify(fresh), this.settings.alertMaxGroups],
+      [JSON.stringify(fresh), this.settings.maxGroups],
     );
     const created = await lock(
       tx,

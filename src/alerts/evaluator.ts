@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Settings } from '../platform/config/index.js';
+import { AlertSettings } from './alerts.settings.js';
 import { runDetached } from '../platform/context/index.js';
 import { isAppError } from '../platform/errors/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
@@ -59,7 +59,7 @@ export class Evaluator {
     private readonly rules: RuleSet,
     private readonly open: OpenGroups,
     private readonly writer: AlertWriter,
-    private readonly settings: Settings,
+    private readonly settings: AlertSettings,
     private readonly logger: Logger,
     ingest: TelemetryIngest,
     metrics: Metrics,
@@ -111,7 +111,7 @@ export class Evaluator {
       const late = !again && row.series !== null && row.ts < row.series.lastSeen;
       if (verdict !== 'breach' || late) return;
       // The database would refuse it as well, in a transaction for each event.
-      if (this.open.count(rule.id) >= this.settings.alertMaxGroups) this.writer.passOver(rule, 1);
+      if (this.open.count(rule.id) >= this.settings.maxGroups) this.writer.passOver(rule, 1);
       else this.enqueue(rule, groupKey, { row, verdict, again });
     } else if (again || group.busy > 0 || mayChange(group, row, verdict, rule)) {
       this.enqueue(rule, groupKey, { row, verdict, again });

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { Settings } from '../platform/config/index.js';
+import { AlertSettings } from './alerts.settings.js';
 import { type Actor, actorHas, actsOn } from '../platform/context/index.js';
 import { assertRoom, Database, findForUpdate, insertRow, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
@@ -33,7 +33,7 @@ export class RulesService {
     private readonly db: Database,
     private readonly writer: AlertWriter,
     private readonly rules: RuleSet,
-    private readonly settings: Settings,
+    private readonly settings: AlertSettings,
     private readonly webhooks: EventDeliveries,
     private readonly deletions: Deletions,
   ) {}
@@ -45,7 +45,7 @@ export class RulesService {
     await this.assertWebhooks(definition);
     const rule = await this.db.transaction(async (tx) => {
       const count = (): Promise<number> => tx.count(AlertRule);
-      await assertRoom(tx, { lock: 'alerts.rules', noun: 'rules', max: this.settings.alertMaxRules, count });
+      await assertRoom(tx, { lock: 'alerts.rules', noun: 'rules', max: this.settings.maxRules, count });
       const values = { id: randomUUID(), createdBy: actor.id, ...valuesOf(actor, dto, definition) };
       const created = await insertRow(tx, AlertRule, values);
       actsOn(publicId('rule', created.id));

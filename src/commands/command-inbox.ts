@@ -1,7 +1,7 @@
 import { Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import type { ServerFrame } from '@nexus/agent/protocol';
 import { type AgentLink, AgentLinks } from '../agents/index.js';
-import { Settings } from '../platform/config/index.js';
+import { CommandSettings } from './commands.settings.js';
 import { runInContext, systemActor } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import { requestIdOf } from '../platform/http/index.js';
@@ -44,7 +44,7 @@ export class CommandInbox implements OnModuleInit, OnApplicationShutdown {
     private readonly links: AgentLinks,
     private readonly writer: CommandWriter,
     private readonly dispatch: CommandDispatch,
-    private readonly settings: Settings,
+    private readonly settings: CommandSettings,
     private readonly logger: Logger,
   ) {}
 
@@ -119,7 +119,7 @@ export class CommandInbox implements OnModuleInit, OnApplicationShutdown {
           // Only the agent that the command is for may report on it.
           if (draft.row.executor !== 'link' || draft.row.agent_id !== incoming.link.agentId) continue;
           owned.add(incoming);
-          const frame = applyReport(draft, incoming.report, this.settings.commandOutputLimit);
+          const frame = applyReport(draft, incoming.report, this.settings.outputLimit);
           if (frame) replies.push({ link: incoming.link, frame });
         }
       });

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Settings } from '../platform/config/index.js';
+import { CommandSettings } from './commands.settings.js';
 import { AgentStatusChanged } from '../agents/agents.events.js';
 import { Database } from '../platform/database/index.js';
 import { OnEvent, type StoredEvent } from '../platform/events/index.js';
@@ -22,7 +22,7 @@ export class CommandSweep {
     private readonly db: Database,
     private readonly writer: CommandWriter,
     private readonly jobs: JobQueue,
-    private readonly settings: Settings,
+    private readonly settings: CommandSettings,
   ) {}
 
   @HandleJob(SweepCommands)
@@ -96,7 +96,7 @@ export class CommandSweep {
         `DELETE FROM commands WHERE id IN (
            SELECT id FROM commands
            WHERE completed_at < now() - make_interval(days => $1) AND parent_id IS NULL LIMIT ${BATCH})`,
-        [this.settings.commandRetentionDays],
+        [this.settings.retentionDays],
       );
       purged += Number(count);
       if (Number(count) < BATCH) return purged;

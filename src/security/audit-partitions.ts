@@ -1,5 +1,5 @@
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
-import { Settings } from '../platform/config/index.js';
+import { SecuritySettings } from './security.settings.js';
 import { CAREFUL_DROPS, Database, DatabaseClock, RangePartitions } from '../platform/database/index.js';
 import { Logger } from '../platform/observability/index.js';
 
@@ -15,7 +15,7 @@ export class AuditPartitions implements OnApplicationBootstrap {
   constructor(
     private readonly db: Database,
     private readonly clock: DatabaseClock,
-    private readonly settings: Settings,
+    private readonly settings: SecuritySettings,
     private readonly logger: Logger,
   ) {
     this.partitions = new RangePartitions(

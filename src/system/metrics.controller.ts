@@ -11,6 +11,7 @@ import type { Request, Response } from 'express';
 import { Settings } from '../platform/config/index.js';
 import { Audit, OpenAccess, Public, RateLimit, Wire } from '../platform/http/index.js';
 import { Metrics } from '../platform/observability/index.js';
+import { SystemSettings } from './system.settings.js';
 
 /** For this long, in milliseconds, one rendering serves all who ask. */
 const FRESH_MS = 1000;
@@ -29,7 +30,8 @@ export class MetricsController {
   constructor(
     private readonly metrics: Metrics,
     private readonly access: OpenAccess,
-    private readonly settings: Settings,
+    private readonly server: Settings,
+    private readonly settings: SystemSettings,
   ) {}
 
   @Get('metrics')
@@ -45,7 +47,7 @@ export class MetricsController {
   @ApiUnauthorizedResponse()
   @ApiForbiddenResponse()
   async scrape(@Req() request: Request, @Res() response: Response): Promise<void> {
-    await this.access.require(request, this.settings.metricsPublic === true, 'metrics:read');
+    await this.access.require(request, this.settings.metricsPublic ?? this.server.loopbackOnly, 'metrics:read');
     const openMetrics = (request.get('accept') ?? '').includes('application/openmetrics-text');
     const { contentType, text } = await this.render(openMetrics);
     response.set('Content-Type', contentType).send(text);

@@ -13,6 +13,7 @@ import { Settings } from '../platform/config/index.js';
 import { Audit, OpenAccess, Public, RateLimit, Wire } from '../platform/http/index.js';
 import { HealthService } from './health.service.js';
 import { ComponentHealthDto, DetailedHealthDto, HealthDto, ProbeDto, ShortHealthDto } from './system.dto.js';
+import { SystemSettings } from './system.settings.js';
 
 /** Probes at the root of the server, for load balancers and orchestrators; answered in every role. */
 @ApiTags('system')
@@ -25,7 +26,8 @@ export class ProbesController {
   constructor(
     private readonly health: HealthService,
     private readonly access: OpenAccess,
-    private readonly settings: Settings,
+    private readonly server: Settings,
+    private readonly settings: SystemSettings,
   ) {}
 
   @Get('health')
@@ -50,7 +52,7 @@ export class ProbesController {
   @ApiUnauthorizedResponse()
   @ApiForbiddenResponse()
   async detailed(@Req() request: Request, @Res({ passthrough: true }) response: Response): Promise<DetailedHealthDto> {
-    await this.access.require(request, this.settings.healthPublic === true, 'system:read');
+    await this.access.require(request, this.settings.healthPublic ?? this.server.loopbackOnly, 'system:read');
     return answer(response, await this.health.detailed());
   }
 

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { Actor } from '../platform/context/index.js';
-import { Settings } from '../platform/config/index.js';
+import { TelemetrySettings } from './telemetry.settings.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import {
@@ -54,7 +54,7 @@ const COLUMNS = 'event_id, event_type, source, ts, received_at, data, metadata';
 export class EventQueries {
   constructor(
     private readonly db: Database,
-    private readonly settings: Settings,
+    private readonly settings: TelemetrySettings,
   ) {}
 
   /**
@@ -157,7 +157,7 @@ export class EventQueries {
 
   /** Time of the newest event there can be, ms. */
   private newest({ until }: Filter): number {
-    return Math.min(until, Date.now() + this.settings.telemetryMaxFutureSeconds * 1000);
+    return Math.min(until, Date.now() + this.settings.maxFutureSeconds * 1000);
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Settings } from '../platform/config/index.js';
+import type { TelemetrySettings } from './telemetry.settings.js';
 import { RESOLUTIONS, rollupsKeptSince } from './resolutions.js';
 import type { TelemetryRow } from './telemetry-event.js';
 
@@ -43,7 +43,7 @@ const ADD_TO_ROLLUPS = `
  */
 export async function addToRollups(
   run: (name: string, text: string, values: unknown[]) => Promise<unknown>,
-  settings: Settings,
+  settings: TelemetrySettings,
   rows: readonly TelemetryRow[],
 ): Promise<void> {
   const points = rows.flatMap(({ series, ts, metric }) =>

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Settings } from '../platform/config/index.js';
+import { TelemetrySettings } from './telemetry.settings.js';
 import { Database, RangePartitions } from '../platform/database/index.js';
 import { DAY_MS, dailySince } from './resolutions.js';
 
@@ -16,14 +16,14 @@ export class Partitions {
 
   constructor(
     db: Database,
-    private readonly settings: Settings,
+    private readonly settings: TelemetrySettings,
   ) {
     this.partitions = new RangePartitions(db.bulk, 'telemetry_events', 'day');
   }
 
   /** The retention's limit at `now`, ms: what was received before it is over. */
   keptSince(now: number): number {
-    return now - this.settings.telemetryRetentionDays * DAY_MS;
+    return now - this.settings.retentionDays * DAY_MS;
   }
 
   /** Makes the partitions for these events where they are missing. */

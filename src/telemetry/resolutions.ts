@@ -1,4 +1,4 @@
-import type { Settings } from '../platform/config/index.js';
+import type { TelemetrySettings } from './telemetry.settings.js';
 
 export const DAY_MS = 86_400_000;
 
@@ -7,29 +7,29 @@ export const RESOLUTIONS = [60, 300, 3600, 86_400] as const;
 export type Resolution = (typeof RESOLUTIONS)[number];
 
 /** Days that rollups of a resolution are kept. */
-export function keepDays(settings: Settings, resolution: Resolution): number {
+export function keepDays(settings: TelemetrySettings, resolution: Resolution): number {
   switch (resolution) {
     case 60:
-      return settings.telemetryRollup1mDays;
+      return settings.rollup1mDays;
     case 300:
-      return settings.telemetryRollup5mDays;
+      return settings.rollup5mDays;
     case 3600:
-      return settings.telemetryRollup1hDays;
+      return settings.rollup1hDays;
     case 86_400:
-      return settings.telemetryRollup1dDays;
+      return settings.rollup1dDays;
   }
 }
 
 /** Start of the oldest day that has a partition of its own, ms. From here on all events are stored. */
-export function dailySince(settings: Settings, now: number): number {
-  return bucketOf(now - settings.telemetryRetentionDays * DAY_MS, 86_400);
+export function dailySince(settings: TelemetrySettings, now: number): number {
+  return bucketOf(now - settings.retentionDays * DAY_MS, 86_400);
 }
 
 /**
  * Start of the oldest bucket that is stored, ms. A day longer than promised: a coarser bucket that began before the limit is
  * still built from whole finer ones.
  */
-export function rollupsKeptSince(settings: Settings, resolution: Resolution, now: number): number {
+export function rollupsKeptSince(settings: TelemetrySettings, resolution: Resolution, now: number): number {
   return now - (keepDays(settings, resolution) + 1) * DAY_MS;
 }
 

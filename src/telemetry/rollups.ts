@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { PoolClient } from 'pg';
-import { Settings } from '../platform/config/index.js';
+import { TelemetrySettings } from './telemetry.settings.js';
 import { advisoryLock, Database, type WatchedClient } from '../platform/database/index.js';
 import { Metrics } from '../platform/observability/index.js';
 import { bucketOf, dailySince, DAY_MS, keepDays, RESOLUTIONS, type Resolution } from './resolutions.js';
@@ -65,7 +65,7 @@ export class Rollups {
 
   constructor(
     private readonly db: Database,
-    private readonly settings: Settings,
+    private readonly settings: TelemetrySettings,
     metrics: Metrics,
   ) {
     this.seconds = metrics.histogram('nexus_telemetry_rollup_duration_seconds', 'Time to roll up one bucket', [

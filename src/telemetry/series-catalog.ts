@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type BeforeApplicationShutdown, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
-import { Settings } from '../platform/config/index.js';
+import { TelemetrySettings } from './telemetry.settings.js';
 import { Database } from '../platform/database/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
 import { SeriesRoom } from './series-room.js';
@@ -53,14 +53,14 @@ export class SeriesCatalog implements OnApplicationBootstrap, BeforeApplicationS
 
   constructor(
     private readonly db: Database,
-    settings: Settings,
+    settings: TelemetrySettings,
     private readonly logger: Logger,
     metrics: Metrics,
   ) {
     this.room = new SeriesRoom(db, settings);
     this.cache = new LRUCache({
-      max: settings.telemetryMaxSeries * 2,
-      maxSize: Math.max(MIN_CACHE_BYTES, settings.telemetryMaxSeries * CACHE_BYTES_PER_SERIES),
+      max: settings.maxSeries * 2,
+      maxSize: Math.max(MIN_CACHE_BYTES, settings.maxSeries * CACHE_BYTES_PER_SERIES),
       // The key, and once more the texts that it is made of.
       sizeCalculation: (_, key) => 2 * key.length + ENTRY_BYTES,
     });

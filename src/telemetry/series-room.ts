@@ -1,4 +1,4 @@
-import type { Settings } from '../platform/config/index.js';
+import type { TelemetrySettings } from './telemetry.settings.js';
 import type { Database } from '../platform/database/index.js';
 
 const COUNT_EVERY_MS = 10_000;
@@ -15,16 +15,16 @@ export class SeriesRoom {
 
   constructor(
     private readonly db: Database,
-    private readonly settings: Settings,
+    private readonly settings: TelemetrySettings,
   ) {}
 
   /** Lets in those of the new series that there is room for. */
   async admit<S extends { source: string }>(series: readonly S[]): Promise<S[]> {
     await this.recount([...new Set(series.map(({ source }) => source))]);
-    const { telemetryMaxSeries, telemetryMaxSeriesPerSource } = this.settings;
+    const { maxSeries, maxSeriesPerSource } = this.settings;
     return series.filter(({ source }) => {
       const own = this.bySource.get(source) ?? 0;
-      if (this.count >= telemetryMaxSeries || own >= telemetryMaxSeriesPerSource) return false;
+      if (this.count >= maxSeries || own >= maxSeriesPerSource) return false;
       this.count++;
       this.bySource.set(source, own + 1);
       return true;

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { type Actor, currentContext } from '../platform/context/index.js';
-import { Settings } from '../platform/config/index.js';
+import { TelemetrySettings } from './telemetry.settings.js';
 import type { Tx } from '../platform/database/index.js';
 import { AppError, type FieldIssue, MAX_ISSUES } from '../platform/errors/index.js';
 import { unknownField, type WarningDto } from '../platform/http/index.js';
@@ -33,7 +33,7 @@ export class TelemetryIngest {
     private readonly store: TelemetryStore,
     private readonly catalog: SeriesCatalog,
     private readonly partitions: Partitions,
-    private readonly settings: Settings,
+    private readonly settings: TelemetrySettings,
     metrics: Metrics,
   ) {
     this.events = metrics.counter('nexus_telemetry_events_total', 'Telemetry events received', ['outcome']);
@@ -148,7 +148,7 @@ export class TelemetryIngest {
     const now = Date.now();
     return {
       now,
-      newest: now + this.settings.telemetryMaxFutureSeconds * 1000,
+      newest: now + this.settings.maxFutureSeconds * 1000,
       defaultSource: (actor.credentialName ?? actor.name).slice(0, 100),
       onlySource: actor.type === 'agent' ? actor.name : null,
     };

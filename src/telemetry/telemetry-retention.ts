@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Settings } from '../platform/config/index.js';
+import { TelemetrySettings } from './telemetry.settings.js';
 import { CAREFUL_DROPS, Database, DatabaseClock } from '../platform/database/index.js';
 import { Logger } from '../platform/observability/index.js';
 import { Partitions } from './partitions.js';
@@ -14,7 +14,7 @@ export class TelemetryRetention {
   constructor(
     private readonly db: Database,
     private readonly clock: DatabaseClock,
-    private readonly settings: Settings,
+    private readonly settings: TelemetrySettings,
     private readonly partitions: Partitions,
     private readonly logger: Logger,
   ) {}
@@ -41,7 +41,7 @@ export class TelemetryRetention {
     }
     await this.deleteOld('telemetry_events_old', 'received_at', this.partitions.keptSince(now));
     await this.deleteOld('telemetry_batches', 'created_at', this.partitions.keptSince(now));
-    const days = Math.max(this.settings.telemetryRetentionDays, ...RESOLUTIONS.map((r) => keepDays(this.settings, r)));
+    const days = Math.max(this.settings.retentionDays, ...RESOLUTIONS.map((r) => keepDays(this.settings, r)));
     await this.deleteOld('telemetry_series', 'greatest(last_seen, last_received)', now - (days + 1) * DAY_MS);
   }
 

@@ -2,7 +2,7 @@ import { finished } from 'node:stream/promises';
 import { Injectable } from '@nestjs/common';
 import type { PoolClient } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
-import { Settings } from '../platform/config/index.js';
+import { TelemetrySettings } from './telemetry.settings.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { COPY_COLUMNS, EncodeBuffers, encodeRows } from './copy-rows.js';
 import { addToRollups } from './old-rollups.js';
@@ -62,7 +62,7 @@ type Run = (name: string, text: string, values: unknown[]) => Promise<{ event_id
 export class TelemetryStore {
   constructor(
     private readonly db: Database,
-    private readonly settings: Settings,
+    private readonly settings: TelemetrySettings,
   ) {}
 
   /** Stores submissions and sets their outcomes; on an error nothing is stored and the error is the driver's. */

@@ -1,5 +1,5 @@
 import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
-import { Settings } from '../platform/config/index.js';
+import { WebhookSettings } from './webhooks.settings.js';
 import { runDetached } from '../platform/context/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
 import {
@@ -44,13 +44,13 @@ export class Courier implements BeforeApplicationShutdown {
     private readonly attempt: DeliveryAttempt,
     private readonly health: WebhookHealth,
     private readonly logger: Logger,
-    settings: Settings,
+    settings: WebhookSettings,
     metrics: Metrics,
   ) {
     this.lanes = new Lanes({
       total: TOTAL_AT_ONCE,
       most: MOST_AT_ONCE,
-      perWebhook: settings.webhookConcurrency,
+      perWebhook: settings.concurrency,
       suspects: SUSPECTS_AT_ONCE,
     });
     this.attempts = metrics.counter('nexus_webhook_attempts_total', 'Attempts to deliver to a webhook', ['result']);

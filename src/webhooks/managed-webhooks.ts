@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { In } from 'typeorm';
-import { Settings } from '../platform/config/index.js';
+import { WebhookSettings } from './webhooks.settings.js';
 import { type Actor, actorHas } from '../platform/context/index.js';
 import { newSigningSecret } from '../platform/crypto/index.js';
 import { Database, findForUpdate, insertRow, type Tx } from '../platform/database/index.js';
@@ -38,7 +38,7 @@ export class ManagedWebhooks {
     private readonly egress: EgressClient,
     private readonly secrets: WebhookSecrets,
     private readonly active: ActiveWebhooks,
-    private readonly settings: Settings,
+    private readonly settings: WebhookSettings,
   ) {}
 
   /** @throws AppError `validation` for a URL that may not be reached */
@@ -54,7 +54,7 @@ export class ManagedWebhooks {
     webhook: ManagedWebhook,
     given?: string,
   ): Promise<{ webhook: Webhook; secret?: string }> {
-    await assertRoomForWebhook(tx, this.settings.webhookMax);
+    await assertRoomForWebhook(tx, this.settings.max);
     const id = randomUUID();
     const secret = given ?? newSigningSecret();
     const created = await insertRow(tx, Webhook, {

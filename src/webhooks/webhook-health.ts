@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Settings } from '../platform/config/index.js';
+import { WebhookSettings } from './webhooks.settings.js';
 import { Database } from '../platform/database/index.js';
 import { EventBus } from '../platform/events/index.js';
 import { publicId } from '../platform/http/index.js';
@@ -19,7 +19,7 @@ export class WebhookHealth {
     private readonly db: Database,
     private readonly events: EventBus,
     private readonly active: ActiveWebhooks,
-    private readonly settings: Settings,
+    private readonly settings: WebhookSettings,
   ) {}
 
   /** @param unnoted webhooks of which a success is to be written down */
@@ -49,7 +49,7 @@ export class WebhookHealth {
   }
 
   private async noteFailures(failures: ReadonlyMap<string, number>): Promise<Failing[]> {
-    const { webhookDisableAfterSeconds, webhookDisableAfterFailures } = this.settings;
+    const { disableAfterSeconds, disableAfterFailures } = this.settings;
     const [rows] = await this.db.query<Failing[]>(
       `WITH f AS (
          SELECT w.id, n FROM webhooks w JOIN unnest($1::uuid[], $2::int[]) AS f (id, n) USING (id)
@@ -58,7 +58,7 @@ export class WebhookHealth {
        FROM f WHERE w.id = f.id
        RETURNING w.id, w.active AND (w.failing_since <= now() - make_interval(secs => $3)
          OR ($4 > 0 AND w.consecutive_failures >= $4)) AS too_long`,
-      [[...failures.keys()], [...failures.values()], webhookDisableAfterSeconds, webhookDisableAfterFailures],
+      [[...failures.keys()], [...failures.values()], disableAfterSeconds, disableAfterFailures],
     );
     return rows;
   }

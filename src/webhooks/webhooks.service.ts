@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { Settings } from '../platform/config/index.js';
+import { WebhookSettings } from './webhooks.settings.js';
 import { type Actor, actorHas, actsOn } from '../platform/context/index.js';
 import { assertRotatable, newSigningSecret } from '../platform/crypto/index.js';
 import { Database, findForUpdate, insertRow, type Tx } from '../platform/database/index.js';
@@ -38,7 +38,7 @@ export class WebhooksService {
     private readonly secrets: WebhookSecrets,
     private readonly active: ActiveWebhooks,
     private readonly deletions: Deletions,
-    private readonly settings: Settings,
+    private readonly settings: WebhookSettings,
   ) {}
 
   /** @returns the secret too when the caller gave none. @throws AppError `validation` for a URL that may not be reached; `forbidden` for events that the actor may not read; `conflict` past the limit */
@@ -50,7 +50,7 @@ export class WebhooksService {
     const secret = dto.secret ?? newSigningSecret();
     const holder = ownerOf(actor);
     const webhook = await this.db.transaction(async (tx) => {
-      await assertRoomForWebhook(tx, this.settings.webhookMax);
+      await assertRoomForWebhook(tx, this.settings.max);
       const created = await insertRow(tx, Webhook, {
         id,
         url: dto.url,

@@ -1,5 +1,6 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
+import { WebhookSettings } from './webhooks.settings.js';
 import { Database, prepared, type Tx } from '../platform/database/index.js';
 import { EventBus, isExpired, OnEveryEvent, type StoredEvent } from '../platform/events/index.js';
 import { HandleJob } from '../platform/jobs/index.js';
@@ -32,7 +33,8 @@ export class WebhooksWorker implements OnModuleInit {
     private readonly deliveries: Deliveries,
     private readonly batches: Batches,
     private readonly courier: Courier,
-    private readonly settings: Settings,
+    private readonly server: Settings,
+    private readonly settings: WebhookSettings,
     private readonly events: EventBus,
   ) {}
 
@@ -42,7 +44,7 @@ export class WebhooksWorker implements OnModuleInit {
       const asked = await tx.query<Wants[]>(WANTS);
       return new Set(types.filter((type) => asked.some((one) => typeFor(one, type) !== null)));
     });
-    if (this.settings.runsWorkers) this.events.handleInRelay(HANDLER, (tx, events) => this.deliverInRelay(tx, events));
+    if (this.server.runsWorkers) this.events.handleInRelay(HANDLER, (tx, events) => this.deliverInRelay(tx, events));
   }
 
   /** @returns the events for a job: those of webhooks that fail or take batches, or that this process has not heard of yet */
@@ -101,6 +103,6 @@ export class WebhooksWorker implements OnModuleInit {
 
   @HandleJob(PurgeDeliveries)
   purge(): Promise<number> {
-    return this.deliveries.purge(this.settings.webhookRetentionDays);
+    return this.deliveries.purge(this.settings.retentionDays);
   }
 }

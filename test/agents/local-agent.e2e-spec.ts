@@ -4,7 +4,8 @@ import path from 'node:path';
 import type { INestApplication } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startLocalAgent } from '../../src/local-agent.js';
-import { loadSettings } from '../../src/platform/config/index.js';
+import { Settings } from '../../src/platform/config/index.js';
+import { readSettings } from '../../src/settings.js';
 import { actor } from '../support/actors.js';
 import { startTestApp, type TestApp } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
@@ -25,7 +26,7 @@ afterAll(async () => {
 
 function start(on: TestApp): Promise<{ stop(): Promise<void> }> {
   return startLocalAgent({
-    settings: loadSettings({ NEXUS_HOME: home, NEXUS_HOST: '127.0.0.1' }),
+    settings: readSettings({ NEXUS_HOME: home, NEXUS_HOST: '127.0.0.1' }).get(Settings),
     port: Number(new URL(on.url).port),
     app: { get: (token: never) => on.get(token) } as Pick<INestApplication, 'get'>,
   });

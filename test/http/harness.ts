@@ -15,7 +15,8 @@ import { APP_GUARD, NestFactory, Reflector } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { Request } from 'express';
 import { BackgroundModule } from '../../src/platform/background/index.js';
-import { ConfigModule, loadSettings, type Settings } from '../../src/platform/config/index.js';
+import { ConfigModule, type LoadedSettings, Settings } from '../../src/platform/config/index.js';
+import { readSettings } from '../../src/settings.js';
 import { type Actor, currentContext } from '../../src/platform/context/index.js';
 import { CryptoModule } from '../../src/platform/crypto/index.js';
 import { Database, DatabaseModule } from '../../src/platform/database/index.js';
@@ -104,7 +105,7 @@ class NamedSecurityModule {}
 
 @Module({})
 class HarnessModule {
-  static with(settings: Settings, databaseUrl: string, controllers: Type[]): DynamicModule {
+  static with(settings: LoadedSettings, databaseUrl: string, controllers: Type[]): DynamicModule {
     return {
       module: HarnessModule,
       controllers,
@@ -143,7 +144,7 @@ export async function startHarness(
 ): Promise<Harness> {
   const database = await createTestDatabase();
   const home = await mkdtemp(path.join(os.tmpdir(), 'nexus-http-'));
-  const settings = loadSettings({
+  const settings = readSettings({
     NEXUS_HOME: home,
     NEXUS_LOG_LEVEL: 'fatal',
     NEXUS_RATE_LIMITS: 'off',
@@ -160,7 +161,7 @@ export async function startHarness(
   await app.listen(0, '127.0.0.1');
   app.get(HealthRegistry).state = 'ready';
   // A process of jobs only answers its operations with 404, whatever they are.
-  if (settings.role !== 'worker') checkAnswers(app.getHttpServer(), () => app.get(ApiDocument).get());
+  if (settings.get(Settings).role !== 'worker') checkAnswers(app.getHttpServer(), () => app.get(ApiDocument).get());
   const { port } = app.getHttpServer().address() as { port: number };
   return {
     url: `http://127.0.0.1:${port}`,

@@ -4,7 +4,8 @@ import { NestFactory } from '@nestjs/core';
 import pg from 'pg';
 import { DataSource } from 'typeorm';
 import { BackgroundModule } from '../../src/platform/background/index.js';
-import { ConfigModule, loadSettings } from '../../src/platform/config/index.js';
+import { ConfigModule } from '../../src/platform/config/index.js';
+import { readSettings } from '../../src/settings.js';
 import { CryptoModule } from '../../src/platform/crypto/index.js';
 import { Database, DatabaseModule, dataSourceOptions } from '../../src/platform/database/index.js';
 import { EventsModule } from '../../src/platform/events/index.js';
@@ -70,7 +71,7 @@ export async function startPlatform(
   providers: DynamicModule['providers'],
   env: Record<string, string> = {},
 ): Promise<INestApplicationContext> {
-  const settings = loadSettings({
+  const settings = readSettings({
     NEXUS_LOG_LEVEL: 'silent',
     NEXUS_MASTER_KEYS: MASTER_KEY,
     ...env,

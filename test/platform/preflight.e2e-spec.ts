@@ -2,7 +2,8 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { Redis } from 'ioredis';
 import { afterEach, describe, expect, inject, it } from 'vitest';
-import { loadSettings } from '../../src/platform/config/index.js';
+import { Settings } from '../../src/platform/config/index.js';
+import { readSettings } from '../../src/settings.js';
 import { StartError } from '../../src/platform/database/index.js';
 import { checkDatabase, checkRedis } from '../../src/preflight.js';
 import { int16, int32, message, READY } from '../support/postgres-wire.js';
@@ -74,7 +75,7 @@ async function fakeServer(say: (() => Said) | 'silent' | 'hang up'): Promise<str
 }
 
 const env = { DATABASE_URL: 'postgres://db/nexus', REDIS_URL: 'redis://cache', NEXUS_ALLOW_UNSAFE_DATABASE: 'true' };
-const settings = loadSettings(env);
+const settings = readSettings(env).get(Settings);
 const check = (url: string): Promise<string[]> => checkDatabase(url, settings);
 const good = (): Said => ({ version: 150_000, now: new Date(), unsafe: null, free: 100, standby: false });
 
@@ -92,7 +93,7 @@ describe('The database', () => {
   });
 
   it.each(['fsync', 'full_page_writes', 'synchronous_commit'])('is refused when %s is off', async (name) => {
-    const strict = loadSettings({ ...env, NEXUS_ALLOW_UNSAFE_DATABASE: '' });
+    const strict = readSettings({ ...env, NEXUS_ALLOW_UNSAFE_DATABASE: '' }).get(Settings);
     const url = await fakeServer(() => ({ ...good(), unsafe: `{${name}}` }));
     const refused = checkDatabase(url, strict);
     await expect(refused).rejects.toBeInstanceOf(StartError);
@@ -126,7 +127,7 @@ describe('The database', () => {
   });
 
   it('is warned about without Redis when it is external', async () => {
-    const alone = loadSettings({ DATABASE_URL: 'postgres://db/nexus' });
+    const alone = readSettings({ DATABASE_URL: 'postgres://db/nexus' }).get(Settings);
     expect(await checkDatabase(await fakeServer(good), alone)).toEqual([
       'REDIS_URL is not set: queues and rate limits run on PostgreSQL and in memory',
     ]);
@@ -138,7 +139,7 @@ describe('The database', () => {
     // With Redis: 12 for requests and 6 for bulk writes.
     expect(warning).toContain('17 free connections for this role and this process may open 18');
     expect(await check(await fakeServer(() => ({ ...good(), free: 18 })))).toEqual([]);
-    const alone = loadSettings({ DATABASE_URL: 'postgres://db/nexus', NEXUS_DB_POOL: '4' });
+    const alone = readSettings({ DATABASE_URL: 'postgres://db/nexus', NEXUS_DB_POOL: '4' }).get(Settings);
     expect((await checkDatabase(await fakeServer(() => ({ ...good(), free: 46 })), alone))[0]).toContain('may open 47');
   });
 

@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { expect, it } from 'vitest';
-import { loadSettings } from '../../src/platform/config/index.js';
+import { readSettings } from '../../src/settings.js';
 import { HealthRegistry } from '../../src/platform/observability/index.js';
 import { startServer } from '../../src/server.js';
 import { actor } from '../support/actors.js';
@@ -48,7 +48,7 @@ it('A stop under load answers what was begun, keeps its audit entries and leaves
 
 it('A stop ends in time when the database has gone', { timeout: 40_000 }, async () => {
   const database = await createTestDatabase();
-  const settings = loadSettings({
+  const settings = readSettings({
     PORT: '0',
     NEXUS_HOST: '127.0.0.1',
     NEXUS_LOG_LEVEL: 'silent',

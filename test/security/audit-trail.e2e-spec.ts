@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Actor, type RequestContext, runInContext, systemActor } from '../../src/platform/context/index.js';
 import { type FinishedRequest, RequestObservers } from '../../src/platform/http/index.js';
-import { loadSettings } from '../../src/platform/config/index.js';
+import { SecuritySettings } from '../../src/security/security.settings.js';
+import { readSettings } from '../../src/settings.js';
 import { DatabaseClock, RangePartitions } from '../../src/platform/database/index.js';
 import { HealthRegistry, Metrics } from '../../src/platform/observability/index.js';
 import { AuditPartitions } from '../../src/security/audit-partitions.js';
@@ -307,7 +308,7 @@ describe('Months', () => {
   };
 
   it('are made ahead, and dropped whole once the retention is over', async () => {
-    const settings = loadSettings({ NEXUS_AUDIT_RETENTION_DAYS: '70' });
+    const settings = readSettings({ NEXUS_AUDIT_RETENTION_DAYS: '70' }).get(SecuritySettings);
     const [first] = await partitions();
     await opened.beside.query(`ALTER TABLE audit_entries DETACH PARTITION ${first}`);
     await opened.beside.query(`DROP TABLE ${first}`);
@@ -329,7 +330,7 @@ describe('Months', () => {
     await new AuditPartitions(
       opened.db,
       new DatabaseClock(opened.db, new HealthRegistry()),
-      loadSettings({}),
+      readSettings({}).get(SecuritySettings),
       silent,
     ).onApplicationBootstrap();
     const names = await partitions();

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadSettings } from '../../src/platform/config/index.js';
+import { SecuritySettings } from '../../src/security/security.settings.js';
+import { readSettings } from '../../src/settings.js';
 import { PasswordHasher } from '../../src/platform/crypto/index.js';
 import { StartError } from '../../src/platform/database/index.js';
 import { Users } from '../../src/security/accounts/users.js';
@@ -39,7 +40,7 @@ describe('the first start', () => {
     const startWith = (password: string): ReturnType<FirstRun['ensureAdmin']> =>
       new FirstRun(
         app.db,
-        loadSettings({ NEXUS_ADMIN_PASSWORD: password }),
+        readSettings({ NEXUS_ADMIN_PASSWORD: password }).get(SecuritySettings),
         app.get(PasswordHasher),
         app.get(Users),
         app.get(Credentials),

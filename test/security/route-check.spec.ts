@@ -2,8 +2,10 @@ import 'reflect-metadata';
 import { Controller, Get, Module, type Type } from '@nestjs/common';
 import { DiscoveryModule, NestFactory } from '@nestjs/core';
 import { describe, expect, it } from 'vitest';
-import { Allow, Public } from '../../src/platform/http/index.js';
+import { ConfigModule } from '../../src/platform/config/index.js';
+import { Allow, Public, RateLimit } from '../../src/platform/http/index.js';
 import { RouteCheck } from '../../src/platform/http/route-check.js';
+import { readSettings } from '../../src/settings.js';
 
 @Controller('declared')
 class DeclaredController {
@@ -33,8 +35,16 @@ class ForgottenController {
   }
 }
 
+@RateLimit('telemetri')
+@Controller('misspelt')
+class MisspeltController {
+  @Get('a') @Allow() a(): string {
+    return 'a';
+  }
+}
+
 async function boot(...controllers: Type[]): Promise<void> {
-  @Module({ imports: [DiscoveryModule], controllers, providers: [RouteCheck] })
+  @Module({ imports: [DiscoveryModule, ConfigModule.with(readSettings({}))], controllers, providers: [RouteCheck] })
   class Probe {}
   const app = await NestFactory.create(Probe, { logger: false, abortOnError: false });
   try {
@@ -51,5 +61,9 @@ describe('starting', () => {
 
   it('stops at a route that does not', async () => {
     await expect(boot(DeclaredController, ForgottenController)).rejects.toThrow('ForgottenController.b');
+  });
+
+  it('stops at a route whose rate limit nobody has declared', async () => {
+    await expect(boot(DeclaredController, MisspeltController)).rejects.toThrow('MisspeltController.a');
   });
 });

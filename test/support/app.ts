@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { loadSettings } from '../../src/platform/config/index.js';
+import { Settings } from '../../src/platform/config/index.js';
+import { readSettings } from '../../src/settings.js';
 import { Database } from '../../src/platform/database/index.js';
 import { ApiDocument } from '../../src/platform/http/index.js';
 import { startServer } from '../../src/server.js';
@@ -50,7 +51,7 @@ export async function startTestApp(env: Record<string, string> = {}): Promise<Te
     ? { url: env.DATABASE_URL, drop: () => Promise.resolve() }
     : await createTestDatabase();
   const home = await mkdtemp(path.join(os.tmpdir(), 'nexus-test-'));
-  const settings = loadSettings({
+  const settings = readSettings({
     PORT: '0',
     NEXUS_HOST: '127.0.0.1',
     NEXUS_HOME: home,
@@ -63,7 +64,7 @@ export async function startTestApp(env: Record<string, string> = {}): Promise<Te
   });
   const server = await startServer(settings, database.url);
   // A process of jobs only answers its operations with 404, whatever they are.
-  if (settings.role !== 'worker') {
+  if (settings.get(Settings).role !== 'worker') {
     checkAnswers(server.app.getHttpServer(), () => server.app.get(ApiDocument).get());
   }
   const url = `http://127.0.0.1:${server.port}`;

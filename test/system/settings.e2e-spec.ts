@@ -9,7 +9,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import WebSocket from 'ws';
 import { AlertSweep } from '../../src/alerts/alert-sweep.js';
 import { startLocalAgent } from '../../src/local-agent.js';
-import { loadSettings } from '../../src/platform/config/index.js';
+import { Settings } from '../../src/platform/config/index.js';
+import { readSettings } from '../../src/settings.js';
 import { Logger } from '../../src/platform/observability/index.js';
 import { TelemetryRetention } from '../../src/telemetry/telemetry-retention.js';
 import { actor } from '../support/actors.js';
@@ -124,7 +125,7 @@ describe('a server with other settings of HTTP', () => {
       env: { PATH: process.env.PATH, HOME: folder, NEXUS_AGENT_NAME: 'by-command' },
     });
     const local = await startLocalAgent({
-      settings: loadSettings({ NEXUS_HOME: folder, NEXUS_API_PREFIX: PREFIX }),
+      settings: readSettings({ NEXUS_HOME: folder, NEXUS_API_PREFIX: PREFIX }).get(Settings),
       port: Number(new URL(app.url).port),
       app: { get: (token: never) => app.get(token) } as Pick<INestApplication, 'get'>,
     });

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Settings } from '../../src/platform/config/index.js';
+import { TelemetrySettings } from '../../src/telemetry/telemetry.settings.js';
 import { Metrics } from '../../src/platform/observability/index.js';
 import { Rollups } from '../../src/telemetry/rollups.js';
 import { actor } from '../support/actors.js';
@@ -58,7 +58,7 @@ async function query(params: Record<string, string>): Promise<Series> {
 async function rollUp(now: number): Promise<void> {
   await eventually(async () => {
     // A new one each time: it does not rest between runs.
-    const rollups = new Rollups(app.db, app.get(Settings), app.get(Metrics));
+    const rollups = new Rollups(app.db, app.get(TelemetrySettings), app.get(Metrics));
     await rollups.run(now, new AbortController().signal);
     const due = await app.db.query(
       `SELECT 1 FROM telemetry_dirty WHERE bucket + resolution * interval '1 second' <= to_timestamp($1 / 1000.0 - 10)`,

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Settings } from '../../src/platform/config/index.js';
+import { TelemetrySettings } from '../../src/telemetry/telemetry.settings.js';
 import { Metrics } from '../../src/platform/observability/index.js';
 import { Rollups } from '../../src/telemetry/rollups.js';
 import { TelemetryRetention } from '../../src/telemetry/telemetry-retention.js';
@@ -74,7 +74,7 @@ const values = async (name: string, ts: number, agg: string, interval: string, s
 async function rollUp(now: number): Promise<void> {
   await eventually(async () => {
     // A new one each time: it does not rest between runs.
-    await new Rollups(app.db, app.get(Settings), app.get(Metrics)).run(now, new AbortController().signal);
+    await new Rollups(app.db, app.get(TelemetrySettings), app.get(Metrics)).run(now, new AbortController().signal);
     return (await app.db.query(`SELECT 1 FROM telemetry_dirty`)).length === 0;
   }, 60_000);
 }
@@ -164,14 +164,14 @@ describe('an event of long ago', () => {
   it('shares a day with others when the retention has grown since', async () => {
     const day = Date.now() - 50 * DAY;
     await post(EVENTS, sample('grown', day, 1, { source: 'grown' }));
-    const settings = app.get(Settings);
-    settings.telemetryRetentionDays = 60;
+    const settings = app.get(TelemetrySettings);
+    settings.retentionDays = 60;
     try {
       for (const value of [2, 3]) {
         expect((await post(EVENTS, sample('grown', day, value, { source: 'grown' }))).status).toBe(201);
       }
     } finally {
-      settings.telemetryRetentionDays = RETENTION_DAYS;
+      settings.retentionDays = RETENTION_DAYS;
     }
     expect((await get<List>(`${EVENTS}?source=grown`)).events).toHaveLength(3);
   });

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { Settings } from '../../src/platform/config/index.js';
+import { TelemetrySettings } from '../../src/telemetry/telemetry.settings.js';
 import { Database } from '../../src/platform/database/index.js';
 import { HealthRegistry } from '../../src/platform/observability/index.js';
 import { AgentCredentials } from '../../src/security/index.js';
@@ -200,7 +200,7 @@ describe('agents', () => {
 
 describe('retention', () => {
   it('makes the partitions of the coming days and drops days, rollups and batches that are over', async () => {
-    const { telemetryRetentionDays: days } = app.get(Settings);
+    const { retentionDays: days } = app.get(TelemetrySettings);
     const partitions = async (): Promise<string[]> =>
       (
         await app.db.query<{ name: string }>(

@@ -100,7 +100,7 @@ export function configureHttp(app: NestExpressApplication): void {
   app.get(ApiDocument).attach(app);
   app.get(KnownRoutes).attach(app);
   app.use(securityHeaders());
-  if (settings.corsOrigins.length > 0) app.use(crossOrigin(settings));
+  if (settings.allowedOrigins.length > 0) app.use(crossOrigin(settings));
   if (settings.responseCompression) app.use(compressAnswers());
   app.use(tagAnswers());
   app.use(checkRequest(settings, app.get(RateLimiter)));

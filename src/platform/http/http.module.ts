@@ -1,7 +1,7 @@
 import { Global, Module } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, DiscoveryModule } from '@nestjs/core';
 import { ThrottlerModule } from '@nestjs/throttler';
-import { Settings } from '../config/index.js';
+import { LoadedSettings, Settings } from '../config/index.js';
 import { Logger } from '../observability/index.js';
 import { AdmissionInterceptor } from './admission.js';
 import { ApiDocument } from './api-document.js';
@@ -31,9 +31,9 @@ import { WireInterceptor } from './wire.js';
   imports: [
     DiscoveryModule,
     ThrottlerModule.forRootAsync({
-      inject: [Settings, Logger],
-      useFactory: (settings: Settings, logger: Logger) => ({
-        throttlers: throttlersOf(settings),
+      inject: [LoadedSettings, Settings, Logger],
+      useFactory: (loaded: LoadedSettings, settings: Settings, logger: Logger) => ({
+        throttlers: throttlersOf(loaded),
         storage: settings.redisUrl
           ? new RedisRateStorage(settings.redisUrl, settings.rateLimitFailOpen, logger)
           : new MemoryRateStorage(),

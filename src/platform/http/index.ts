@@ -48,7 +48,7 @@ export { InFlight } from './in-flight.js';
 export { ApiDocument } from './api-document.js';
 export { OpenAccess } from './open-access.js';
 export { RateLimiter, type HeaderSink } from './rate-limiter.js';
-export { RateLimit, type RateCategory } from './rate-policy.js';
+export { RateLimit } from './rate-policy.js';
 export { TicketQueryDto } from './ticket-query.js';
 export { Streaming } from './request-timeout.js';
 export { assertVersion, IfMatch, versionETag } from './etag.js';

@@ -75,7 +75,7 @@ export class KnownRoutes {
     const methods = new Set(this.routes().flatMap((route) => (route.fits(path) ? route.methods : [])));
     if (methods.has('GET')) methods.add('HEAD');
     // Where pages of other origins are let in, each OPTIONS is answered for them.
-    if (methods.size > 0 && this.settings.corsOrigins.length > 0) methods.add('OPTIONS');
+    if (methods.size > 0 && this.settings.allowedOrigins.length > 0) methods.add('OPTIONS');
     return [...methods].sort();
   }
 

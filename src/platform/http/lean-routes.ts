@@ -10,7 +10,6 @@ import { BodyReader } from './body-reader.js';
 import { authorize, Gatekeeper } from './gatekeeper.js';
 import { InFlight } from './in-flight.js';
 import { RateLimiter } from './rate-limiter.js';
-import type { RateCategory } from './rate-policy.js';
 import { causeOf, renderError } from './render-error.js';
 import { RequestObservers } from './request-observers.js';
 import { inTime } from './request-timeout.js';
@@ -27,7 +26,7 @@ export interface LeanRoute {
   anyOf: readonly string[];
   audit: AuditPolicy;
   /** Bucket its requests are counted in, as `@RateLimit` says it for the ordinary route. */
-  rateLimit?: RateCategory;
+  rateLimit?: string;
   limits: BodyLimits;
   /** As `@LargeBody` says it for the ordinary route. */
   largeBody?: boolean;

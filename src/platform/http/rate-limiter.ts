@@ -3,19 +3,12 @@ import { Injectable } from '@nestjs/common';
 import { InjectThrottlerOptions, InjectThrottlerStorage } from '@nestjs/throttler';
 import { LRUCache } from 'lru-cache';
 import type { Counter } from 'prom-client';
+import { LoadedSettings } from '../config/index.js';
 import type { RequestContext } from '../context/index.js';
 import { AppError, isAppError } from '../errors/index.js';
 import { Metrics } from '../observability/index.js';
 import { networkOf } from './client-network.js';
-import {
-  categoryFor,
-  layersOf,
-  type RateCategory,
-  rateKey,
-  type RateLayer,
-  type RateThrottler,
-  windowInWords,
-} from './rate-policy.js';
+import { categoryFor, layersOf, rateKey, type RateThrottler, windowInWords } from './rate-policy.js';
 import { type Bucket, RateStorage } from './rate-storage.js';
 
 /** Networks remembered as out of guesses. */
@@ -27,16 +20,20 @@ const MAX_BLOCKED = 10_000;
  */
 @Injectable()
 export class RateLimiter {
-  private readonly throttlers: Map<RateLayer, RateThrottler>;
+  private readonly throttlers: Map<string, RateThrottler>;
+  private readonly alone: ReadonlySet<string>;
   private readonly blocked = new LRUCache<string, { error: AppError; headers: RateHeaders }>({ max: MAX_BLOCKED });
   private readonly hits: Counter<'category'>;
 
   constructor(
     @InjectThrottlerOptions() { throttlers }: { throttlers: RateThrottler[] },
     @InjectThrottlerStorage() private readonly storage: RateStorage,
+    settings: LoadedSettings,
     metrics: Metrics,
   ) {
     this.throttlers = new Map(throttlers.map((throttler) => [throttler.name, throttler]));
+    const limits = settings.rateLimits();
+    this.alone = new Set(limits.filter(({ alone }) => alone).map(({ category }) => category));
     this.hits = metrics.counter('nexus_rate_limit_hits_total', 'Requests refused by a rate limit', ['category']);
   }
 
@@ -44,11 +41,7 @@ export class RateLimiter {
    * Counts a request that was let in to its route.
    * @throws AppError `rate_limited`
    */
-  admit(
-    context: RequestContext,
-    category: RateCategory | 'none' | undefined,
-    to: HeaderSink,
-  ): Promise<void> | undefined {
+  admit(context: RequestContext, category: string | undefined, to: HeaderSink): Promise<void> | undefined {
     context.counted = true;
     if (category === 'none') return undefined;
     return this.count(context, categoryFor(category, context.actor), to);
@@ -94,7 +87,7 @@ export class RateLimiter {
   }
 
   /** Undefined, so that there is nothing to wait for, when none of its limits is on. */
-  private count(context: RequestContext, category: RateCategory, to: HeaderSink): Promise<void> | undefined {
+  private count(context: RequestContext, category: string, to: HeaderSink): Promise<void> | undefined {
     const buckets = this.bucketsOf(context, category);
     return buckets.length === 0 ? undefined : this.countIn(buckets, context, to);
   }
@@ -127,8 +120,8 @@ export class RateLimiter {
   }
 
   /** The limits of a request, without those that are switched off. */
-  private bucketsOf({ actor, ip }: RequestContext, category: RateCategory): CountedBucket[] {
-    return layersOf(category).flatMap((layer) => {
+  private bucketsOf({ actor, ip }: RequestContext, category: string): CountedBucket[] {
+    return layersOf(category, this.alone).flatMap((layer) => {
       const throttler = this.throttlers.get(layer);
       if (!throttler) return [];
       const { limit, ttl, burst } = throttler;
@@ -143,7 +136,7 @@ function setAll(to: HeaderSink, headers: RateHeaders): void {
   for (const [name, value] of Object.entries(headers)) to.setHeader(name, value);
 }
 
-type CountedBucket = Bucket & { layer: RateLayer };
+type CountedBucket = Bucket & { layer: string };
 
 function capacity({ limit, burst = 0 }: Bucket): number {
   return limit + burst;

@@ -2,35 +2,9 @@ import { applyDecorators, SetMetadata } from '@nestjs/common';
 import type { Reflector } from '@nestjs/core';
 import { ApiExtension } from '@nestjs/swagger';
 import type { ThrottlerOptions } from '@nestjs/throttler';
-import type { Settings } from '../config/index.js';
+import { type LoadedSettings, Settings } from '../config/index.js';
 import type { Actor } from '../context/index.js';
 import { networkOf } from './client-network.js';
-
-/** Limits of the kinds of routes: requests per window of seconds. Each has its setting. */
-const RATE_LIMITS = {
-  /** Everything a principal does besides what comes in at a high rate, on top of the limit of its kind. */
-  overall: { limit: 1000, window: 60, burst: 100 },
-  telemetry: { limit: 1000, window: 60 },
-  telemetry_batch: { limit: 100, window: 60 },
-  commands: { limit: 100, window: 60 },
-  /** Emitting events. */
-  events: { limit: 1000, window: 60 },
-  /** Calls of one inbound hook with a right signature. */
-  hooks: { limit: 600, window: 60 },
-  /** Asking again and again how far something has come. */
-  polling: { limit: 600, window: 60 },
-  /** Whatever an agent asks for that has no limit of its kind. */
-  agents: { limit: 1000, window: 60 },
-  webhooks: { limit: 1000, window: 3600 },
-  /** Login and refresh, per address. */
-  auth: { limit: 10, window: 600 },
-  /** Every other route, per principal. */
-  default: { limit: 1000, window: 3600 },
-  /** Requests without a credential, per address. */
-  anonymous: { limit: 100, window: 3600 },
-  /** Refused credentials per address; past it no credential from there is looked at, so that guessing is bounded. */
-  refused: { limit: 100, window: 300 },
-};
 
 export interface Rate {
   limit: number;
@@ -40,11 +14,9 @@ export interface Rate {
   burst?: number;
 }
 
-export type RateLayer = keyof typeof RATE_LIMITS;
-
 /** A limit in force, as @nestjs/throttler names it. */
 export interface RateThrottler extends ThrottlerOptions {
-  name: RateLayer;
+  name: string;
   limit: number;
   /** Milliseconds. */
   ttl: number;
@@ -52,52 +24,39 @@ export interface RateThrottler extends ThrottlerOptions {
 }
 
 /** The limits in force: those that no setting switches off. */
-export function throttlersOf(settings: Settings): RateThrottler[] {
-  if (!settings.rateLimits) return [];
-  return (Object.keys(RATE_LIMITS) as RateLayer[]).flatMap((name) => {
-    const text = settings.rateLimitOf(name);
-    const rate: Rate | null = text === undefined ? RATE_LIMITS[name] : parseRate(text);
-    return rate ? [{ name, limit: rate.limit, ttl: rate.window * 1000, burst: rate.burst }] : [];
+export function throttlersOf(settings: LoadedSettings): RateThrottler[] {
+  if (!settings.get(Settings).rateLimits) return [];
+  return settings.rateLimits().flatMap(({ category, text }) => {
+    const rate = parseRate(text);
+    return rate ? [{ name: category, limit: rate.limit, ttl: rate.window * 1000, burst: rate.burst }] : [];
   });
 }
-/** Kind of a route. */
-export type RateCategory = Exclude<RateLayer, 'overall'>;
 
-/** Kinds that have a high limit of their own for a steady stream, and strangers, whom `overall` does not know. */
-const ALONE = new Set<RateCategory>([
-  'telemetry',
-  'telemetry_batch',
-  'events',
-  'hooks',
-  'polling',
-  'agents',
-  'auth',
-  'anonymous',
-  'refused',
-]);
+/** Everything of a principal that has no high limit of its own, on top of the limit of its category. */
+const OVERALL = 'overall';
 
-/** The kind that a request is counted as: an agent, which asks all the time, has its own in place of those for people. */
-export function categoryFor(declared: RateCategory | undefined, actor: Actor | undefined): RateCategory {
+/** The category that a request is counted as: an agent, which asks all the time, has its own in place of those for people. */
+export function categoryFor(declared: string | undefined, actor: Actor | undefined): string {
   if (actor?.type === 'agent' && (declared === undefined || declared === 'polling')) return 'agents';
   return declared ?? (actor ? 'default' : 'anonymous');
 }
 
-/** The limits that a request of this kind has to stay within, all of them. */
-export function layersOf(category: RateCategory): RateLayer[] {
-  return ALONE.has(category) ? [category] : [category, 'overall'];
+/** The limits that a request of this category has to stay within, all of them; `alone` are those that `overall` leaves out. */
+export function layersOf(category: string, alone: ReadonlySet<string>): string[] {
+  return alone.has(category) ? [category] : [category, OVERALL];
 }
 
 const CATEGORY = 'nexus:rate-limit';
 
-/** Counts requests of a route or controller in this category instead of `default`; `none` counts nothing (probes). */
-export const RateLimit = (category: RateCategory | 'none'): MethodDecorator & ClassDecorator =>
+/** Counts requests of a route or controller in this category, which a setting declares, instead of `default`; `none` counts nothing (probes). */
+export const RateLimit = (category: string): MethodDecorator & ClassDecorator =>
   applyDecorators(SetMetadata(CATEGORY, category), ApiExtension('x-rate-limit', category));
 
 export function rateCategoryOf(
   reflector: Reflector,
   targets: Parameters<Reflector['getAllAndOverride']>[1],
-): RateCategory | 'none' | undefined {
-  return reflector.getAllAndOverride<RateCategory | 'none' | undefined>(CATEGORY, targets);
+): string | undefined {
+  return reflector.getAllAndOverride<string | undefined>(CATEGORY, targets);
 }
 
 /** The setting's text `requests/seconds` or `requests/seconds+burst`; null for `off`, which is no limit at all. */
@@ -108,7 +67,7 @@ export function parseRate(text: string): Rate | null {
 }
 
 /** Who is counted: the user, else the agent or key, else the network of the address. */
-export function rateKey(category: RateLayer, actor: Actor | undefined, ip: string | undefined): string {
+export function rateKey(category: string, actor: Actor | undefined, ip: string | undefined): string {
   if (category === 'auth' || category === 'refused' || !actor) return `${category}:ip:${networkOf(ip)}`;
   return `${category}:${actor.userId ?? actor.agentId ?? actor.credentialId ?? actor.id}`;
 }

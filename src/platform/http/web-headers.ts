@@ -32,7 +32,7 @@ const EXPOSED = [
 /** Lets pages of the listed origins call the API from a browser; none are listed by default. */
 export function crossOrigin(settings: Settings): RequestHandler {
   return cors({
-    origin: settings.corsOrigins.includes('*') ? '*' : settings.corsOrigins,
+    origin: settings.allowedOrigins.includes('*') ? '*' : settings.allowedOrigins,
     credentials: settings.corsCredentials,
     methods: settings.corsMethods,
     allowedHeaders: settings.corsHeaders,

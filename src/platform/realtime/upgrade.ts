@@ -57,9 +57,9 @@ export function chosenProtocol(protocols: Set<string>): string | false {
 }
 
 /** Pages may open a socket from this server's own origin and from those of the setting (row STR-01). */
-export function originAllowed({ headers }: IncomingMessage, { corsOrigins }: Settings): boolean {
+export function originAllowed({ headers }: IncomingMessage, { allowedOrigins }: Settings): boolean {
   const { origin, host } = headers;
-  if (origin === undefined || corsOrigins.includes('*') || corsOrigins.includes(origin)) return true;
+  if (origin === undefined || allowedOrigins.includes('*') || allowedOrigins.includes(origin)) return true;
   return host !== undefined && (origin === `https://${host}` || origin === `http://${host}`);
 }
 

@@ -4,16 +4,20 @@ import os from 'node:os';
 import path from 'node:path';
 import { createLocalJWKSet, decodeProtectedHeader, jwtVerify, SignJWT, decodeJwt } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ConfigError, loadSettings } from '../../platform/config/index.js';
+import { ConfigError, loadSettings, type LoadedSettings, Settings } from '../../platform/config/index.js';
 import { MasterKeys } from '../../platform/crypto/index.js';
 import { Logger } from '../../platform/observability/index.js';
+import { SecuritySettings } from '../security.settings.js';
 import { AccessTokens } from './access-tokens.js';
+
+const load = (env: NodeJS.ProcessEnv): LoadedSettings => loadSettings(env, [Settings, SecuritySettings]);
+const tokensOf = (settings: LoadedSettings, keys: MasterKeys): AccessTokens =>
+  new AccessTokens(settings.get(SecuritySettings), settings.get(Settings), keys, new Logger('silent'));
 
 const [OLD, NEW] = ['the-secret-that-was-used-until-yesterday', 'the-secret-that-is-used-from-today-on'];
 const [user, session] = [randomUUID(), randomUUID()];
 const master = new MasterKeys([{ id: 'a', key: randomBytes(32) }]);
-const tokensWith = (secret: string, keys = master): AccessTokens =>
-  new AccessTokens(loadSettings({ NEXUS_JWT_SECRET: secret }), keys, new Logger('silent'));
+const tokensWith = (secret: string, keys = master): AccessTokens => tokensOf(load({ NEXUS_JWT_SECRET: secret }), keys);
 const issue = (tokens: AccessTokens): Promise<string> => tokens.issue(user, session, ['viewer'], ['telemetry:read']);
 
 describe('the secrets of access tokens', () => {
@@ -51,9 +55,9 @@ describe('the secrets of access tokens', () => {
 
   it('must have 32 bytes, or the start names the setting and not the secret', () => {
     for (const secret of ['too-short', `${NEW},too-short`]) {
-      const load = (): unknown => loadSettings({ NEXUS_JWT_SECRET: secret });
-      expect(load).toThrow(ConfigError);
-      expect(load).toThrow(/^(?!.*too-short)[^]*NEXUS_JWT_SECRET/);
+      const loading = (): unknown => load({ NEXUS_JWT_SECRET: secret });
+      expect(loading).toThrow(ConfigError);
+      expect(loading).toThrow(/^(?!.*too-short)[^]*NEXUS_JWT_SECRET/);
     }
   });
 });
@@ -76,11 +80,7 @@ describe('private keys of access tokens', () => {
   });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
   const keyed = (...names: string[]): AccessTokens =>
-    new AccessTokens(
-      loadSettings({ NEXUS_JWT_KEY_FILES: names.map((name) => files[name] ?? name).join() }),
-      master,
-      new Logger('silent'),
-    );
+    tokensOf(load({ NEXUS_JWT_KEY_FILES: names.map((name) => files[name] ?? name).join() }), master);
 
   it('sign tokens that others check with the published key', async () => {
     for (const [name, alg] of [
@@ -121,7 +121,7 @@ describe('private keys of access tokens', () => {
       expect(() => keyed(...names)).toThrow(ConfigError);
       expect(() => keyed(...names)).toThrow(/NEXUS_JWT_KEY_FILES/);
     }
-    const both = loadSettings({ NEXUS_JWT_KEY_FILES: files.ed, NEXUS_JWT_SECRET: NEW });
-    expect(() => new AccessTokens(both, master, new Logger('silent'))).toThrow(/not together/);
+    const both = load({ NEXUS_JWT_KEY_FILES: files.ed, NEXUS_JWT_SECRET: NEW });
+    expect(() => tokensOf(both, master)).toThrow(/not together/);
   });
 });

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { decodeProtectedHeader, errors, type JWK, jwtVerify, SignJWT } from 'jose';
 import { Settings } from '../../platform/config/index.js';
+import { SecuritySettings } from '../security.settings.js';
 import { MasterKeys } from '../../platform/crypto/index.js';
 import { publicId, parsePublicId } from '../../platform/http/index.js';
 import { Logger } from '../../platform/observability/index.js';
@@ -28,11 +29,12 @@ export class AccessTokens {
   private readonly keys: SigningKeys;
 
   constructor(
-    private readonly settings: Settings,
+    private readonly settings: SecuritySettings,
+    { embedded, masterKeys: shared }: Settings,
     masterKeys: MasterKeys,
     logger: Logger,
   ) {
-    const { embedded, jwtSecret, jwtKeyFiles, masterKeys: shared } = settings;
+    const { jwtSecret, jwtKeyFiles } = settings;
     if (!embedded && jwtSecret.length + jwtKeyFiles.length === 0 && shared === undefined) {
       logger.warn(
         'Access tokens are signed with a key of this machine; replicas need NEXUS_JWT_SECRET or NEXUS_MASTER_KEYS',

@@ -1,7 +1,8 @@
 import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { JWK } from 'jose';
-import { ConfigError, type Settings } from '../../platform/config/index.js';
+import { ConfigError } from '../../platform/config/index.js';
+import type { SecuritySettings } from '../security.settings.js';
 import type { MasterKeys } from '../../platform/crypto/index.js';
 
 /** Keys of access tokens. All are of one algorithm, which is pinned: the first signs, all verify. */
@@ -21,7 +22,7 @@ const MIN_RSA_BITS = 2048;
  * Private keys from files when they are set, else secrets, else keys derived from the master keys.
  * @throws ConfigError naming the setting and the file, never what is in it
  */
-export function signingKeys(settings: Settings, masterKeys: MasterKeys): SigningKeys {
+export function signingKeys(settings: SecuritySettings, masterKeys: MasterKeys): SigningKeys {
   if (settings.jwtKeyFiles.length > 0) {
     if (settings.jwtSecret.length > 0) throw new ConfigError(`${SETTING}: not together with NEXUS_JWT_SECRET`);
     return asymmetric(settings.jwtKeyFiles);

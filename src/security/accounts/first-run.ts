@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Settings } from '../../platform/config/index.js';
+import { SecuritySettings } from '../security.settings.js';
 import { checkPasswordStrength, generateOneTimeToken, PasswordHasher } from '../../platform/crypto/index.js';
 import { Database, StartError, takeLock } from '../../platform/database/index.js';
 import { Credentials } from '../keys/credentials.js';
@@ -20,7 +20,7 @@ const USERNAME = 'admin';
 export class FirstRun {
   constructor(
     private readonly db: Database,
-    private readonly settings: Settings,
+    private readonly settings: SecuritySettings,
     private readonly hasher: PasswordHasher,
     private readonly users: Users,
     private readonly credentials: Credentials,
