@@ -1,13 +1,19 @@
 import { Module, type OnModuleInit } from '@nestjs/common';
 import { CommandsModule } from '../commands/index.js';
-import { Database } from '../platform/database/index.js';
+import { Database, DatabaseModule } from '../platform/database/index.js';
+import { HttpModule } from '../platform/http/index.js';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
 import { TelemetryModule } from '../telemetry/index.js';
 import { WebhooksModule } from '../webhooks/index.js';
 import { Absences } from './absences.js';
 import { AlertActions } from './alert-actions.js';
+import { AlertEvaluator } from './alert-evaluator.entity.js';
+import { AlertRule } from './alert-rule.entity.js';
+import { AlertSilence } from './alert-silence.entity.js';
+import { AlertState } from './alert-state.entity.js';
 import { AlertSweep } from './alert-sweep.js';
 import { AlertWriter } from './alert-writer.js';
+import { Alert } from './alert.entity.js';
 import { AlertsController } from './alerts.controller.js';
 import { AlertsService } from './alerts.service.js';
 import { EvaluationRecord } from './evaluation-record.js';
@@ -24,7 +30,13 @@ import { SilencesService } from './silences.service.js';
 
 /** Rules over telemetry and the alerts they raise. */
 @Module({
-  imports: [TelemetryModule, CommandsModule, WebhooksModule],
+  imports: [
+    HttpModule.forFeature({ tags: { alerts: 'Rules over telemetry, the alerts they raise, and silences' } }),
+    DatabaseModule.forFeature([AlertEvaluator, AlertRule, AlertSilence, AlertState, Alert]),
+    TelemetryModule,
+    CommandsModule,
+    WebhooksModule,
+  ],
   controllers: [RulesController, AlertsController, SilencesController],
   providers: [
     Absences,

@@ -1,6 +1,7 @@
 import { Module, type OnModuleInit } from '@nestjs/common';
 import { AgentsModule } from '../agents/index.js';
-import { Database } from '../platform/database/index.js';
+import { Database, DatabaseModule } from '../platform/database/index.js';
+import { HttpModule } from '../platform/http/index.js';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
 import { SecurityModule } from '../security/index.js';
 import { BuiltinCommands } from './builtin-commands.js';
@@ -9,21 +10,29 @@ import { CommandDispatch } from './command-dispatch.js';
 import { CommandInbox } from './command-inbox.js';
 import { CommandLogsController } from './command-logs.controller.js';
 import { CommandLogs } from './command-logs.service.js';
+import { CommandOutput } from './command-output.entity.js';
 import { CommandPlanner } from './command-plan.js';
 import { CommandQueries } from './command-queries.service.js';
 import { CommandRights } from './command-rights.js';
 import { CommandRuns } from './command-runs.js';
 import { CommandSweep } from './command-sweep.js';
+import { CommandType } from './command-type.entity.js';
 import { CommandTypesController } from './command-types.controller.js';
 import { CommandTypes } from './command-types.service.js';
 import { CommandWriter } from './command-writer.js';
+import { Command } from './command.entity.js';
 import { CommandsController } from './commands.controller.js';
 import { CommandsService } from './commands.service.js';
 import { EndpointClient } from './endpoint-client.js';
 
 /** From a command's request to its result. */
 @Module({
-  imports: [SecurityModule, AgentsModule],
+  imports: [
+    HttpModule.forFeature({ tags: { commands: 'Run commands on agents and follow their output' } }),
+    DatabaseModule.forFeature([CommandOutput, CommandType, Command], { filledByMigrations: ['command_types'] }),
+    SecurityModule,
+    AgentsModule,
+  ],
   // The catalogue first: `types` is no command id.
   controllers: [CommandTypesController, CommandsController, CommandLogsController],
   providers: [

@@ -1,4 +1,6 @@
 import { Module } from '@nestjs/common';
+import { DatabaseModule } from '../platform/database/index.js';
+import { HttpModule } from '../platform/http/index.js';
 import { StreamingModule } from '../streaming/index.js';
 import { WebhooksModule } from '../webhooks/index.js';
 import { DeadLettersController } from './dead-letters.controller.js';
@@ -7,6 +9,7 @@ import { EventQueries } from './event-queries.js';
 import { EventStatsController } from './event-stats.controller.js';
 import { EventStats } from './event-stats.service.js';
 import { EventSubscribers } from './event-subscribers.js';
+import { EventSubscription } from './event-subscription.entity.js';
 import { EventSubscriptionsController } from './event-subscriptions.controller.js';
 import { EventSubscriptions } from './event-subscriptions.service.js';
 import { EventsController } from './events.controller.js';
@@ -21,7 +24,12 @@ import { SubscriptionRights } from './subscription-rights.js';
 
 /** The events API: callers publish, look up and count events (rows EVT-01..08). The outbox itself is `platform/events`. */
 @Module({
-  imports: [WebhooksModule, StreamingModule],
+  imports: [
+    HttpModule.forFeature({ tags: { events: 'Events of your programs, and looking all events up' } }),
+    DatabaseModule.forFeature([EventSubscription]),
+    WebhooksModule,
+    StreamingModule,
+  ],
   // The last one takes every single word behind its path.
   controllers: [
     DeadLettersController,

@@ -1,11 +1,15 @@
 import { Module } from '@nestjs/common';
-import { AuditController } from './audit.controller.js';
+import { DatabaseModule } from '../platform/database/index.js';
+import { AuditEntry } from './audit-entry.entity.js';
+import { AuditMinute } from './audit-minute.entity.js';
 import { AuditPartitions } from './audit-partitions.js';
-import { AuditService } from './audit.service.js';
 import { AuditTrail } from './audit-trail.js';
+import { AuditController } from './audit.controller.js';
+import { AuditService } from './audit.service.js';
 import { AuditWorker } from './audit.worker.js';
 
 @Module({
+  imports: [DatabaseModule.forFeature([AuditEntry, AuditMinute])],
   controllers: [AuditController],
   providers: [AuditPartitions, AuditService, AuditTrail, AuditWorker],
   exports: [AuditTrail],

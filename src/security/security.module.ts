@@ -1,9 +1,10 @@
 import { Global, Module } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
-import { Gatekeeper } from '../platform/http/index.js';
+import { DatabaseModule } from '../platform/database/index.js';
+import { Gatekeeper, HttpModule } from '../platform/http/index.js';
 import { CredentialWatch } from '../platform/realtime/index.js';
-import { AccessGuard } from './access/access.guard.js';
 import { AccessTokens } from './access/access-tokens.js';
+import { AccessGuard } from './access/access.guard.js';
 import { Authenticator } from './access/authenticator.js';
 import { LastUsed } from './access/last-used.js';
 import { LivePrincipals } from './access/live-principals.js';
@@ -13,30 +14,56 @@ import { AccountService } from './accounts/account.service.js';
 import { AuthController } from './accounts/auth.controller.js';
 import { FirstRun } from './accounts/first-run.js';
 import { JwksController } from './accounts/jwks.controller.js';
+import { LoginAttempt } from './accounts/login-attempt.entity.js';
 import { LoginAttempts } from './accounts/login-attempts.js';
+import { LoginNetwork } from './accounts/login-network.entity.js';
 import { LoginService } from './accounts/login.service.js';
+import { RefreshToken } from './accounts/refresh-token.entity.js';
+import { Session } from './accounts/session.entity.js';
 import { SessionsController } from './accounts/sessions.controller.js';
-import { SessionsService } from './accounts/sessions.service.js';
 import { Sessions } from './accounts/sessions.js';
+import { SessionsService } from './accounts/sessions.service.js';
+import { User } from './accounts/user.entity.js';
 import { Users } from './accounts/users.js';
 import { AlertSignals } from './alerts/alert-signals.js';
-import { SecurityAlerts } from './alerts/security-alerts.js';
 import { SecurityAlertsController } from './alerts/alerts.controller.js';
+import { SecurityAlert } from './alerts/security-alert.entity.js';
+import { SecurityAlerts } from './alerts/security-alerts.js';
+import { SecuritySignal } from './alerts/security-signal.entity.js';
 import { AuditModule } from './audit.module.js';
 import { AgentCredentials } from './keys/agent-credentials.js';
 import { ApiKeysController } from './keys/api-keys.controller.js';
+import { Credential } from './keys/credential.entity.js';
 import { Credentials } from './keys/credentials.js';
 import { KeysService } from './keys/keys.service.js';
 import { TokensController } from './keys/tokens.controller.js';
-import { AuthRolesController } from './roles/auth-roles.controller.js';
 import { MasterKeysModule } from './master-keys/master-keys.module.js';
+import { AuthRolesController } from './roles/auth-roles.controller.js';
+import { Role } from './roles/role.entity.js';
 import { RolesController } from './roles/roles.controller.js';
 import { RolesService } from './roles/roles.service.js';
 import { SecurityWorker } from './security.worker.js';
 
 @Global()
 @Module({
-  imports: [AuditModule, MasterKeysModule],
+  imports: [
+    HttpModule.forFeature({
+      tags: { auth: 'Login, sessions, API keys', security: 'Access tokens, roles, the audit trail' },
+    }),
+    DatabaseModule.forFeature([
+      LoginAttempt,
+      LoginNetwork,
+      RefreshToken,
+      Session,
+      User,
+      SecurityAlert,
+      SecuritySignal,
+      Credential,
+      Role,
+    ]),
+    AuditModule,
+    MasterKeysModule,
+  ],
   controllers: [
     ApiKeysController,
     AuthController,

@@ -1,6 +1,9 @@
 import { Module } from '@nestjs/common';
 import { AgentsModule } from '../agents/index.js';
+import { DatabaseModule } from '../platform/database/index.js';
+import { HttpModule } from '../platform/http/index.js';
 import { AgentTelemetry } from './agent-telemetry.js';
+import { DirtyBucket } from './dirty-bucket.entity.js';
 import { Discovery } from './discovery.js';
 import { EventQueries } from './event-queries.js';
 import { MetricQueries } from './metric-queries.js';
@@ -8,15 +11,23 @@ import { MetricsController } from './metrics.controller.js';
 import { Partitions } from './partitions.js';
 import { Rollups } from './rollups.js';
 import { SeriesCatalog } from './series-catalog.js';
-import { TelemetryController } from './telemetry.controller.js';
+import { TelemetryBatch } from './telemetry-batch.entity.js';
+import { TelemetryEvent } from './telemetry-event.entity.js';
 import { TelemetryIngest } from './telemetry-ingest.js';
 import { TelemetryRetention } from './telemetry-retention.js';
+import { TelemetryRollup } from './telemetry-rollup.entity.js';
+import { TelemetrySeries } from './telemetry-series.entity.js';
 import { TelemetryStore } from './telemetry-store.js';
-import { TelemetryWorker } from './telemetry.worker.js';
 import { TelemetryWriter } from './telemetry-writer.js';
+import { TelemetryController } from './telemetry.controller.js';
+import { TelemetryWorker } from './telemetry.worker.js';
 
 @Module({
-  imports: [AgentsModule],
+  imports: [
+    HttpModule.forFeature({ tags: { telemetry: 'Send, query and roll up events and metrics' } }),
+    DatabaseModule.forFeature([DirtyBucket, TelemetryBatch, TelemetryEvent, TelemetryRollup, TelemetrySeries]),
+    AgentsModule,
+  ],
   controllers: [TelemetryController, MetricsController],
   providers: [
     TelemetryIngest,

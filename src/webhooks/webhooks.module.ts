@@ -1,26 +1,35 @@
 import { Module, type OnModuleInit } from '@nestjs/common';
-import { Database } from '../platform/database/index.js';
+import { Database, DatabaseModule } from '../platform/database/index.js';
+import { HttpModule } from '../platform/http/index.js';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import { Batches } from './batches.js';
 import { Courier } from './courier.js';
-import { Deliveries } from './deliveries.js';
 import { DeliveriesController } from './deliveries.controller.js';
+import { Deliveries } from './deliveries.js';
 import { DeliveryAttempt } from './delivery-attempt.js';
 import { EventDeliveries } from './event-deliveries.js';
 import { ManagedWebhooks } from './managed-webhooks.js';
+import { WebhookAttempt } from './webhook-attempt.entity.js';
+import { WebhookBatchItem } from './webhook-batch-item.entity.js';
 import { WebhookDeliveries } from './webhook-deliveries.service.js';
+import { WebhookDelivery } from './webhook-delivery.entity.js';
+import { WebhookHealth } from './webhook-health.js';
 import { WebhookRecovery } from './webhook-recovery.js';
 import { WebhookReplays } from './webhook-replays.js';
-import { WebhookHealth } from './webhook-health.js';
 import { WebhookRights } from './webhook-rights.js';
 import { WebhookSecrets } from './webhook-secrets.js';
+import { Webhook } from './webhook.entity.js';
 import { WebhooksController } from './webhooks.controller.js';
 import { WebhooksService } from './webhooks.service.js';
 import { WebhooksWorker } from './webhooks.worker.js';
 
 /** Tells the programs of others what happens here. Only listens: nobody who publishes an event knows it. */
 @Module({
+  imports: [
+    HttpModule.forFeature({ tags: { webhooks: 'Tell other programs what happens, and what was told' } }),
+    DatabaseModule.forFeature([WebhookAttempt, WebhookBatchItem, WebhookDelivery, Webhook]),
+  ],
   controllers: [WebhooksController, DeliveriesController],
   providers: [
     ActiveWebhooks,

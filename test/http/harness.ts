@@ -1,5 +1,5 @@
-import type { IncomingHttpHeaders } from 'node:http';
 import { mkdtemp, rm } from 'node:fs/promises';
+import type { IncomingHttpHeaders } from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
 import {
@@ -16,12 +16,12 @@ import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { Request } from 'express';
 import { BackgroundModule } from '../../src/platform/background/index.js';
 import { ConfigModule, type LoadedSettings, Settings } from '../../src/platform/config/index.js';
-import { readSettings } from '../../src/settings.js';
 import { type Actor, currentContext } from '../../src/platform/context/index.js';
 import { CryptoModule } from '../../src/platform/crypto/index.js';
 import { Database, DatabaseModule } from '../../src/platform/database/index.js';
 import { AppError } from '../../src/platform/errors/index.js';
 import { EventsModule } from '../../src/platform/events/index.js';
+import { FeaturesModule } from '../../src/platform/features/index.js';
 import {
   accessOf,
   ApiDocument,
@@ -35,8 +35,10 @@ import {
 } from '../../src/platform/http/index.js';
 import { JobsModule } from '../../src/platform/jobs/index.js';
 import { HealthRegistry, ObservabilityModule } from '../../src/platform/observability/index.js';
+import { platformModules } from '../../src/platform/platform-modules.js';
 import { RealtimeModule } from '../../src/platform/realtime/index.js';
 import { schema } from '../../src/schema.js';
+import { readSettings } from '../../src/settings.js';
 import { SystemModule } from '../../src/system/index.js';
 import { checkAnswers } from '../support/documented-answers.js';
 import { createTestDatabase } from '../support/test-database.js';
@@ -111,6 +113,7 @@ class HarnessModule {
       controllers,
       imports: [
         ConfigModule.with(settings),
+        FeaturesModule.with([...platformModules, SystemModule]),
         ObservabilityModule,
         CryptoModule,
         DatabaseModule.with(databaseUrl, schema),

@@ -5,15 +5,16 @@ import pg from 'pg';
 import { DataSource } from 'typeorm';
 import { BackgroundModule } from '../../src/platform/background/index.js';
 import { ConfigModule } from '../../src/platform/config/index.js';
-import { readSettings } from '../../src/settings.js';
 import { CryptoModule } from '../../src/platform/crypto/index.js';
 import { Database, DatabaseModule, dataSourceOptions } from '../../src/platform/database/index.js';
 import { EventsModule } from '../../src/platform/events/index.js';
+import { FeaturesModule } from '../../src/platform/features/index.js';
 import { Deletions } from '../../src/platform/http/deletions.js';
 import { IdempotencyStore } from '../../src/platform/http/idempotency-store.js';
 import { JobsModule } from '../../src/platform/jobs/index.js';
 import { Logger, ObservabilityModule } from '../../src/platform/observability/index.js';
 import { RealtimeModule } from '../../src/platform/realtime/index.js';
+import { readSettings } from '../../src/settings.js';
 import { createTestDatabase } from '../support/test-database.js';
 
 export const silent = new Logger('silent');
@@ -81,6 +82,7 @@ export async function startPlatform(
     module: Root as Type,
     imports: [
       ConfigModule.with(settings),
+      FeaturesModule.with([]),
       ObservabilityModule,
       CryptoModule,
       DatabaseModule.with(url, schema),

@@ -1,15 +1,21 @@
-import { type DynamicModule, Module } from '@nestjs/common';
+import { type DynamicModule, Module, type Type } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import pg from 'pg';
 import { Settings } from '../config/index.js';
 import { BULK_POOL } from './connection-needs.js';
 import { dataSourceOptions, type Schema } from './data-source-options.js';
-import { Database } from './database.js';
 import { DatabaseClock } from './database-clock.js';
+import { Database } from './database.js';
+import { declaredTables } from './declared-tables.js';
 import { sessionOptions } from './session-options.js';
 
 @Module({})
 export class DatabaseModule {
+  /** The tables of a domain. Their repositories are `Database.repository(Entity)`, which follow the open transaction. */
+  static forFeature(entities: Type[], { filledByMigrations = [] as string[] } = {}): DynamicModule {
+    return declaredTables.declare({ entities, filledByMigrations });
+  }
+
   /** `url` is the external server's or that of the embedded one, which is up before Nest starts. */
   static with(url: string, schema: Schema): DynamicModule {
     return {

@@ -16,3 +16,4 @@ export { migrate, migrationSource } from './migrate.js';
 export { WatchedClient } from './watched-client.js';
 export { openEmbeddedDatabase } from './embedded-access.js';
 export { StartError, startEmbeddedPostgres, type EmbeddedPostgres } from './embedded-postgres.js';
+export { schemaOf } from './declared-tables.js';

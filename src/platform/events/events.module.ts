@@ -1,8 +1,11 @@
 import { Global, Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
+import { DatabaseModule } from '../database/index.js';
 import { DeadLetterOffice } from './dead-letter-office.js';
+import { DeadLetter } from './dead-letter.entity.js';
 import { DeadLetters } from './dead-letters.js';
 import { EventBus } from './event-bus.js';
+import { EventCheckpoint } from './event-checkpoint.entity.js';
 import { EventCheckpoints } from './event-checkpoints.js';
 import { EventDiscovery } from './event-discovery.js';
 import { EventFeed } from './event-feed.js';
@@ -12,11 +15,19 @@ import { EventJobs } from './event-jobs.js';
 import { EventNames } from './event-names.js';
 import { EventRelay } from './event-relay.js';
 import { EventRetention } from './event-retention.js';
+import { EventStoreMarker } from './event-store-marker.entity.js';
+import { DomainEvent } from './event.entity.js';
+import { EventsRemoved } from './events-removed.entity.js';
 import { OutboxStatus } from './outbox-status.js';
 
 @Global()
 @Module({
-  imports: [DiscoveryModule],
+  imports: [
+    DatabaseModule.forFeature([DeadLetter, EventCheckpoint, EventStoreMarker, DomainEvent, EventsRemoved], {
+      filledByMigrations: ['event_store_marker', 'events_removed'],
+    }),
+    DiscoveryModule,
+  ],
   providers: [
     EventJobs,
     EventRelay,

@@ -3,6 +3,8 @@ import type { NestExpressApplication } from '@nestjs/platform-express';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import { stringify } from 'yaml';
 import { Settings, VERSION } from '../config/index.js';
+import { Features } from '../features/index.js';
+import { apiTags } from './api-tags.js';
 import { completeDocument } from './complete-document.js';
 
 const DESCRIPTION = `Nexus sees, decides, acts and proves: telemetry comes in, rules and people decide, commands run on agents, and the
@@ -21,21 +23,6 @@ tightest limit that the request counts in.
 repeated DELETE is answered as the first one. A request
 that was answered 504 is rolled back unless its commit was just being made: repeat it with its \`Idempotency-Key\`.`;
 
-const TAGS: [name: string, description: string][] = [
-  ['auth', 'Login, sessions, API keys'],
-  ['security', 'Access tokens, roles, the audit trail'],
-  ['telemetry', 'Send, query and roll up events and metrics'],
-  ['alerts', 'Rules over telemetry, the alerts they raise, and silences'],
-  ['commands', 'Run commands on agents and follow their output'],
-  ['ai', 'The registry of agents: hosts, AI and services'],
-  ['agents', 'How agents join'],
-  ['webhooks', 'Tell other programs what happens, and what was told'],
-  ['hooks', 'Let other programs tell what happens, by signed calls'],
-  ['events', 'Events of your programs, and looking all events up'],
-  ['streams', 'Events as they happen, over WebSocket and server-sent events'],
-  ['system', 'Health, metrics and this document'],
-];
-
 /** The OpenAPI 3.1 document of the running server, built at the first request for it. */
 @Injectable()
 export class ApiDocument {
@@ -43,7 +30,10 @@ export class ApiDocument {
   private document: OpenAPIObject | undefined;
   private text: { json: string; yaml: string } | undefined;
 
-  constructor(private readonly settings: Settings) {}
+  constructor(
+    private readonly settings: Settings,
+    private readonly features: Features,
+  ) {}
 
   /** Called once, when the pipeline is configured. */
   attach(app: NestExpressApplication): void {
@@ -73,7 +63,10 @@ export class ApiDocument {
       );
     const document = SwaggerModule.createDocument(this.app, builder.build());
     this.document = withPrefix(
-      completeDocument(document, { prefix: this.settings.apiPrefix, tags: TAGS }),
+      completeDocument(document, {
+        prefix: this.settings.apiPrefix,
+        tags: this.features.of(apiTags).flatMap((tags) => Object.entries(tags)),
+      }),
       this.settings,
     );
     return this.document;

@@ -1,18 +1,22 @@
-import { Global, Module } from '@nestjs/common';
+import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, DiscoveryModule } from '@nestjs/core';
 import { ThrottlerModule } from '@nestjs/throttler';
 import { LoadedSettings, Settings } from '../config/index.js';
+import { DatabaseModule } from '../database/index.js';
 import { Logger } from '../observability/index.js';
 import { AdmissionInterceptor } from './admission.js';
 import { ApiDocument } from './api-document.js';
+import { apiTags } from './api-tags.js';
 import { BodyBudget } from './body-budget.js';
 import { BodyReader } from './body-reader.js';
+import { Deletion } from './deletion.entity.js';
 import { Deletions } from './deletions.js';
 import { DtoPipe } from './dto-pipe.js';
 import { Entrance } from './entrance.js';
 import { ErrorFilter } from './error-filter.js';
-import { IdempotencyInterceptor } from './idempotency.js';
+import { IdempotencyKey } from './idempotency-key.entity.js';
 import { IdempotencyStore } from './idempotency-store.js';
+import { IdempotencyInterceptor } from './idempotency.js';
 import { InFlight } from './in-flight.js';
 import { KnownRoutes } from './known-routes.js';
 import { LeanRoutes } from './lean-routes.js';
@@ -29,6 +33,7 @@ import { WireInterceptor } from './wire.js';
 @Global()
 @Module({
   imports: [
+    DatabaseModule.forFeature([Deletion, IdempotencyKey]),
     DiscoveryModule,
     ThrottlerModule.forRootAsync({
       inject: [LoadedSettings, Settings, Logger],
@@ -66,4 +71,9 @@ import { WireInterceptor } from './wire.js';
   ],
   exports: [ApiDocument, Deletions, InFlight, KnownRoutes, LeanRoutes, OpenAccess, RateLimiter, RequestObservers],
 })
-export class HttpModule {}
+export class HttpModule {
+  /** What the API document says of a domain. */
+  static forFeature({ tags }: { tags: Readonly<Record<string, string>> }): DynamicModule {
+    return apiTags.declare(tags);
+  }
+}

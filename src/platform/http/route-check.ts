@@ -35,7 +35,8 @@ export class RouteCheck implements OnApplicationBootstrap {
       }
     }
     if (open.length > 0) throw new Error(`Routes without @Allow or @Public: ${open.join(', ')}`);
-    if (uncounted.length > 0)
-      {throw new Error(`Routes with a @RateLimit that no setting declares: ${uncounted.join(', ')}`);}
+    if (uncounted.length > 0) {
+      throw new Error(`Routes with a @RateLimit that no setting declares: ${uncounted.join(', ')}`);
+    }
   }
 }

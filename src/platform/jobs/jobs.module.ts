@@ -1,17 +1,20 @@
 import { Global, Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { Settings } from '../config/index.js';
+import { DatabaseModule } from '../database/index.js';
 import { FrequentSchedules } from './frequent-schedules.js';
 import { JobQueue } from './job-queue.js';
 import { JobRegistry } from './job-registry.js';
 import { JobSchedules } from './job-schedules.js';
 import { JobWorkers } from './job-workers.js';
 import { postgresBackend, redisBackend } from './queue-backend.js';
+import { ScheduleClaim } from './schedule-claim.entity.js';
+import { ScheduleRun } from './schedule-run.entity.js';
 import { StoreMarker } from './store-marker.js';
 
 @Global()
 @Module({
-  imports: [DiscoveryModule],
+  imports: [DatabaseModule.forFeature([ScheduleClaim, ScheduleRun]), DiscoveryModule],
   providers: [
     {
       provide: 'QUEUE_BACKEND',

@@ -1,5 +1,7 @@
 import { Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
+import { DatabaseModule } from '../../platform/database/index.js';
+import { MasterKeyProbe as StoredProbe } from './master-key-probe.entity.js';
 import { MasterKeyProbe } from './master-key-probe.js';
 import { Reencryption } from './reencryption.js';
 import { ReencryptionsController } from './reencryptions.controller.js';
@@ -7,7 +9,7 @@ import { ReencryptionsService } from './reencryptions.service.js';
 
 /** Which master keys are in use, and how values come to be encrypted with the first of them. */
 @Module({
-  imports: [DiscoveryModule],
+  imports: [DatabaseModule.forFeature([StoredProbe]), DiscoveryModule],
   controllers: [ReencryptionsController],
   providers: [MasterKeyProbe, Reencryption, ReencryptionsService],
 })

@@ -1,0 +1,2 @@
+export { Feature } from './feature.js';
+export { Features, FeaturesModule } from './features.module.js';
