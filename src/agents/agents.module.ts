@@ -1,6 +1,7 @@
 import { Module } from '@nestjs/common';
 import { DatabaseModule } from '../platform/database/index.js';
 import { HttpModule } from '../platform/http/index.js';
+import { JobsModule } from '../platform/jobs/index.js';
 import { SecurityModule } from '../security/index.js';
 import { AgentDirectory } from './agent-directory.js';
 import { AgentLinkGateway } from './agent-link.gateway.js';
@@ -13,6 +14,7 @@ import { AgentSigningKeys } from './agent-signing-keys.js';
 import { Agent } from './agent.entity.js';
 import { AgentsHealth } from './agents-health.js';
 import { AgentsController } from './agents.controller.js';
+import { SweepAgents } from './agents.jobs.js';
 import { AgentsService } from './agents.service.js';
 import { AgentsWorker } from './agents.worker.js';
 import { JoinTokenRights } from './join-token-rights.js';
@@ -22,6 +24,7 @@ import { JoinTokensService } from './join-tokens.service.js';
 
 @Module({
   imports: [
+    JobsModule.forFeature([SweepAgents]),
     HttpModule.forFeature({
       tags: { ai: 'The registry of agents: hosts, AI and services', agents: 'How agents join' },
     }),

@@ -2,6 +2,7 @@ import { Module, type OnModuleInit } from '@nestjs/common';
 import { CommandsModule } from '../commands/index.js';
 import { Database, DatabaseModule } from '../platform/database/index.js';
 import { HttpModule } from '../platform/http/index.js';
+import { JobsModule } from '../platform/jobs/index.js';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
 import { TelemetryModule } from '../telemetry/index.js';
 import { WebhooksModule } from '../webhooks/index.js';
@@ -15,6 +16,7 @@ import { AlertSweep } from './alert-sweep.js';
 import { AlertWriter } from './alert-writer.js';
 import { Alert } from './alert.entity.js';
 import { AlertsController } from './alerts.controller.js';
+import { SweepAlerts, PurgeAlerts } from './alerts.jobs.js';
 import { AlertsService } from './alerts.service.js';
 import { EvaluationRecord } from './evaluation-record.js';
 import { Evaluator } from './evaluator.js';
@@ -31,6 +33,7 @@ import { SilencesService } from './silences.service.js';
 /** Rules over telemetry and the alerts they raise. */
 @Module({
   imports: [
+    JobsModule.forFeature([SweepAlerts, PurgeAlerts]),
     HttpModule.forFeature({ tags: { alerts: 'Rules over telemetry, the alerts they raise, and silences' } }),
     DatabaseModule.forFeature([AlertEvaluator, AlertRule, AlertSilence, AlertState, Alert]),
     TelemetryModule,

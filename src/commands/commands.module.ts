@@ -2,6 +2,7 @@ import { Module, type OnModuleInit } from '@nestjs/common';
 import { AgentsModule } from '../agents/index.js';
 import { Database, DatabaseModule } from '../platform/database/index.js';
 import { HttpModule } from '../platform/http/index.js';
+import { JobsModule } from '../platform/jobs/index.js';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
 import { SecurityModule } from '../security/index.js';
 import { BuiltinCommands } from './builtin-commands.js';
@@ -22,12 +23,14 @@ import { CommandTypes } from './command-types.service.js';
 import { CommandWriter } from './command-writer.js';
 import { Command } from './command.entity.js';
 import { CommandsController } from './commands.controller.js';
+import { RunCommand, RunBuiltin, SendCallback, SweepCommands, PurgeCommands } from './commands.jobs.js';
 import { CommandsService } from './commands.service.js';
 import { EndpointClient } from './endpoint-client.js';
 
 /** From a command's request to its result. */
 @Module({
   imports: [
+    JobsModule.forFeature([RunCommand, RunBuiltin, SendCallback, SweepCommands, PurgeCommands]),
     HttpModule.forFeature({ tags: { commands: 'Run commands on agents and follow their output' } }),
     DatabaseModule.forFeature([CommandOutput, CommandType, Command], { filledByMigrations: ['command_types'] }),
     SecurityModule,

@@ -1,4 +1,5 @@
 import { Module } from '@nestjs/common';
+import { BackgroundModule } from '../platform/background/index.js';
 import { DatabaseModule } from '../platform/database/index.js';
 import { HttpModule } from '../platform/http/index.js';
 import { StreamingModule } from '../streaming/index.js';
@@ -16,15 +17,18 @@ import { EventsController } from './events.controller.js';
 import { EventsService } from './events.service.js';
 import { PurgeController } from './purge.controller.js';
 import { PurgeService } from './purge.service.js';
+import { PurgeMatching } from './purge.task.js';
 import { PurgeWorker } from './purge.worker.js';
 import { ReplayController } from './replay.controller.js';
 import { ReplayService } from './replay.service.js';
+import { ReplayEvents } from './replay.task.js';
 import { ReplayWorker } from './replay.worker.js';
 import { SubscriptionRights } from './subscription-rights.js';
 
 /** The events API: callers publish, look up and count events (rows EVT-01..08). The outbox itself is `platform/events`. */
 @Module({
   imports: [
+    BackgroundModule.forFeature([ReplayEvents, PurgeMatching]),
     HttpModule.forFeature({ tags: { events: 'Events of your programs, and looking all events up' } }),
     DatabaseModule.forFeature([EventSubscription]),
     WebhooksModule,

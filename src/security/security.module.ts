@@ -2,6 +2,7 @@ import { Global, Module } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
 import { DatabaseModule } from '../platform/database/index.js';
 import { Gatekeeper, HttpModule } from '../platform/http/index.js';
+import { JobsModule } from '../platform/jobs/index.js';
 import { CredentialWatch } from '../platform/realtime/index.js';
 import { AccessTokens } from './access/access-tokens.js';
 import { AccessGuard } from './access/access.guard.js';
@@ -42,11 +43,13 @@ import { AuthRolesController } from './roles/auth-roles.controller.js';
 import { Role } from './roles/role.entity.js';
 import { RolesController } from './roles/roles.controller.js';
 import { RolesService } from './roles/roles.service.js';
+import { PurgeSessions, PurgeCredentials, PurgeSecurityAlerts } from './security.jobs.js';
 import { SecurityWorker } from './security.worker.js';
 
 @Global()
 @Module({
   imports: [
+    JobsModule.forFeature([PurgeSessions, PurgeCredentials, PurgeSecurityAlerts]),
     HttpModule.forFeature({
       tags: { auth: 'Login, sessions, API keys', security: 'Access tokens, roles, the audit trail' },
     }),

@@ -2,6 +2,7 @@ import { Module } from '@nestjs/common';
 import { AgentsModule } from '../agents/index.js';
 import { DatabaseModule } from '../platform/database/index.js';
 import { HttpModule } from '../platform/http/index.js';
+import { JobsModule } from '../platform/jobs/index.js';
 import { AgentTelemetry } from './agent-telemetry.js';
 import { DirtyBucket } from './dirty-bucket.entity.js';
 import { Discovery } from './discovery.js';
@@ -20,10 +21,12 @@ import { TelemetrySeries } from './telemetry-series.entity.js';
 import { TelemetryStore } from './telemetry-store.js';
 import { TelemetryWriter } from './telemetry-writer.js';
 import { TelemetryController } from './telemetry.controller.js';
+import { KeepTelemetryPartitions, RollUpTelemetry } from './telemetry.jobs.js';
 import { TelemetryWorker } from './telemetry.worker.js';
 
 @Module({
   imports: [
+    JobsModule.forFeature([KeepTelemetryPartitions, RollUpTelemetry]),
     HttpModule.forFeature({ tags: { telemetry: 'Send, query and roll up events and metrics' } }),
     DatabaseModule.forFeature([DirtyBucket, TelemetryBatch, TelemetryEvent, TelemetryRollup, TelemetrySeries]),
     AgentsModule,

@@ -1,6 +1,7 @@
 import { Module, type OnModuleInit } from '@nestjs/common';
 import { Database, DatabaseModule } from '../platform/database/index.js';
 import { HttpModule } from '../platform/http/index.js';
+import { JobsModule } from '../platform/jobs/index.js';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import { Batches } from './batches.js';
@@ -21,12 +22,14 @@ import { WebhookRights } from './webhook-rights.js';
 import { WebhookSecrets } from './webhook-secrets.js';
 import { Webhook } from './webhook.entity.js';
 import { WebhooksController } from './webhooks.controller.js';
+import { SweepDeliveries, PurgeDeliveries } from './webhooks.jobs.js';
 import { WebhooksService } from './webhooks.service.js';
 import { WebhooksWorker } from './webhooks.worker.js';
 
 /** Tells the programs of others what happens here. Only listens: nobody who publishes an event knows it. */
 @Module({
   imports: [
+    JobsModule.forFeature([SweepDeliveries, PurgeDeliveries]),
     HttpModule.forFeature({ tags: { webhooks: 'Tell other programs what happens, and what was told' } }),
     DatabaseModule.forFeature([WebhookAttempt, WebhookBatchItem, WebhookDelivery, Webhook]),
   ],

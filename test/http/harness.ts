@@ -35,7 +35,6 @@ import {
 } from '../../src/platform/http/index.js';
 import { JobsModule } from '../../src/platform/jobs/index.js';
 import { HealthRegistry, ObservabilityModule } from '../../src/platform/observability/index.js';
-import { platformModules } from '../../src/platform/platform-modules.js';
 import { RealtimeModule } from '../../src/platform/realtime/index.js';
 import { schema } from '../../src/schema.js';
 import { readSettings } from '../../src/settings.js';
@@ -105,6 +104,17 @@ class NamedGuard implements CanActivate {
 })
 class NamedSecurityModule {}
 
+const rooms = [
+  ObservabilityModule,
+  CryptoModule,
+  RealtimeModule,
+  JobsModule,
+  BackgroundModule,
+  EventsModule,
+  HttpModule,
+  SystemModule,
+];
+
 @Module({})
 class HarnessModule {
   static with(settings: LoadedSettings, databaseUrl: string, controllers: Type[]): DynamicModule {
@@ -113,17 +123,10 @@ class HarnessModule {
       controllers,
       imports: [
         ConfigModule.with(settings),
-        FeaturesModule.with([...platformModules, SystemModule]),
-        ObservabilityModule,
-        CryptoModule,
+        FeaturesModule.with(rooms),
         DatabaseModule.with(databaseUrl, schema),
-        RealtimeModule,
-        JobsModule,
-        BackgroundModule,
-        EventsModule,
-        HttpModule,
+        ...rooms,
         NamedSecurityModule,
-        SystemModule,
       ],
     };
   }

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   type BackgroundTask,
   BackgroundTasks,
+  BackgroundModule,
   defineBackgroundTask,
   HandleTask,
   type TaskContext,
@@ -331,7 +332,7 @@ describe('A background task on PostgreSQL', () => {
   });
 
   it('stops the boot without a handler, or with two', async () => {
-    await expect(startPlatform(database.url, [])).rejects.toThrow(
+    await expect(startPlatform(database.url, [], {}, [BackgroundModule.forFeature([Copy, Plain])])).rejects.toThrow(
       'Background tasks without a handler: test.copy, test.plain',
     );
     @Injectable()
@@ -342,7 +343,8 @@ describe('A background task on PostgreSQL', () => {
       }
     }
     await expect(startPlatform(database.url, [Handlers, Second])).rejects.toThrow('test.plain has two handlers');
-    expect(() => defineBackgroundTask({ kind: 'test.plain', queue: 'other' })).toThrow('declared twice');
+    const twice = [BackgroundModule.forFeature([Plain]), BackgroundModule.forFeature([Plain])];
+    await expect(startPlatform(database.url, [Handlers], {}, twice)).rejects.toThrow('test.plain is declared twice');
   });
 });
 

@@ -71,6 +71,7 @@ export async function startPlatform(
   url: string,
   providers: DynamicModule['providers'],
   env: Record<string, string> = {},
+  declared: DynamicModule[] = [],
 ): Promise<INestApplicationContext> {
   const settings = readSettings({
     NEXUS_LOG_LEVEL: 'silent',
@@ -82,7 +83,7 @@ export async function startPlatform(
     module: Root as Type,
     imports: [
       ConfigModule.with(settings),
-      FeaturesModule.with([]),
+      FeaturesModule.with(declared),
       ObservabilityModule,
       CryptoModule,
       DatabaseModule.with(url, schema),

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { currentContext, runInContext } from '../../src/platform/context/index.js';
 import { Database } from '../../src/platform/database/index.js';
 import { AppError } from '../../src/platform/errors/index.js';
-import { defineJob, HandleJob, type JobContext, JobQueue } from '../../src/platform/jobs/index.js';
+import { defineJob, HandleJob, type JobContext, JobQueue, JobsModule } from '../../src/platform/jobs/index.js';
 import { HealthRegistry } from '../../src/platform/observability/index.js';
 import { eventually } from '../support/eventually.js';
 import { ROOT } from '../support/nexus-process.js';
@@ -103,7 +103,7 @@ const add = (app: INestApplicationContext, id: string, options = {}): Promise<vo
 
 describe('The boot', () => {
   it('stops when a declared job has no handler, and names it', async () => {
-    await expect(startPlatform(database.url, [])).rejects.toThrow(
+    await expect(startPlatform(database.url, [], {}, [JobsModule.forFeature([Work, Tick, Nightly])])).rejects.toThrow(
       'Jobs without a handler: test.work, test.tick, test.nightly',
     );
   });
@@ -119,8 +119,9 @@ describe('The boot', () => {
     await expect(startPlatform(database.url, [Handlers, Second])).rejects.toThrow('Job test.work has two handlers');
   });
 
-  it('refuses a job that is declared twice', () => {
-    expect(() => defineJob({ name: 'test.work', queue: 'other' })).toThrow('declared twice');
+  it('refuses a job that is declared twice', async () => {
+    const twice = [JobsModule.forFeature([Work]), JobsModule.forFeature([Work])];
+    await expect(startPlatform(database.url, [Handlers], {}, twice)).rejects.toThrow('test.work is declared twice');
   });
 });
 

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { gunzipSync } from 'node:zlib';
+import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import { expect } from 'vitest';
@@ -23,15 +23,11 @@ interface HttpServer {
   prependListener(event: 'request', listener: (request: IncomingMessage, response: ServerResponse) => void): unknown;
 }
 
-/** Folders whose tests get only documented answers. Those in `commands`, `http` and `streaming` are not held against the document yet. */
-const CHECKED = /\/test\/(agents|alerts|architecture|events|hooks|security|system|telemetry|webhooks)\//;
-
 /** Holds every answer of `server` to what the document says of its operation; a test fails by what it has made differ. */
 export function checkAnswers(server: HttpServer, describeApi: () => unknown): void {
   let document: DocumentedAnswers | undefined;
   server.prependListener('request', (request, response) => {
-    const { testPath = '', currentTestName: test = '' } = expect.getState();
-    if (!CHECKED.test(testPath)) return;
+    const { currentTestName: test = '' } = expect.getState();
     onAnswer(response, (body) => {
       document ??= new DocumentedAnswers(describeApi() as ApiDescription);
       const type = String(response.getHeader('content-type') ?? '').split(';')[0];
@@ -63,8 +59,7 @@ function onAnswer(response: ServerResponse, done: (body?: string) => void): void
       ended = true;
       keep(given[0], typeof given[1] === 'string' ? given[1] : 'utf8');
       const bytes = Buffer.concat(chunks);
-      const packed = response.getHeader('content-encoding') === 'gzip';
-      done(bytes.length === 0 ? undefined : (packed ? gunzipSync(bytes) : bytes).toString());
+      done(bytes.length === 0 ? undefined : unpack(bytes, response.getHeader('content-encoding')).toString());
     }
     return Reflect.apply(end, response, given) as ServerResponse;
   };
@@ -72,6 +67,11 @@ function onAnswer(response: ServerResponse, done: (body?: string) => void): void
     if (!ended && response.headersSent) done();
     ended = true;
   });
+}
+
+function unpack(bytes: Buffer, encoding: unknown): Buffer {
+  if (encoding === 'gzip') return gunzipSync(bytes);
+  return encoding === 'br' ? brotliDecompressSync(bytes) : bytes;
 }
 
 class DocumentedAnswers {

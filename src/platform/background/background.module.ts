@@ -1,16 +1,28 @@
-import { Global, Module } from '@nestjs/common';
+import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { DatabaseModule } from '../database/index.js';
+import { JobsModule } from '../jobs/index.js';
 import { BackgroundTaskLog } from './background-task-log.entity.js';
 import { BackgroundTask } from './background-task.entity.js';
 import { BackgroundTasks } from './background-tasks.js';
+import { SweepTasks, PurgeTasks } from './background.jobs.js';
+import { type AnyTask, declaredTasks } from './task-definition.js';
 import { TaskRunner } from './task-runner.js';
 import { TaskStore } from './task-store.js';
 
 @Global()
 @Module({
-  imports: [DatabaseModule.forFeature([BackgroundTaskLog, BackgroundTask]), DiscoveryModule],
+  imports: [
+    JobsModule.forFeature([SweepTasks, PurgeTasks]),
+    DatabaseModule.forFeature([BackgroundTaskLog, BackgroundTask]),
+    DiscoveryModule,
+  ],
   providers: [BackgroundTasks, TaskRunner, TaskStore],
   exports: [BackgroundTasks],
 })
-export class BackgroundModule {}
+export class BackgroundModule {
+  /** The kinds of background tasks of a domain: each must have its handler when the server starts. */
+  static forFeature(kinds: readonly AnyTask[]): DynamicModule {
+    return declaredTasks.declare(kinds);
+  }
+}

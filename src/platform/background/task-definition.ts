@@ -1,4 +1,5 @@
 import type { Tx } from '../database/index.js';
+import { Feature } from '../features/index.js';
 import { appendMetadata } from '../jobs/index.js';
 
 /** A kind of long operation (row JOB-05), declared once; the types of its input and its checkpoint follow from it. */
@@ -59,13 +60,11 @@ export class TaskEnded extends Error {}
 type Options<Input extends object, State extends object> = Pick<TaskDefinition<Input, State>, 'kind' | 'queue'> &
   Partial<TaskDefinition<Input, State>>;
 
-const declared = new Map<string, TaskDefinition<object, object>>();
-
-/** Declares a kind of background task. The boot fails when one has no handler, or two. */
+/** Defines a kind of background task; the module of its handler declares it with `BackgroundModule.forFeature`. */
 export function defineBackgroundTask<Input extends object, State extends object = Record<string, never>>(
   options: Options<Input, State>,
 ): TaskDefinition<Input, State> {
-  const definition: TaskDefinition<Input, State> = {
+  return {
     steps: [],
     attempts: 5,
     backoffMs: 2000,
@@ -73,14 +72,13 @@ export function defineBackgroundTask<Input extends object, State extends object 
     maxOpen: 100,
     ...options,
   };
-  if (declared.has(definition.kind)) throw new Error(`Background task ${definition.kind} is declared twice`);
-  declared.set(definition.kind, definition);
-  return definition;
 }
 
-export function declaredTasks(): readonly TaskDefinition<object, object>[] {
-  return [...declared.values()];
-}
+/** A kind of background task, whatever its types. */
+export type AnyTask = Pick<TaskDefinition<never, never>, 'kind'>;
+
+/** The kinds of background tasks of each module. */
+export const declaredTasks = new Feature<readonly AnyTask[]>();
 
 export const HANDLE_TASK = Symbol('handle-task');
 

@@ -4,6 +4,7 @@ import { runDetached } from '../context/index.js';
 import { isAppError } from '../errors/index.js';
 import { discoverMethods, type JobContext, type JobDefinition, JobQueue, JobRegistry } from '../jobs/index.js';
 import { Logger, Metrics } from '../observability/index.js';
+import { assertHandled, Features } from '../features/index.js';
 import { Bus } from '../realtime/index.js';
 import type { TaskError } from './background-task.js';
 import { declaredTasks, HANDLE_TASK, type TaskDefinition, TaskEnded } from './task-definition.js';
@@ -43,6 +44,7 @@ export class TaskRunner implements OnModuleInit, OnApplicationBootstrap {
     private readonly bus: Bus,
     private readonly discovery: DiscoveryService,
     private readonly scanner: MetadataScanner,
+    private readonly features: Features,
     metrics: Metrics,
   ) {
     this.outcomes = metrics.counter('nexus_background_tasks_total', 'Runs of background tasks', ['kind', 'outcome']);
@@ -67,10 +69,8 @@ export class TaskRunner implements OnModuleInit, OnApplicationBootstrap {
 
   /** @throws Error naming every declared task without a handler */
   onApplicationBootstrap(): void {
-    const missing = declaredTasks().filter(({ kind }) => !this.kinds.has(kind));
-    if (missing.length > 0) {
-      throw new Error(`Background tasks without a handler: ${missing.map(({ kind }) => kind).join(', ')}`);
-    }
+    const kinds = this.features.of(declaredTasks).flatMap((tasks) => tasks.map(({ kind }) => kind));
+    assertHandled('Background task', kinds, this.kinds);
   }
 
   /** Gives what is due to the workers. What cannot be given now is given by a later sweep. */

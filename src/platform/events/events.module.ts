@@ -1,6 +1,7 @@
 import { Global, Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { DatabaseModule } from '../database/index.js';
+import { JobsModule } from '../jobs/index.js';
 import { DeadLetterOffice } from './dead-letter-office.js';
 import { DeadLetter } from './dead-letter.entity.js';
 import { DeadLetters } from './dead-letters.js';
@@ -18,11 +19,13 @@ import { EventRetention } from './event-retention.js';
 import { EventStoreMarker } from './event-store-marker.entity.js';
 import { DomainEvent } from './event.entity.js';
 import { EventsRemoved } from './events-removed.entity.js';
+import { PurgeEvents, SweepDeadLetters } from './events.jobs.js';
 import { OutboxStatus } from './outbox-status.js';
 
 @Global()
 @Module({
   imports: [
+    JobsModule.forFeature([PurgeEvents, SweepDeadLetters]),
     DatabaseModule.forFeature([DeadLetter, EventCheckpoint, EventStoreMarker, DomainEvent, EventsRemoved], {
       filledByMigrations: ['event_store_marker', 'events_removed'],
     }),

@@ -1,2 +1,3 @@
+export { assertHandled } from './assert-handled.js';
 export { Feature } from './feature.js';
 export { Features, FeaturesModule } from './features.module.js';

@@ -1,3 +1,5 @@
+import { Feature } from '../features/index.js';
+
 /** A kind of job: its name, queue and retry policy, declared once; payload types of producer and handler follow from it. */
 export interface JobDefinition<Payload> {
   readonly name: string;
@@ -24,19 +26,16 @@ export interface JobContext {
 
 type Options<Payload> = Pick<JobDefinition<Payload>, 'name' | 'queue'> & Partial<JobDefinition<Payload>>;
 
-const declared = new Map<string, JobDefinition<unknown>>();
-
-/** Declares a job. Boot fails when a declared job has no handler or two (see {@link JobRegistry}). */
+/** Defines a job; the module of its handler declares it with `JobsModule.forFeature`. */
 export function defineJob<Payload = Record<string, never>>(options: Options<Payload>): JobDefinition<Payload> {
-  const definition: JobDefinition<Payload> = { attempts: 5, backoffMs: 1000, ...options };
-  if (declared.has(definition.name)) throw new Error(`Job ${definition.name} is declared twice`);
-  declared.set(definition.name, definition as JobDefinition<unknown>);
-  return definition;
+  return { attempts: 5, backoffMs: 1000, ...options };
 }
 
-export function declaredJobs(): readonly JobDefinition<unknown>[] {
-  return [...declared.values()];
-}
+/** The jobs of each module. */
+export const declaredJobs = new Feature<readonly AnyJob[]>();
+
+/** A job whatever its payload. */
+export type AnyJob = Pick<JobDefinition<never>, 'name'>;
 
 const FREQUENT_MS = 60_000;
 

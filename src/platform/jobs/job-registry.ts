@@ -1,12 +1,13 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner } from '@nestjs/core';
+import { assertHandled, Features } from '../features/index.js';
 import { discoverMethods } from './discover-methods.js';
 import { HANDLE_JOB } from './handle-job.js';
 import { declaredJobs, type JobContext, type JobDefinition } from './job-definition.js';
 
 export type RunJob = (payload: unknown, context: JobContext) => Promise<unknown>;
 
-/** All jobs and their handlers. A missing or a second handler stops the boot. */
+/** All jobs and their handlers. A missing or a second handler stops the boot, and so does a second job of the same name. */
 @Injectable()
 export class JobRegistry implements OnModuleInit {
   private readonly handlers = new Map<string, { definition: JobDefinition<unknown>; run: RunJob }>();
@@ -14,6 +15,7 @@ export class JobRegistry implements OnModuleInit {
   constructor(
     private readonly discovery: DiscoveryService,
     private readonly scanner: MetadataScanner,
+    private readonly features: Features,
   ) {}
 
   onModuleInit(): void {
@@ -29,8 +31,8 @@ export class JobRegistry implements OnModuleInit {
 
   /** @throws Error naming every declared job without a handler */
   assertComplete(): void {
-    const missing = declaredJobs().filter((d) => !this.handlers.has(d.name));
-    if (missing.length > 0) throw new Error(`Jobs without a handler: ${missing.map((d) => d.name).join(', ')}`);
+    const names = this.features.of(declaredJobs).flatMap((jobs) => jobs.map(({ name }) => name));
+    assertHandled('Job', names, this.handlers);
   }
 
   get(name: string): { definition: JobDefinition<unknown>; run: RunJob } | undefined {

@@ -1,8 +1,9 @@
-import { Global, Module } from '@nestjs/common';
+import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { Settings } from '../config/index.js';
 import { DatabaseModule } from '../database/index.js';
 import { FrequentSchedules } from './frequent-schedules.js';
+import { type AnyJob, declaredJobs } from './job-definition.js';
 import { JobQueue } from './job-queue.js';
 import { JobRegistry } from './job-registry.js';
 import { JobSchedules } from './job-schedules.js';
@@ -31,4 +32,9 @@ import { StoreMarker } from './store-marker.js';
   ],
   exports: [JobRegistry, JobQueue, StoreMarker],
 })
-export class JobsModule {}
+export class JobsModule {
+  /** The jobs of a domain: each must have its handler when the server starts. */
+  static forFeature(jobs: readonly AnyJob[]): DynamicModule {
+    return declaredJobs.declare(jobs);
+  }
+}
