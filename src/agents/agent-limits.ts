@@ -1,14 +1,15 @@
 import { type Actor, actorHas } from '../platform/context/index.js';
 import { AppError } from '../platform/errors/index.js';
-import type { Agent, AgentChanges } from './agent.js';
+import type { AgentChanges } from './agent.js';
+import type { Agent } from './agent.entity.js';
 
 /** Labels that may decide what an agent is sent and who may change it: what an agent says of itself does not, unless listed. */
 export function trustedLabels(
-  { labels, setLabels }: Pick<Agent, 'labels' | 'setLabels'>,
+  { allLabels, labels }: Pick<Agent, 'allLabels' | 'labels'>,
   selfReported: readonly string[],
 ): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(labels).filter(([name]) => Object.hasOwn(setLabels, name) || selfReported.includes(name)),
+    Object.entries(allLabels).filter(([name]) => Object.hasOwn(labels, name) || selfReported.includes(name)),
   );
 }
 

@@ -2,6 +2,7 @@ import { createPrivateKey, generateKeyPairSync, sign } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { EncryptedColumns, SecretBox } from '../platform/crypto/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
+import { AgentSigningKey } from './agent-signing-key.entity.js';
 
 /** Hex Ed25519 signature of a text. */
 export type Sign = (text: string) => string;
@@ -26,15 +27,16 @@ export class AgentSigningKeys {
 
   /** The agent's public key; makes the pair of an agent that has none yet. */
   async publicKey(tx: Tx, agentId: string): Promise<string> {
-    const { publicKey, box } = this.newPair(agentId);
-    // The update changes nothing: it makes the row that is there already come back.
-    const [row] = await tx.query<{ publicKey: string }[]>(
-      `INSERT INTO agent_signing_keys AS k (agent_id, public_key, private_key) VALUES ($1, $2, $3)
-       ON CONFLICT (agent_id) DO UPDATE SET agent_id = k.agent_id
-       RETURNING public_key AS "publicKey"`,
-      [agentId, publicKey, box],
-    );
-    return row.publicKey;
+    const inserted = await tx
+      .createQueryBuilder()
+      .insert()
+      .into(AgentSigningKey)
+      .values({ agentId, ...this.newPair(agentId) })
+      // The update changes nothing: it makes the row that is there already come back.
+      .orUpdate(['agent_id'], ['agent_id'])
+      .returning(['publicKey'])
+      .execute();
+    return (inserted.raw as { public_key: string }[])[0].public_key;
   }
 
   /** A new pair instead of the one the agent had. */
@@ -44,7 +46,7 @@ export class AgentSigningKeys {
   }
 
   async remove(tx: Tx, agentId: string): Promise<void> {
-    await tx.query(`DELETE FROM agent_signing_keys WHERE agent_id = $1`, [agentId]);
+    await tx.delete(AgentSigningKey, { agentId });
   }
 
   /**
@@ -52,20 +54,20 @@ export class AgentSigningKeys {
    * @throws SecretBoxError when the key was encrypted with a master key that is not loaded
    */
   async signer(agentId: string): Promise<Sign | null> {
-    const [row] = await this.db.query<{ box: string }>(
-      `SELECT private_key AS box FROM agent_signing_keys WHERE agent_id = $1`,
-      [agentId],
-    );
-    if (!row) return null;
-    const der = Buffer.from(this.box.decrypt(row.box, contextOf(agentId)), 'base64');
+    const pair = await this.db.repository(AgentSigningKey).findOneBy({ agentId });
+    if (!pair) return null;
+    const der = Buffer.from(this.box.decrypt(pair.privateKey, contextOf(agentId)), 'base64');
     const key = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
     return (text) => sign(null, Buffer.from(text), key).toString('hex');
   }
 
-  private newPair(agentId: string): { publicKey: string; box: string } {
+  private newPair(agentId: string): Pick<AgentSigningKey, 'publicKey' | 'privateKey'> {
     const { publicKey, privateKey } = generateKeyPairSync('ed25519');
     const der = privateKey.export({ format: 'der', type: 'pkcs8' }).toString('base64');
-    return { publicKey: String(publicKey.export({ format: 'jwk' }).x), box: this.box.encrypt(der, contextOf(agentId)) };
+    return {
+      publicKey: String(publicKey.export({ format: 'jwk' }).x),
+      privateKey: this.box.encrypt(der, contextOf(agentId)),
+    };
   }
 }
 

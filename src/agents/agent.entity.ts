@@ -1,3 +1,4 @@
+import type { CommandTypeAdvert } from '@nexus/agent/protocol';
 import { Check, Column, Entity, Index, PrimaryColumn, UpdateDateColumn, VersionColumn } from 'typeorm';
 import type { AgentStatus } from './agent.js';
 
@@ -26,16 +27,19 @@ export class Agent {
   @Column('text', { nullable: true })
   endpoint!: string | null;
 
+  /** `key_reference` names a stored secret or an environment variable; it never is the secret. */
   @Column('jsonb', { nullable: true })
-  authentication!: Record<string, unknown> | null;
+  authentication!: { type: string; key_reference: string } | null;
 
+  /** Labels that were set on the server. */
   @Column('jsonb', { default: {} })
   labels!: Record<string, string>;
 
+  /** Labels that the agent reports of itself. */
   @Column('jsonb', { default: {} })
   reportedLabels!: Record<string, string>;
 
-  /** Labels of the server over the ones the agent reports; selectors and filters read them. */
+  /** Labels of the server over the ones the agent reports; answers, selectors and filters show these. Never null. */
   @Column({
     type: 'jsonb',
     generatedType: 'STORED',
@@ -44,7 +48,7 @@ export class Agent {
     update: false,
     nullable: true,
   })
-  allLabels!: Record<string, string> | null;
+  allLabels!: Record<string, string>;
 
   @Column('text')
   status!: AgentStatus;
@@ -59,6 +63,7 @@ export class Agent {
   @Column('timestamptz', { nullable: true })
   lastSeenAt!: Date | null;
 
+  /** Set while the agent holds its link. */
   @Column('timestamptz', { nullable: true })
   connectedAt!: Date | null;
 
@@ -75,8 +80,9 @@ export class Agent {
   @Column('text', { nullable: true })
   platform!: string | null;
 
+  /** What the agent is willing to execute, as of its last `hello`. */
   @Column('jsonb', { default: [] })
-  commandTypes!: string[];
+  commandTypes!: CommandTypeAdvert[];
 
   @Column({ type: 'timestamptz', precision: 3, default: () => 'now()' })
   registeredAt!: Date;
@@ -84,7 +90,7 @@ export class Agent {
   @UpdateDateColumn({ type: 'timestamptz' })
   updatedAt!: Date;
 
-  /** Raised by what a client changes, not by presence. */
+  /** Raised by what a client changes, not by presence: the `ETag`. */
   @VersionColumn({ type: 'integer', default: 1 })
   rowVersion!: number;
 }

@@ -2,6 +2,7 @@ import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { Database } from '../platform/database/index.js';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
 import { AGENT_STATUSES } from './agent.js';
+import { countByStatus } from './agents.queries.js';
 
 /** How many agents there are in each status, for health and metrics. */
 @Injectable()
@@ -23,13 +24,8 @@ export class AgentsHealth implements OnModuleInit {
   }
 
   private async counts(): Promise<Record<string, number>> {
-    const rows = await this.db.query<{ status: string; count: number }>(
-      `SELECT status, count(*)::int AS count FROM agents WHERE status <> 'deregistered' GROUP BY status`,
-    );
-    const zero = AGENT_STATUSES.filter((status) => status !== 'deregistered').map((status) => [status, 0]);
-    return { ...Object.fromEntries(zero), ...Object.fromEntries(rows.map((r) => [r.status, r.count])) } as Record<
-      string,
-      number
-    >;
+    const zero = AGENT_STATUSES.filter((status) => status !== 'deregistered').map((status) => ({ status, count: 0 }));
+    const counts = [...zero, ...(await countByStatus(this.db))];
+    return Object.fromEntries(counts.map(({ status, count }) => [status, count]));
   }
 }

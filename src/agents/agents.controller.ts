@@ -13,7 +13,7 @@ import {
   versionETag,
   Wire,
 } from '../platform/http/index.js';
-import type { Agent } from './agent.js';
+import type { Agent } from './agent.entity.js';
 import {
   AgentDto,
   AgentListDto,

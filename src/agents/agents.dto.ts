@@ -17,7 +17,8 @@ import {
   ValidateNested,
 } from 'class-validator';
 import { PageQueryDto, PaginationDto, publicId } from '../platform/http/index.js';
-import { type Agent, AGENT_STATUSES, type AgentStatus } from './agent.js';
+import { AGENT_STATUSES, type AgentStatus } from './agent.js';
+import type { Agent } from './agent.entity.js';
 import { IsLabels } from './labels.js';
 
 /** No control characters, and no word that means something else as the target of a command. */
@@ -226,7 +227,7 @@ export function toAgentDto(agent: Agent): AgentDto {
     version: agent.version,
     endpoint: agent.endpoint,
     authentication: agent.authentication,
-    labels: agent.labels,
+    labels: agent.allLabels,
     load_percent: agent.loadPercent,
     last_seen: agent.lastSeenAt?.toISOString() ?? null,
     connected_at: agent.connectedAt?.toISOString() ?? null,

@@ -1,32 +1,30 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
+import { ArrayContains, IsNull, JsonContains, Not } from 'typeorm';
 import { AgentSettings } from './agents.settings.js';
 import type { Actor } from '../platform/context/index.js';
 import { hashKey, safeEqual } from '../platform/crypto/index.js';
-import { Database, type Tx } from '../platform/database/index.js';
+import { Database, findForUpdate, insertIfNew, type Tx } from '../platform/database/index.js';
 import { EgressClient } from '../platform/egress/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EventBus } from '../platform/events/index.js';
-import { type Page, pageOf, type PaginationDto, publicId, timeAndIdAfter } from '../platform/http/index.js';
+import { assertVersion, type Page, pageNewestFirst, type PaginationDto, publicId } from '../platform/http/index.js';
 import { AgentCredentials } from '../security/index.js';
-import { type Agent, AGENT_COLUMNS, type AgentChanges, type AgentStatus } from './agent.js';
+import type { AgentChanges, AgentStatus } from './agent.js';
+import { Agent } from './agent.entity.js';
 import { assertMayChange, assertWithin, labelsWithin, trustedLabels } from './agent-limits.js';
 import { AgentSigningKeys } from './agent-signing-keys.js';
 import { AgentPresence } from './agent-presence.js';
 import { AgentRegistered } from './agents.events.js';
+import { lockByName } from './agents.queries.js';
+import { JoinToken } from './join-token.entity.js';
 
-export interface NewAgent {
-  name: string;
-  agentType: string;
-  capabilities: string[];
-  version: string;
-  endpoint: string | null;
-  authentication: Agent['authentication'];
-  labels: Record<string, string>;
-  /** What the agent says of itself; `labels` overrule it. */
-  reportedLabels?: Record<string, string>;
-  status: AgentStatus;
-}
+/** `reportedLabels`: what the agent says of itself; `labels` overrule it. */
+export type NewAgent = Pick<
+  Agent,
+  'name' | 'agentType' | 'capabilities' | 'version' | 'endpoint' | 'authentication' | 'labels' | 'status'
+> &
+  Partial<Pick<Agent, 'reportedLabels'>>;
 
 /** What an agent is told once: the key it shows, and the public key that checks its commands. */
 export interface AgentKeys {
@@ -69,32 +67,11 @@ export class AgentsService {
    * @throws AppError `conflict` when the name is taken
    */
   async create(tx: Tx, given: NewAgent, id: string = randomUUID()): Promise<{ agent: Agent } & AgentKeys> {
-    const rows = await tx.query<Agent[]>(
-      `INSERT INTO agents AS a (id, name, agent_type, capabilities, version, endpoint, authentication, labels, status,
-         reported_labels)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-       ON CONFLICT (lower(name)) WHERE status <> 'deregistered' DO NOTHING
-       RETURNING ${AGENT_COLUMNS}`,
-      [
-        id,
-        given.name,
-        given.agentType,
-        given.capabilities,
-        given.version,
-        given.endpoint,
-        given.authentication,
-        JSON.stringify(given.labels),
-        given.status,
-        JSON.stringify(given.reportedLabels ?? {}),
-      ],
-    );
-    const agent = rows[0];
+    const agent = await insertIfNew(tx, Agent, { ...given, id });
     if (!agent) {
       throw AppError.conflict(
         `There is an agent named ${given.name} already; deregister it first or take another name`,
-        {
-          field: 'agent_name',
-        },
+        { field: 'agent_name' },
       );
     }
     const subject = publicId('agent', agent.id);
@@ -107,41 +84,27 @@ export class AgentsService {
     return { agent, key, signingKey: await this.signingKeys.publicKey(tx, agent.id) };
   }
 
-  /** Newest first; without a status deregistered agents are left out. An agent sees itself alone (rule 22). */
-  async list(actor: Actor, filter: AgentFilter, page: Page): Promise<{ rows: Agent[]; pagination: PaginationDto }> {
-    const where = `
-      CASE WHEN $1::text IS NULL THEN a.status <> 'deregistered' ELSE a.status = $1 END
-      AND ($2::text IS NULL OR $2 = ANY (a.capabilities))
-      AND ($3::text IS NULL OR a.agent_type = $3)
-      AND a.all_labels @> $4::jsonb
-      AND ($5::uuid IS NULL OR a.id = $5)`;
-    const params = [
-      filter.status ?? null,
-      filter.capability ?? null,
-      filter.type ?? null,
-      JSON.stringify(filter.labels ?? {}),
-      actor.agentId ?? null,
-    ];
-    const [found, [{ total }]] = await Promise.all([
-      this.db.query<Agent>(
-        `SELECT ${AGENT_COLUMNS} FROM agents a
-         WHERE ${where} AND ($8::timestamptz IS NULL OR (a.registered_at, a.id) < ($8, $9::uuid))
-         ORDER BY a.registered_at DESC, a.id DESC LIMIT $6 OFFSET $7`,
-        [...params, page.limit + 1, page.offset, ...timeAndIdAfter(page)],
-      ),
-      this.db.query<{ total: number }>(`SELECT count(*)::int AS total FROM agents a WHERE ${where}`, params),
-    ]);
-    return pageOf(page, found, total, (last) => [last.registeredAt, last.id]);
+  /** Newest first; without a status deregistered agents are left out. An agent sees itself alone. */
+  list(actor: Actor, filter: AgentFilter, page: Page): Promise<{ rows: Agent[]; pagination: PaginationDto }> {
+    const list = this.db
+      .repository(Agent)
+      .createQueryBuilder('agent')
+      .where({
+        status: filter.status ?? Not('deregistered'),
+        ...(filter.capability === undefined ? {} : { capabilities: ArrayContains([filter.capability]) }),
+        ...(filter.type === undefined ? {} : { agentType: filter.type }),
+        ...(filter.labels === undefined ? {} : { allLabels: JsonContains(filter.labels) }),
+        ...(actor.agentId === undefined ? {} : { id: actor.agentId }),
+      });
+    return pageNewestFirst(list, page, 'registeredAt');
   }
 
   /** @throws AppError `not_found`, also for an agent that asks for another */
   async get(actor: Actor, id: string): Promise<Agent> {
-    const rows =
-      actor.agentId !== undefined && actor.agentId !== id
-        ? []
-        : await this.db.query<Agent>(`SELECT ${AGENT_COLUMNS} FROM agents a WHERE a.id = $1`, [id]);
-    if (!rows[0]) throw AppError.notFound('agent', publicId('agent', id));
-    return rows[0];
+    const mayRead = actor.agentId === undefined || actor.agentId === id;
+    const agent = mayRead ? await this.db.repository(Agent).findOneBy({ id }) : null;
+    if (!agent) throw AppError.notFound('agent', publicId('agent', id));
+    return agent;
   }
 
   /**
@@ -155,38 +118,22 @@ export class AgentsService {
     if (changes.labels) assertWithin(actor, changes.labels);
     if (changes.endpoint) await this.egress.assertAllowed(changes.endpoint, 'endpoint');
     return this.db.transaction(async (tx) => {
-      const current = await this.lock(tx, actor, id);
-      if (current.status === 'deregistered') throw AppError.conflict('A deregistered agent cannot be changed');
-      if (expected !== undefined && expected !== current.rowVersion) {
-        throw new AppError('precondition', 'The agent has changed since it was read');
+      const agent = await this.lock(tx, actor, id);
+      const previous = agent.status;
+      if (previous === 'deregistered') throw AppError.conflict('A deregistered agent cannot be changed');
+      assertVersion(expected, agent.rowVersion);
+      agent.capabilities = changes.capabilities ?? agent.capabilities;
+      agent.labels = changes.labels ?? agent.labels;
+      agent.version = changes.version ?? agent.version;
+      if (changes.endpoint !== undefined) agent.endpoint = changes.endpoint;
+      if (changes.status) {
+        agent.held = changes.status !== 'active';
+        agent.status = this.statusAfter(agent, changes.status);
       }
-      const [rows] = await tx.query<[Agent[], number]>(
-        `UPDATE agents a SET capabilities = coalesce($2, a.capabilities), labels = coalesce($3, a.labels),
-           version = coalesce($4, a.version), endpoint = CASE WHEN $5 THEN $6 ELSE a.endpoint END,
-           held = CASE WHEN $7::text IS NULL THEN a.held ELSE $7 <> 'active' END,
-           status = CASE
-             WHEN $7::text IS NULL OR ($7 = 'active' AND a.status = 'degraded') THEN a.status
-             WHEN $7 <> 'active' THEN $7
-             WHEN a.link_id IS NULL AND a.last_seen_at < now() - make_interval(secs => $8) THEN 'offline'
-             ELSE 'active' END,
-           updated_at = now(), row_version = a.row_version + 1
-         WHERE a.id = $1
-         RETURNING ${AGENT_COLUMNS}`,
-        [
-          id,
-          changes.capabilities ?? null,
-          changes.labels ? JSON.stringify(changes.labels) : null,
-          changes.version ?? null,
-          changes.endpoint !== undefined,
-          changes.endpoint ?? null,
-          changes.status ?? null,
-          this.presence.graceSeconds,
-        ],
-      );
-      const agent = rows[0];
-      await this.presence.tell(tx, [
-        { id, name: agent.name, status: agent.status, previous: current.status, last_seen_at: agent.lastSeenAt },
-      ]);
+      // Raises the version of the row even when the values are the same as before.
+      agent.updatedAt = new Date();
+      await tx.save(agent);
+      await this.presence.publishChanges(tx, [{ ...agent, previous }]);
       return agent;
     });
   }
@@ -194,21 +141,14 @@ export class AgentsService {
   /** Takes the agent out of the registry; its keys are void and its link is cut. Twice is the same as once. */
   deregister(actor: Actor, id: string): Promise<Agent> {
     return this.db.transaction(async (tx) => {
-      const current = await this.lock(tx, actor, id);
-      if (current.status === 'deregistered') return current;
-      const [rows] = await tx.query<[Agent[], number]>(
-        `UPDATE agents a SET status = 'deregistered', link_id = NULL, link_node = NULL, connected_at = NULL,
-           updated_at = now(), row_version = a.row_version + 1
-         WHERE a.id = $1
-         RETURNING ${AGENT_COLUMNS}`,
-        [id],
-      );
+      const agent = await this.lock(tx, actor, id);
+      const previous = agent.status;
+      if (previous === 'deregistered') return agent;
+      await tx.save(Object.assign(agent, { status: 'deregistered', linkId: null, linkNode: null, connectedAt: null }));
       await this.credentials.revokeAll(tx, id);
       await this.signingKeys.remove(tx, id);
-      await this.presence.tell(tx, [
-        { id, name: current.name, status: 'deregistered', previous: current.status, last_seen_at: null },
-      ]);
-      return rows[0];
+      await this.presence.publishChanges(tx, [{ ...agent, previous }]);
+      return agent;
     });
   }
 
@@ -239,10 +179,7 @@ export class AgentsService {
     const works = hash && (await this.credentials.keyHashes(known.agentId)).some((live) => safeEqual(live, hash));
     return this.db.transaction(async (tx) => {
       if (works) return { ...known, signingKey: await this.signingKeys.publicKey(tx, known.agentId) };
-      const [present] = await tx.query<({ id: string } | undefined)[]>(
-        `SELECT id FROM agents WHERE lower(name) = lower($1) AND status <> 'deregistered' FOR UPDATE`,
-        [host.name],
-      );
+      const present = await lockByName(tx, host.name);
       if (present) return { agentId: present.id, ...(await this.rotate(tx, present.id)) };
       const { agent, key, signingKey } = await this.create(tx, {
         ...host,
@@ -258,11 +195,7 @@ export class AgentsService {
 
   /** New keys instead of those that an agent was given and has not used yet; null when it has been heard of since, or is gone. */
   async reissue(tx: Tx, id: string): Promise<({ agent: Agent } & AgentKeys) | null> {
-    const [agent] = await tx.query<(Agent | undefined)[]>(
-      `SELECT ${AGENT_COLUMNS} FROM agents a
-       WHERE a.id = $1 AND a.last_seen_at IS NULL AND a.status <> 'deregistered' FOR UPDATE`,
-      [id],
-    );
+    const agent = await findForUpdate(tx, Agent, { id, lastSeenAt: IsNull(), status: Not('deregistered') });
     return agent ? { agent, ...(await this.rotate(tx, id)) } : null;
   }
 
@@ -272,7 +205,7 @@ export class AgentsService {
       const agent = await this.lock(tx, actor, id);
       if (agent.status === 'deregistered') throw AppError.conflict('A deregistered agent has no key');
       // A repeated join must not void the keys that the operator is shown.
-      await tx.query(`UPDATE agent_join_tokens SET nonce_hash = NULL WHERE used_by_agent = $1`, [id]);
+      await tx.update(JoinToken, { usedByAgent: id }, { nonceHash: null });
       return this.rotate(tx, id);
     });
   }
@@ -284,9 +217,17 @@ export class AgentsService {
 
   /** @throws AppError `not_found`; `forbidden` for an agent outside of the labels the actor is limited to */
   private async lock(tx: Tx, actor: Actor, id: string): Promise<Agent> {
-    const rows = await tx.query<Agent[]>(`SELECT ${AGENT_COLUMNS} FROM agents a WHERE a.id = $1 FOR UPDATE`, [id]);
-    if (!rows[0]) throw AppError.notFound('agent', publicId('agent', id));
-    assertWithin(actor, trustedLabels(rows[0], this.settings.selfReportedLabels));
-    return rows[0];
+    const agent = await findForUpdate(tx, Agent, { id });
+    if (!agent) throw AppError.notFound('agent', publicId('agent', id));
+    assertWithin(actor, trustedLabels(agent, this.settings.selfReportedLabels));
+    return agent;
+  }
+
+  /** The status of an agent that an operator sets to `wanted`; one that is released is as its presence says. */
+  private statusAfter({ status, linkId, lastSeenAt }: Agent, wanted: NonNullable<AgentChanges['status']>): AgentStatus {
+    if (wanted !== 'active') return wanted;
+    if (status === 'degraded') return status;
+    const goneBefore = Date.now() - 1000 * this.presence.graceSeconds;
+    return linkId === null && lastSeenAt !== null && lastSeenAt.getTime() < goneBefore ? 'offline' : 'active';
   }
 }

@@ -8,7 +8,7 @@ import { assertRoom, Database, findForUpdate, insertRow, type Tx } from '../plat
 import { AppError } from '../platform/errors/index.js';
 import { type Page, pageNewestFirst, type PaginationDto, publicId } from '../platform/http/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
-import type { Agent } from './agent.js';
+import type { Agent } from './agent.entity.js';
 import { JoinToken } from './join-token.entity.js';
 import { assertWithin, labelsWithin } from './agent-limits.js';
 import { type AgentKeys, AgentsService } from './agents.service.js';

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { type Agent, AgentDirectory } from '../agents/index.js';
+import { AgentDirectory, type TargetAgent } from '../agents/index.js';
 import type { Actor } from '../platform/context/index.js';
 import { EgressClient } from '../platform/egress/index.js';
 import { AppError } from '../platform/errors/index.js';
@@ -81,7 +81,7 @@ export class CommandPlanner {
   }
 
   /** A right to command that is limited by labels does not reach the server itself, which has none. */
-  private assertMayCommand(actor: Actor, agents: Agent[] | null): void {
+  private assertMayCommand(actor: Actor, agents: TargetAgent[] | null): void {
     const wanted = Object.entries(actor.targetLabels ?? {});
     if (wanted.length === 0) return;
     const allowed = agents?.every((agent) => {
@@ -94,7 +94,7 @@ export class CommandPlanner {
   }
 
   /** Agents that a target names; null for the server itself. */
-  private async agentsOf(target: string): Promise<Agent[] | null> {
+  private async agentsOf(target: string): Promise<TargetAgent[] | null> {
     if (target === SERVER_TARGET) return null;
     const agents = await this.directory.find(target);
     if (agents.length === 0) {
@@ -116,7 +116,7 @@ export class CommandPlanner {
     return agents;
   }
 
-  private async assertKnown(name: string, type: CommandRule | null, agents: Agent[] | null): Promise<void> {
+  private async assertKnown(name: string, type: CommandRule | null, agents: TargetAgent[] | null): Promise<void> {
     if (agents === null) {
       if (this.builtins.find(name) && type?.executor !== 'agent') return;
       const there = nearestNames(name, this.builtins.names());
@@ -140,12 +140,12 @@ export class CommandPlanner {
 }
 
 /** An agent that has said what it executes executes nothing else; of one that has not yet, the catalogue decides. */
-function isWilling(agent: Agent, name: string, type: CommandRule | null): boolean {
+function isWilling(agent: TargetAgent, name: string, type: CommandRule | null): boolean {
   if (agent.commandTypes.length === 0) return type !== null;
   return agent.commandTypes.some((advert) => advert.type === name);
 }
 
-function toTarget(agent: Agent): PlannedTarget {
+function toTarget(agent: TargetAgent): PlannedTarget {
   const viaHttp = agent.endpoint !== null && agent.agentType !== 'host' && agent.connectedAt === null;
   return { agentId: agent.id, name: agent.name, executor: viaHttp ? 'http' : 'link' };
 }
