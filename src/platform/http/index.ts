@@ -27,7 +27,6 @@ export {
   paginationOf,
   timeAndIdAfter,
   nameAfter,
-  pageOf,
   pageOfSorted,
   type Page,
 } from './pagination.js';

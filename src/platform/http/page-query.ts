@@ -9,13 +9,15 @@ interface PageOfRows<E> {
 /**
  * One page of a list, the newest first, and where it stands in the whole of it.
  * @param time property with the time to sort by, of millisecond precision: a cursor holds no more. Ties are sorted by `id`.
+ * @param countedTo the total is exact up to here and a lower bound beyond, so that a list costs the same however long it is
  */
 export async function pageNewestFirst<E extends ObjectLiteral & { id: string }>(
   list: SelectQueryBuilder<E>,
   page: Page,
   time: keyof E & string = 'createdAt',
+  countedTo?: number,
 ): Promise<PageOfRows<E>> {
-  const total = await list.clone().getCount();
+  const total = await (countedTo === undefined ? list.clone().getCount() : countUpTo(list, countedTo + 1));
   const [at, id] = timeAndIdAfter(page);
   if (at !== null) {
     list.andWhere(`(${list.alias}.${time}, ${list.alias}.id) < (:at, :id)`, { at, id });
@@ -25,7 +27,18 @@ export async function pageNewestFirst<E extends ObjectLiteral & { id: string }>(
     .limit(page.limit + 1)
     .offset(page.offset)
     .getMany();
-  return pageOf(page, found, total, (last) => [last[time], last.id]);
+  return pageOf(page, found, total, (last) => [last[time], last.id], countedTo);
+}
+
+async function countUpTo<E extends ObjectLiteral>(list: SelectQueryBuilder<E>, max: number): Promise<number> {
+  const matching = list.clone().select('1').limit(max);
+  const counted = await list
+    .createQueryBuilder()
+    .select('count(*)::int', 'total')
+    .from(`(${matching.getQuery()})`, 'matching')
+    .setParameters(matching.getParameters())
+    .getRawOne<{ total: number }>();
+  return counted!.total;
 }
 
 /** One page of a list by a unique name, and where it stands in the whole of it. */

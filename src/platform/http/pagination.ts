@@ -147,12 +147,18 @@ export function pageOf<Row>(
   found: readonly Row[],
   total: number,
   keysOf: (last: Row) => unknown[],
+  countedTo = Infinity,
 ): { rows: Row[]; pagination: PaginationDto } {
   const rows = found.slice(0, page.limit);
   const hasMore = found.length > page.limit;
   return {
     rows,
-    pagination: paginationOf(page, { total, hasMore, nextKeys: hasMore ? keysOf(rows[rows.length - 1]) : [] }),
+    pagination: paginationOf(page, {
+      total: Math.min(total, countedTo),
+      exact: total <= countedTo,
+      hasMore,
+      nextKeys: hasMore ? keysOf(rows[rows.length - 1]) : [],
+    }),
   };
 }
 
