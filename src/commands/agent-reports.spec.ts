@@ -9,28 +9,29 @@ const ID = '11111111-1111-4111-8111-111111111111';
 function row(more: Partial<CommandRow> = {}): CommandRow {
   return {
     id: ID,
-    parent_id: null,
-    command_type: 'system.ping',
+    parentId: null,
+    commandType: 'system.ping',
     target: 'a',
-    agent_id: ID,
+    agentId: ID,
     executor: 'link',
-    target_name: 'a',
+    targetName: 'a',
     priority: 3,
-    created_by: 'user_1',
+    createdBy: 'user_1',
     status: 'queued',
-    created_at: new Date(0),
-    delivered_at: null,
-    started_at: null,
-    completed_at: null,
-    deadline_at: new Date(300_000),
-    due_at: null,
+    createdAt: new Date(0),
+    deliveredAt: null,
+    startedAt: null,
+    completedAt: null,
+    deadlineAt: new Date(300_000),
+    dueAt: null,
     attempts: 0,
     result: null,
-    held_result: null,
-    output_bytes: 0,
-    output_truncated: false,
-    callback_url: null,
-    callback_due_at: null,
+    heldResult: null,
+    outputBytes: 0,
+    outputTruncated: false,
+    callbackUrl: null,
+    callbackAttempts: 0,
+    callbackDueAt: null,
     ...more,
   };
 }
@@ -89,7 +90,7 @@ describe('reports of an agent', () => {
           ends += draft.passed.filter(isFinal).length;
         }
         expect(stored).toBe(TEXT);
-        expect(current).toMatchObject({ status: 'completed', output_bytes: TEXT.length, held_result: null });
+        expect(current).toMatchObject({ status: 'completed', outputBytes: TEXT.length, heldResult: null });
         expect(ends).toBe(1);
         expect(current.attempts).toBeLessThanOrEqual(1);
       }),
@@ -120,9 +121,9 @@ describe('reports of an agent', () => {
   });
 
   it('say where an agent that returns goes on', () => {
-    expect(resumeOffset(row({ status: 'running', output_bytes: 7 }))).toBe(7);
-    expect(resumeOffset(row({ status: 'completed', output_bytes: 7 }))).toBe(-1);
-    expect(resumeOffset(row({ status: 'cancelled', output_bytes: 7 }))).toBe(7);
+    expect(resumeOffset(row({ status: 'running', outputBytes: 7 }))).toBe(7);
+    expect(resumeOffset(row({ status: 'completed', outputBytes: 7 }))).toBe(-1);
+    expect(resumeOffset(row({ status: 'cancelled', outputBytes: 7 }))).toBe(7);
   });
 
   it('lose only the characters that cannot be stored', () => {

@@ -1,6 +1,7 @@
 import type { AgentFrame, ServerFrame } from '@nexus/agent/protocol';
-import type { CommandDraft, CommandResult } from './command-draft.js';
+import type { CommandDraft, CommandRow } from './command-draft.js';
 import { isFinal } from './command-status.js';
+import type { CommandResult } from './command.entity.js';
 
 /** A frame by which an agent reports on a command. */
 export type AgentReport = Extract<AgentFrame, { command_id: string }>;
@@ -8,7 +9,7 @@ type OutputFrame = Extract<AgentReport, { type: 'command_output' }>;
 type ResultFrame = Extract<AgentReport, { type: 'command_result' }>;
 
 /**
- * Applies one report to a command: repeated and late reports change nothing but the timeline (rows CMD-06, 11, 15).
+ * Applies one report to a command: repeated and late reports change nothing but the timeline.
  * @param outputLimit bytes of output kept per command; the rest is acknowledged and dropped
  * @returns what the agent is told once the change is stored
  */
@@ -23,7 +24,7 @@ export function applyReport(draft: CommandDraft, report: AgentReport, outputLimi
       return null;
     case 'command_output':
       takeOutput(draft, report, outputLimit);
-      return settleHeld(draft) ?? { type: 'output_ack', command_id: report.command_id, next_offset: row.output_bytes };
+      return settleHeld(draft) ?? { type: 'output_ack', command_id: report.command_id, next_offset: row.outputBytes };
     case 'command_result':
       return takeResult(draft, report);
     case 'command_refused':
@@ -38,9 +39,9 @@ export function applyReport(draft: CommandDraft, report: AgentReport, outputLimi
 }
 
 /** What an agent that comes back has to do about a command it still holds; -1: it may forget it. */
-export function resumeOffset(row: CommandDraft['row']): number {
-  const settled = isFinal(row.status) && (row.held_result !== null || !endedWithoutAgent(row.status));
-  return settled ? -1 : row.output_bytes;
+export function resumeOffset(row: Pick<CommandRow, 'status' | 'heldResult' | 'outputBytes'>): number {
+  const settled = isFinal(row.status) && (row.heldResult !== null || !endedWithoutAgent(row.status));
+  return settled ? -1 : row.outputBytes;
 }
 
 function endedWithoutAgent(status: string): boolean {
@@ -49,7 +50,7 @@ function endedWithoutAgent(status: string): boolean {
 
 /** An agent that holds a command which has ended here without it must not run it any further. */
 function cancelIfOver({ row }: CommandDraft): ServerFrame | null {
-  if (!isFinal(row.status) || row.held_result !== null) return null;
+  if (!isFinal(row.status) || row.heldResult !== null) return null;
   return { type: 'cancel', command_id: row.id, reason: `The command is ${row.status}` };
 }
 
@@ -57,14 +58,14 @@ function takeOutput(draft: CommandDraft, frame: OutputFrame, limit: number): voi
   const { row } = draft;
   if (isFinal(row.status) && !endedWithoutAgent(row.status)) return;
   const bytes = Buffer.from(frame.data, frame.encoding);
-  const known = row.output_bytes - frame.offset;
+  const known = row.outputBytes - frame.offset;
   // A gap is not stored: the acknowledgement tells the agent from where to send again.
   if (known < 0 || known >= bytes.length) return;
   const fresh = bytes.subarray(known);
-  const kept = fresh.subarray(0, Math.max(0, limit - row.output_bytes));
-  if (kept.length > 0) draft.output.push({ stream: frame.stream, offset: row.output_bytes, data: kept });
-  if (kept.length < fresh.length) row.output_truncated = true;
-  row.output_bytes += fresh.length;
+  const kept = fresh.subarray(0, Math.max(0, limit - row.outputBytes));
+  if (kept.length > 0) draft.output.push({ stream: frame.stream, offset: row.outputBytes, data: kept });
+  if (kept.length < fresh.length) row.outputTruncated = true;
+  row.outputBytes += fresh.length;
   draft.changed = true;
   // Output without a start: the report of the start was lost with a link.
   if (draft.become('running')) row.attempts += 1;
@@ -74,37 +75,37 @@ function takeResult(draft: CommandDraft, frame: ResultFrame): ServerFrame {
   const { row } = draft;
   const done: ServerFrame = { type: 'result_ack', command_id: frame.command_id };
   if (isFinal(row.status)) {
-    if (endedWithoutAgent(row.status) && row.held_result === null) {
-      row.held_result = { ...resultOf(draft, frame), status: frame.status };
+    if (endedWithoutAgent(row.status) && row.heldResult === null) {
+      row.heldResult = { ...resultOf(draft, frame), status: frame.status };
       draft.note(`late_${frame.status}`, 'The agent reported this after the command had ended');
     }
     return done;
   }
-  row.held_result = { ...resultOf(draft, frame), status: frame.status };
+  row.heldResult = { ...resultOf(draft, frame), status: frame.status };
   draft.changed = true;
-  return settleHeld(draft) ?? { type: 'output_ack', command_id: frame.command_id, next_offset: row.output_bytes };
+  return settleHeld(draft) ?? { type: 'output_ack', command_id: frame.command_id, next_offset: row.outputBytes };
 }
 
 /** Ends the command with the result it reported, once all of its output is here. */
 function settleHeld(draft: CommandDraft): ServerFrame | null {
   const { row } = draft;
-  const held = row.held_result;
-  if (held === null || isFinal(row.status) || row.output_bytes < held.output_bytes) return null;
+  const held = row.heldResult;
+  if (held === null || isFinal(row.status) || row.outputBytes < held.output_bytes) return null;
   return finishHeld(draft);
 }
 
 /** Ends the command with the result it reported, output complete or not. */
 export function finishHeld(draft: CommandDraft): ServerFrame | null {
   const { row } = draft;
-  if (row.held_result === null) return null;
-  const { status, ...result } = row.held_result;
-  const complete = row.output_bytes >= result.output_bytes;
+  if (row.heldResult === null) return null;
+  const { status, ...result } = row.heldResult;
+  const complete = row.outputBytes >= result.output_bytes;
   draft.finish(
     status,
-    { ...result, output_truncated: result.output_truncated || row.output_truncated || !complete },
+    { ...result, output_truncated: result.output_truncated || row.outputTruncated || !complete },
     complete ? undefined : 'Part of the output never arrived',
   );
-  row.held_result = null;
+  row.heldResult = null;
   return { type: 'result_ack', command_id: row.id };
 }
 
@@ -120,7 +121,7 @@ function resultOf(draft: CommandDraft, frame: ResultFrame): CommandResult {
     error: success ? null : (storableJson(frame.error ?? fallback) as { code: string; message: string }),
     duration_ms: frame.duration_ms,
     output_bytes: frame.output_bytes,
-    output_truncated: frame.output_truncated || draft.row.output_truncated,
+    output_truncated: frame.output_truncated || draft.row.outputTruncated,
   };
 }
 

@@ -1,12 +1,15 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
+import { IsNull, Not } from 'typeorm';
 import { MasterKeys, newSigningSecret, standardSignatures } from '../platform/crypto/index.js';
-import { Database } from '../platform/database/index.js';
+import { Database, findForUpdate } from '../platform/database/index.js';
 import { EgressClient } from '../platform/egress/index.js';
 import { publicId } from '../platform/http/index.js';
 import { HandleJob } from '../platform/jobs/index.js';
 import { CommandQueries } from './command-queries.service.js';
-import { type CommandDetail, toCommandDetailDto, VIEW_COLUMNS } from './command-view.js';
+import { toCommandDetailDto } from './command-view.js';
+import { CommandWriter } from './command-writer.js';
+import { Command } from './command.entity.js';
 import { SendCallback } from './commands.jobs.js';
 
 const MAX_TRIES = 5;
@@ -21,6 +24,7 @@ export class CommandCallbacks {
   constructor(
     private readonly db: Database,
     private readonly queries: CommandQueries,
+    private readonly writer: CommandWriter,
     private readonly egress: EgressClient,
     private readonly keys: MasterKeys,
   ) {}
@@ -43,41 +47,44 @@ export class CommandCallbacks {
     const over = sent.done || tries >= MAX_TRIES;
     const detail = over && !sent.done ? `${sent.detail}; given up after ${tries} tries` : sent.detail;
     const dueAt = over ? null : new Date(Date.now() + pauseMs(tries, sent.retryAfterSeconds));
-    await this.db.query(
-      `UPDATE commands SET callback_due_at = $3, version = version + 1,
-         timeline = timeline || jsonb_build_array(jsonb_build_object('at', $4::text, 'status', $5::text, 'detail', $6::text))
-       WHERE id = $1 AND callback_attempts = $2`,
-      [
-        commandId,
-        tries,
-        dueAt,
-        new Date().toISOString(),
-        sent.done ? 'callback_sent' : over ? 'callback_given_up' : 'callback_failed',
-        detail.slice(0, 500),
-      ],
+    const status = sent.done ? 'callback_sent' : over ? 'callback_given_up' : 'callback_failed';
+    await this.db.transaction((tx) =>
+      this.writer.change(tx, [commandId], (draft) => {
+        if (draft.row.callbackAttempts !== tries) return;
+        draft.row.callbackDueAt = dueAt;
+        draft.note(status, detail);
+      }),
     );
   }
 
   /** Makes this try ours and fixes the bytes that every try sends. */
-  private async claim(id: string, attempt: number): Promise<{ url: string; body: string; createdBy: string } | null> {
-    const [command] = await this.db.query<CommandDetail>(
-      `SELECT ${VIEW_COLUMNS}, result, timeline FROM commands WHERE id = $1 AND callback_attempts = $2`,
-      [id, attempt],
-    );
-    if (!command) return null;
-    const { timeline: _, callback_url: __, ...told } = toCommandDetailDto(command, await this.queries.outputStart(id));
-    const [rows] = await this.db.query<{ url: string; body: string; createdBy: string }[]>(
-      `UPDATE commands SET callback_attempts = callback_attempts + 1, callback_body = coalesce(callback_body, $3),
-         callback_due_at = now() + interval '${LEASE_SECONDS} seconds'
-       WHERE id = $1 AND callback_attempts = $2 AND callback_due_at IS NOT NULL
-       RETURNING callback_url AS url, callback_body AS body, created_by AS "createdBy"`,
-      [
-        id,
-        attempt,
-        JSON.stringify({ event: `command.${command.status}`, delivery_id: publicId('dlv', randomUUID()), ...told }),
-      ],
-    );
-    return rows[0] ?? null;
+  private claim(id: string, attempt: number): Promise<{ url: string; body: string; createdBy: string } | null> {
+    return this.db.transaction(async (tx) => {
+      const due = { id, callbackAttempts: attempt, callbackDueAt: Not(IsNull()) };
+      const command = await findForUpdate(tx, Command, due);
+      if (!command?.callbackUrl) return null;
+      const body = command.callbackBody ?? (await this.bodyOf(command));
+      await tx.update(
+        Command,
+        { id },
+        {
+          callbackAttempts: attempt + 1,
+          callbackBody: body,
+          callbackDueAt: new Date(Date.now() + LEASE_SECONDS * 1000),
+        },
+      );
+      return { url: command.callbackUrl, body, createdBy: command.createdBy };
+    });
+  }
+
+  private async bodyOf(command: Command): Promise<string> {
+    const shown = toCommandDetailDto(command, await this.queries.outputStart(command.id));
+    const { timeline: _, callback_url: __, ...told } = shown;
+    return JSON.stringify({
+      event: `command.${command.status}`,
+      delivery_id: publicId('dlv', randomUUID()),
+      ...told,
+    });
   }
 
   /** One for each master key: receivers know the one of the key that was first when they asked. */

@@ -1,4 +1,5 @@
 import { Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
+import { Any, IsNull } from 'typeorm';
 import { type AgentLink, AgentLinks, AgentSigningKeys, type Sign } from '../agents/index.js';
 import { Database } from '../platform/database/index.js';
 import { OnEvents, type StoredEvent } from '../platform/events/index.js';
@@ -6,8 +7,10 @@ import { parsePublicId, publicId } from '../platform/http/index.js';
 import { JobQueue } from '../platform/jobs/index.js';
 import { Logger } from '../platform/observability/index.js';
 import { type Dispatchable, envelopeOf } from './command-envelope.js';
+import { Command } from './command.entity.js';
 import { CommandCancelled, type CommandEventData, CommandQueued, CommandTimedOut } from './commands.events.js';
-import { type DueRun, runJob } from './commands.jobs.js';
+import { runJob } from './commands.jobs.js';
+import { countWaiting, findMostUrgent, findQueued } from './commands.queries.js';
 
 /** Commands on their way to one agent that it has not acknowledged yet. */
 const WINDOW = 32;
@@ -53,12 +56,12 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
 
   /** Sends a command that was just committed straight away when its agent is here and nothing waits before it. */
   offer(command: Dispatchable): void {
-    const lane = this.lanes.get(command.agent_id);
-    if (!lane || !this.links.isLocal(command.agent_id)) {
-      this.links.wake(command.agent_id);
+    const lane = this.lanes.get(command.agentId);
+    if (!lane || !this.links.isLocal(command.agentId)) {
+      this.links.wake(command.agentId);
     } else if (lane.backlog || lane.pumping || lane.unacked.size >= WINDOW) {
       lane.backlog = true;
-      this.pumpSoon(command.agent_id, lane.link);
+      this.pumpSoon(command.agentId, lane.link);
     } else {
       void this.send(lane, command);
     }
@@ -78,11 +81,8 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
   /** The guarantee behind the direct way: whatever was queued is looked at again by a job, many commands by one. */
   @OnEvents(CommandQueued, { handler: 'commands.dispatch', queue: 'commands' })
   async dispatch(queued: StoredEvent<CommandEventData>[]): Promise<void> {
-    const waiting = await this.db.query<DueRun & { agent_id: string | null }>(
-      `SELECT id, agent_id, executor, attempts, priority, created_at FROM commands WHERE id = ANY ($1::uuid[]) AND status = 'queued'`,
-      [queued.map(({ data }) => parsePublicId('cmd', data.command_id))],
-    );
-    const agents = waiting.flatMap(({ executor, agent_id }) => (executor === 'link' && agent_id ? [agent_id] : []));
+    const waiting = await findQueued(this.db, idsOf(queued));
+    const agents = waiting.flatMap(({ executor, agentId }) => (executor === 'link' && agentId ? [agentId] : []));
     this.links.wake(...new Set(agents));
     const runs = waiting.filter(({ executor }) => executor === 'builtin' || executor === 'http');
     await this.jobs.enqueueMany(runs.map((run) => runJob(run)));
@@ -101,12 +101,11 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
 
   /** Tells the agents to stop what has ended without them; what they have reported as ended needs no word. */
   private async stopOver(ended: StoredEvent<CommandEventData>[]): Promise<void> {
-    const rows = await this.db.query<{ id: string; agent_id: string; reason: string }>(
-      `SELECT id, agent_id, result->>'message' AS reason FROM commands
-       WHERE id = ANY ($1::uuid[]) AND executor = 'link' AND agent_id IS NOT NULL AND held_result IS NULL`,
-      [ended.map(({ data }) => parsePublicId('cmd', data.command_id))],
-    );
-    for (const { id, agent_id, reason } of rows) this.cancel(agent_id, id, reason);
+    const commands = await this.db.repository(Command).find({
+      select: { id: true, agentId: true, result: true },
+      where: { id: Any(idsOf(ended)), executor: 'link', heldResult: IsNull() },
+    });
+    for (const { id, agentId, result } of commands) if (agentId && result) this.cancel(agentId, id, result.message);
   }
 
   private pumpSoon(agentId: string, link: AgentLink): void {
@@ -130,7 +129,7 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
         // Whatever waits goes out as acknowledgements come in.
         lane.backlog = room <= 0;
         if (room <= 0) return;
-        const waiting = await this.mostUrgent(agentId, [...lane.unacked.keys()], room);
+        const waiting = await findMostUrgent(this.db, agentId, [...lane.unacked.keys()], room);
         lane.backlog = waiting.length === room;
         for (const command of waiting) await this.send(lane, command);
       } while (lane.again && this.lanes.get(agentId) === lane);
@@ -171,16 +170,6 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
     ));
   }
 
-  /** Urgency grows by one step a minute, so that a low priority waits long but not for ever. */
-  private mostUrgent(agentId: string, sent: string[], limit: number): Promise<Dispatchable[]> {
-    return this.db.query<Dispatchable>(
-      `SELECT id, agent_id, command_type, parameters, timeout_seconds, priority, created_at FROM commands
-       WHERE agent_id = $1 AND status = 'queued' AND executor = 'link' AND deadline_at > now() AND id <> ALL ($2::uuid[])
-       ORDER BY priority + floor(extract(epoch FROM now() - created_at) / 60) DESC, created_at, id LIMIT $3`,
-      [agentId, sent, limit],
-    );
-  }
-
   /** Finds what a lost wake-up or a lost frame left behind; forgets links that are gone. */
   private async lookAgain(): Promise<void> {
     const old = Date.now() - RESEND_MS;
@@ -190,18 +179,16 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
     }
     if (this.lanes.size === 0) return;
     try {
-      const rows = await this.db.query<{ agent_id: string; waiting: number }>(
-        `SELECT agent_id, count(*)::int AS waiting FROM commands
-         WHERE agent_id = ANY ($1::uuid[]) AND status = 'queued' AND executor = 'link' AND deadline_at > now()
-         GROUP BY agent_id`,
-        [[...this.lanes.keys()]],
-      );
-      for (const { agent_id, waiting } of rows) {
-        const lane = this.lanes.get(agent_id);
-        if (lane && waiting > lane.unacked.size) this.pumpSoon(agent_id, lane.link);
+      for (const { agentId, count } of await countWaiting(this.db, [...this.lanes.keys()])) {
+        const lane = this.lanes.get(agentId);
+        if (lane && count > lane.unacked.size) this.pumpSoon(agentId, lane.link);
       }
     } catch (error) {
       this.logger.debug({ err: String(error) }, 'The look for waiting commands failed and will be repeated');
     }
   }
+}
+
+function idsOf(events: StoredEvent<CommandEventData>[]): string[] {
+  return events.flatMap(({ data }) => parsePublicId('cmd', data.command_id) ?? []);
 }

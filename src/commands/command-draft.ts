@@ -1,60 +1,34 @@
 import { canBecome, type CommandState, isFinal } from './command-status.js';
-
-export type Executor = 'link' | 'http' | 'builtin' | 'fanout';
-
-/** What a finished command has to say (contract C-27); stored as JSON. */
-export interface CommandResult {
-  success: boolean;
-  message: string;
-  exit_code: number | null;
-  signal: string | null;
-  data: unknown;
-  error: { code: string; message: string } | null;
-  duration_ms: number;
-  output_bytes: number;
-  output_truncated: boolean;
-  /** Of a parent: how many children ended how. */
-  summary?: Record<string, number>;
-}
-
-export interface TimelineEntry {
-  at: string;
-  status: string;
-  detail?: string;
-}
+import type { Command, CommandResult, TimelineEntry } from './command.entity.js';
 
 /** The part of a command's row that changes during its life, and what is needed to change it. */
-export interface CommandRow {
-  id: string;
-  parent_id: string | null;
-  command_type: string;
-  target: string;
-  agent_id: string | null;
-  executor: Executor;
-  /** Name of who carries it out; null for a parent. */
-  target_name: string | null;
-  priority: number;
-  created_by: string;
-  status: CommandState;
-  created_at: Date;
-  delivered_at: Date | null;
-  started_at: Date | null;
-  completed_at: Date | null;
-  /** When the command is given up; null for a parent, whose children have deadlines. */
-  deadline_at: Date | null;
-  /** When a worker must look at it: the next try of a queued run, the end of the lease of a running one. */
-  due_at: Date | null;
-  /** Runs begun; also the fencing number of the run that may write. */
-  attempts: number;
-  result: CommandResult | null;
-  /** An end that was reported but does not count (yet): output is missing, or the command had ended otherwise before. */
-  held_result: (CommandResult & { status: CommandState }) | null;
-  /** Next output byte wanted. */
-  output_bytes: number;
-  output_truncated: boolean;
-  callback_url: string | null;
-  callback_due_at: Date | null;
-}
+export type CommandRow = Pick<
+  Command,
+  | 'id'
+  | 'parentId'
+  | 'commandType'
+  | 'target'
+  | 'agentId'
+  | 'executor'
+  | 'targetName'
+  | 'priority'
+  | 'createdBy'
+  | 'status'
+  | 'createdAt'
+  | 'deliveredAt'
+  | 'startedAt'
+  | 'completedAt'
+  | 'deadlineAt'
+  | 'dueAt'
+  | 'attempts'
+  | 'result'
+  | 'heldResult'
+  | 'outputBytes'
+  | 'outputTruncated'
+  | 'callbackUrl'
+  | 'callbackAttempts'
+  | 'callbackDueAt'
+>;
 
 /** How long after `timeout_seconds` the agent may still report how it ended a command it has accepted. */
 const GRACE_MS = 5000;
@@ -77,17 +51,17 @@ export class CommandDraft {
     const { row, now } = this;
     if (!canBecome(row.status, state)) return false;
     row.status = state;
-    if (row.executor === 'link' && row.delivered_at === null && (state === 'delivered' || state === 'running')) {
-      row.delivered_at = now;
-      row.deadline_at = row.deadline_at && new Date(row.deadline_at.getTime() + GRACE_MS);
+    if (row.executor === 'link' && row.deliveredAt === null && (state === 'delivered' || state === 'running')) {
+      row.deliveredAt = now;
+      row.deadlineAt = row.deadlineAt && new Date(row.deadlineAt.getTime() + GRACE_MS);
     }
     // A run that is begun again is the same start to everybody else.
-    const restarted = state === 'running' && row.started_at !== null;
-    if (state === 'running') row.started_at ??= now;
+    const restarted = state === 'running' && row.startedAt !== null;
+    if (state === 'running') row.startedAt ??= now;
     if (isFinal(state)) {
-      row.completed_at = now;
-      row.due_at = null;
-      if (row.callback_url !== null) row.callback_due_at = now;
+      row.completedAt = now;
+      row.dueAt = null;
+      if (row.callbackUrl !== null) row.callbackDueAt = now;
     }
     if (!restarted) this.passed.push(state);
     this.note(state, detail);
@@ -108,7 +82,7 @@ export class CommandDraft {
     detail?: string,
   ): boolean {
     const { row, now } = this;
-    const since = row.started_at ?? row.created_at;
+    const since = row.startedAt ?? row.createdAt;
     return this.finish(
       state,
       {
@@ -119,8 +93,8 @@ export class CommandDraft {
         data: null,
         error,
         duration_ms: Math.max(0, now.getTime() - since.getTime()),
-        output_bytes: row.output_bytes,
-        output_truncated: row.output_truncated,
+        output_bytes: row.outputBytes,
+        output_truncated: row.outputTruncated,
       },
       detail,
     );

@@ -1,16 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import type { CommandEnvelope } from '@nexus/agent/protocol';
 import { publicId } from '../platform/http/index.js';
+import type { Command } from './command.entity.js';
 
 /** What has to be known of a command to hand it to an agent. */
-export interface Dispatchable {
-  id: string;
-  agent_id: string;
-  command_type: string;
-  parameters: Record<string, unknown>;
-  timeout_seconds: number;
-  priority: number;
-  created_at: Date;
+export interface Dispatchable extends Pick<
+  Command,
+  'id' | 'commandType' | 'parameters' | 'timeoutSeconds' | 'priority' | 'createdAt'
+> {
+  agentId: string;
 }
 
 /**
@@ -18,18 +16,18 @@ export interface Dispatchable {
  * agent that gets it late does not outlive it.
  */
 export function envelopeOf(command: Dispatchable): string {
-  const expires = command.created_at.getTime() + command.timeout_seconds * 1000;
+  const expires = command.createdAt.getTime() + command.timeoutSeconds * 1000;
   const content: CommandEnvelope = {
     command_id: command.id,
-    agent_id: publicId('agent', command.agent_id),
-    command_type: command.command_type,
+    agent_id: publicId('agent', command.agentId),
+    command_type: command.commandType,
     parameters: command.parameters,
-    timeout_seconds: Math.max(1, Math.min(command.timeout_seconds, Math.ceil((expires - Date.now()) / 1000))),
+    timeout_seconds: Math.max(1, Math.min(command.timeoutSeconds, Math.ceil((expires - Date.now()) / 1000))),
     expires_at: new Date(expires).toISOString(),
     issued_at: new Date().toISOString(),
     nonce: randomBytes(16).toString('base64url'),
     priority: command.priority,
-    created_at: command.created_at.toISOString(),
+    created_at: command.createdAt.toISOString(),
   };
   return JSON.stringify(content);
 }

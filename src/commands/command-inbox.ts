@@ -1,4 +1,5 @@
 import { Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
+import { Any, In } from 'typeorm';
 import type { ServerFrame } from '@nexus/agent/protocol';
 import { type AgentLink, AgentLinks } from '../agents/index.js';
 import { CommandSettings } from './commands.settings.js';
@@ -8,9 +9,9 @@ import { requestIdOf } from '../platform/http/index.js';
 import { Logger } from '../platform/observability/index.js';
 import { type AgentReport, applyReport, isNotNow, resumeOffset } from './agent-reports.js';
 import { CommandDispatch } from './command-dispatch.js';
-import type { CommandRow } from './command-draft.js';
 import { isFinal } from './command-status.js';
 import { CommandWriter } from './command-writer.js';
+import { Command } from './command.entity.js';
 
 interface Incoming {
   link: AgentLink;
@@ -37,7 +38,7 @@ export class CommandInbox implements OnModuleInit, OnApplicationShutdown {
   private working: Promise<void> | undefined;
   private stopped = false;
   /** Commands that an agent came back with although they had ended meanwhile. */
-  private readonly over = new WeakMap<AgentLink, Pick<CommandRow, 'id' | 'status'>[]>();
+  private readonly over = new WeakMap<AgentLink, Pick<Command, 'id' | 'status'>[]>();
 
   constructor(
     private readonly db: Database,
@@ -117,7 +118,7 @@ export class CommandInbox implements OnModuleInit, OnApplicationShutdown {
       await this.writer.change(tx, [...byCommand.keys()], (draft) => {
         for (const incoming of byCommand.get(draft.row.id) ?? []) {
           // Only the agent that the command is for may report on it.
-          if (draft.row.executor !== 'link' || draft.row.agent_id !== incoming.link.agentId) continue;
+          if (draft.row.executor !== 'link' || draft.row.agentId !== incoming.link.agentId) continue;
           owned.add(incoming);
           const frame = applyReport(draft, incoming.report, this.settings.outputLimit);
           if (frame) replies.push({ link: incoming.link, frame });
@@ -140,17 +141,19 @@ export class CommandInbox implements OnModuleInit, OnApplicationShutdown {
     const held = new Set(unfinished);
     // What was reported before counts before anything is concluded.
     await this.working;
-    const rows = await this.db.query<Omit<CommandRow, 'output_bytes'> & { output_bytes: string }>(
-      `SELECT id, status, held_result, output_bytes FROM commands
-       WHERE agent_id = $1 AND executor = 'link'
-         AND (id = ANY ($2::uuid[]) OR status IN ('delivered', 'running'))`,
-      [link.agentId, [...held]],
-    );
+    const ofLink = { agentId: link.agentId, executor: 'link' as const };
+    const rows = await this.db.repository(Command).find({
+      select: { id: true, status: true, heldResult: true, outputBytes: true },
+      where: [
+        { ...ofLink, id: Any([...held]) },
+        { ...ofLink, status: In(['delivered', 'running']) },
+      ],
+    });
     const offsets = new Map<string, number>();
     const lost: string[] = [];
     for (const row of rows) {
       if (!held.has(row.id)) lost.push(row.id);
-      else offsets.set(row.id, resumeOffset({ ...row, output_bytes: Number(row.output_bytes) }));
+      else offsets.set(row.id, resumeOffset(row));
     }
     const over = rows.filter((row) => isFinal(row.status) && (offsets.get(row.id) ?? -1) >= 0);
     if (over.length > 0) this.over.set(link, over);

@@ -113,7 +113,7 @@ function open(response: Response): NodeJS.Timeout {
   return setInterval(() => response.write(': keepalive\n\n'), KEEPALIVE_MS);
 }
 
-/** Waits for a slow reader, so that no more than one event is held for it, and cuts one that has stalled (rule 33). */
+/** Waits for a slow reader, so that no more than one event is held for it, and cuts one that has stalled. */
 async function send(response: Response, ended: AbortSignal, event: string, id: number, data: object): Promise<void> {
   if (ended.aborted) return;
   const fits = response.write(`id: ${id}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`);

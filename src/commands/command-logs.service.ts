@@ -1,48 +1,19 @@
 import { Injectable } from '@nestjs/common';
 import type { Actor } from '../platform/context/index.js';
-import { Database, prepared } from '../platform/database/index.js';
+import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { InFlight, publicId } from '../platform/http/index.js';
 import { Bus, type CredentialHolder, CredentialWatch } from '../platform/realtime/index.js';
 import { onlyAgent } from './command-queries.service.js';
 import { type CommandState, isFinal, statusOf } from './command-status.js';
+import type { CommandOutput } from './command-output.entity.js';
 import { COMMANDS_CHANGED } from './command-writer.js';
+import { PAGE_BYTES, PAGE_CHUNKS, readOutput } from './commands.queries.js';
 
-/** Bytes of one answer, about: whole chunks are given. */
-const ANSWER_BYTES = 256 * 1024;
-const ANSWER_CHUNKS = 1000;
 /** A change that was not heard of is found after this. */
 const LOOK_AGAIN_MS = 2000;
 
-/**
- * State and output in one statement, so of one moment: when the command has ended, all of its output is there. One row without
- * output when there is none, no row when the actor may not see the command.
- */
-const READ = prepared(
-  'commands.logs',
-  `SELECT c.status, o."offset", o.stream, o.data
-   FROM commands c LEFT JOIN LATERAL (
-     SELECT "offset", stream, data FROM (
-       SELECT "offset", stream, data, sum(length(data)) OVER (ORDER BY "offset") - length(data) AS before
-       FROM command_output
-       WHERE command_id = c.id AND "offset" >= coalesce(
-         (SELECT max("offset") FROM command_output WHERE command_id = c.id AND "offset" <= $2), 0)
-       ORDER BY "offset" LIMIT ${ANSWER_CHUNKS}
-     ) AS chunks WHERE before < ${ANSWER_BYTES}
-   ) AS o ON true
-   WHERE c.id = $1 AND ($3::uuid IS NULL OR c.agent_id = $3)
-   ORDER BY o."offset"`,
-);
-
-type OutputRow = { status: CommandState } & (
-  { offset: string; stream: OutputChunk['stream']; data: Buffer } | { offset: null }
-);
-
-export interface OutputChunk {
-  offset: number;
-  stream: 'stdout' | 'stderr';
-  data: Buffer;
-}
+export type OutputChunk = Pick<CommandOutput, 'offset' | 'stream' | 'data'>;
 
 export interface OutputPage {
   chunks: OutputChunk[];
@@ -53,7 +24,7 @@ export interface OutputPage {
   state: CommandState;
 }
 
-/** Reads what commands print, while they print it (row CMD-06). */
+/** Reads what commands print, while they print it. */
 @Injectable()
 export class CommandLogs {
   constructor(
@@ -113,7 +84,7 @@ export class CommandLogs {
   }
 
   private async read(actor: Actor, id: string, after: number): Promise<OutputPage | null> {
-    const rows = await this.db.query<OutputRow>(READ, [id, after, onlyAgent(actor)]);
+    const rows = await readOutput(this.db, id, after, onlyAgent(actor));
     if (rows.length === 0) return null;
     const chunks = rows.flatMap((row) => {
       if (row.offset === null) return [];
@@ -127,7 +98,7 @@ export class CommandLogs {
     const state = rows[0].status;
     // Whole chunks, as the statement counts them: the first one may begin before the byte wanted.
     const bytes = rows.reduce((sum, row) => sum + (row.offset === null ? 0 : row.data.length), 0);
-    const cut = bytes >= ANSWER_BYTES || rows.length === ANSWER_CHUNKS;
+    const cut = bytes >= PAGE_BYTES || rows.length === PAGE_CHUNKS;
     return { chunks, nextOffset, complete: isFinal(state) && !cut, state };
   }
 }

@@ -5,9 +5,9 @@ import { EgressClient } from '../platform/egress/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { nearestNames, publicId } from '../platform/http/index.js';
 import { BuiltinCommands, SERVER_TARGET } from './builtin-commands.js';
-import type { Executor } from './command-draft.js';
 import { priorityOf } from './command-queries.service.js';
 import { type CommandRule, CommandTypes } from './command-types.service.js';
+import type { Executor } from './command.entity.js';
 import type { CreateCommandDto } from './commands.dto.js';
 import { checkParameters } from './parameter-schemas.js';
 
@@ -34,7 +34,7 @@ export interface CommandPlan {
   callbackUrl: string | null;
 }
 
-/** Decides whether a requested command may be accepted, and for whom it is (rows CMD-01, 13, 14; contract 3.2). */
+/** Decides whether a requested command may be accepted, and for whom it is. */
 @Injectable()
 export class CommandPlanner {
   constructor(

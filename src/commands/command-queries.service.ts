@@ -1,26 +1,27 @@
 import { Injectable } from '@nestjs/common';
+import { type FindOptionsWhere, In, LessThan, MoreThanOrEqual } from 'typeorm';
 import { AgentDirectory } from '../agents/index.js';
 import type { Actor } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import {
-  type Page,
-  paginationOf,
-  type PaginationDto,
-  parsePublicId,
-  publicId,
-  timeAndIdAfter,
-} from '../platform/http/index.js';
-import { type CommandDetail, type CommandView, VIEW_COLUMNS } from './command-view.js';
+import { type Page, pageNewestFirst, type PaginationDto, parsePublicId, publicId } from '../platform/http/index.js';
+import { CommandOutput } from './command-output.entity.js';
+import { type CommandView, VIEW } from './command-view.js';
 import { PRIORITIES, statesOf } from './command-status.js';
+import { Command } from './command.entity.js';
 import type { CommandListQueryDto } from './commands.dto.js';
 
 /** Output shown with the command itself, in bytes; the rest is in its log. */
 const SHOWN_OUTPUT = 64 * 1024;
 /** Matches are counted up to here. */
 const COUNTED = 10_000;
+/** An id that no row has. */
+const NOBODY = '00000000-0000-0000-0000-000000000000';
 
-/** Reads commands. An agent sees its own and no others: that is part of each query (rule 12). */
+/** Of several alternatives one must hold. */
+type Condition = FindOptionsWhere<Command> | FindOptionsWhere<Command>[];
+
+/** Reads commands. An agent sees its own and no others: that is part of each query. */
 @Injectable()
 export class CommandQueries {
   constructor(
@@ -29,21 +30,19 @@ export class CommandQueries {
   ) {}
 
   /** @throws AppError `not_found` */
-  async get(actor: Actor, id: string): Promise<CommandDetail> {
-    const [row] = await this.db.query<CommandDetail>(
-      `SELECT ${VIEW_COLUMNS}, result, timeline FROM commands WHERE id = $1 AND ($2::uuid IS NULL OR agent_id = $2)`,
-      [id, onlyAgent(actor)],
-    );
-    if (!row) throw AppError.notFound('command', publicId('cmd', id));
-    return row;
+  async get(actor: Actor, id: string): Promise<Command> {
+    const agentId = onlyAgent(actor);
+    const command = await this.db.repository(Command).findOneBy({ id, ...(agentId === null ? {} : { agentId }) });
+    if (!command) throw AppError.notFound('command', publicId('cmd', id));
+    return command;
   }
 
   /** The beginning of what a command printed. */
-  async outputStart(id: string): Promise<Buffer> {
-    const chunks = await this.db.query<{ data: Buffer }>(
-      `SELECT data FROM command_output WHERE command_id = $1 AND "offset" < ${SHOWN_OUTPUT} ORDER BY "offset"`,
-      [id],
-    );
+  async outputStart(commandId: string): Promise<Buffer> {
+    const chunks = await this.db.repository(CommandOutput).find({
+      where: { commandId, offset: LessThan(SHOWN_OUTPUT) },
+      order: { offset: 'ASC' },
+    });
     return Buffer.concat(chunks.map((c) => c.data)).subarray(0, SHOWN_OUTPUT);
   }
 
@@ -52,60 +51,35 @@ export class CommandQueries {
     query: CommandListQueryDto,
     page: Page,
   ): Promise<{ commands: CommandView[]; pagination: PaginationDto }> {
-    const { where, params } = await this.conditions(actor, query);
-    const [{ total }] = await this.db.query<{ total: number }>(
-      `SELECT count(*)::int AS total FROM (SELECT 1 FROM commands ${where} LIMIT ${COUNTED + 1}) AS matching`,
-      params,
-    );
-    const seek = page.after ? `${where ? `${where} AND` : 'WHERE'} (created_at, id) < ($A, $B)` : where;
-    const keys = page.after ? timeAndIdAfter(page) : [];
-    const rows = await this.db.query<CommandView>(
-      `SELECT ${VIEW_COLUMNS} FROM commands
-       ${seek.replace('$A', `$${params.length + 1}::timestamptz`).replace('$B', `$${params.length + 2}::uuid`)}
-       ORDER BY created_at DESC, id DESC LIMIT ${page.limit + 1} OFFSET ${page.offset}`,
-      [...params, ...keys],
-    );
-    const commands = rows.slice(0, page.limit);
-    const last = commands.at(-1);
-    return {
-      commands,
-      pagination: paginationOf(page, {
-        total: Math.min(total, COUNTED),
-        exact: total <= COUNTED,
-        hasMore: rows.length > page.limit,
-        nextKeys: last && [last.created_at.toISOString(), last.id],
-      }),
-    };
+    const list = this.db
+      .repository(Command)
+      .createQueryBuilder('command')
+      .select(VIEW.map((property) => `command.${property}`));
+    for (const condition of await this.conditions(actor, query)) list.andWhere(condition);
+    const { rows, pagination } = await pageNewestFirst(list, page, 'createdAt', COUNTED);
+    return { commands: rows, pagination };
   }
 
-  private async conditions(actor: Actor, query: CommandListQueryDto): Promise<{ where: string; params: unknown[] }> {
+  /** All of them hold for each command of the list. */
+  private async conditions(actor: Actor, query: CommandListQueryDto): Promise<Condition[]> {
     const { from, to } = query;
     if (from !== undefined && to !== undefined && new Date(from) > new Date(to)) {
       throw AppError.validation({ field: 'from', issue: 'must not be after to', location: 'query' });
     }
-    const clauses: string[] = [];
-    const params: unknown[] = [];
-    const add = (clause: (place: string) => string, value: unknown): void => {
-      params.push(value);
-      clauses.push(clause(`$${params.length}`));
-    };
     const own = onlyAgent(actor);
-    if (own !== null) add((p) => `agent_id = ${p}`, own);
-    if (query.status) add((p) => `status = ANY (${p})`, statesOf(query.status));
-    if (query.type !== undefined) add((p) => `command_type = ${p}`, query.type);
-    if (query.priority) add((p) => `priority = ${p}`, priorityOf(query.priority));
-    if (query.parent) add((p) => `parent_id = ${p}`, parsePublicId('cmd', query.parent));
-    if (from !== undefined) add((p) => `created_at >= ${p}`, new Date(from));
-    if (to !== undefined) add((p) => `created_at < ${p}`, new Date(to));
+    const conditions: Condition[] = [];
+    if (own !== null) conditions.push({ agentId: own });
+    if (query.status) conditions.push({ status: In(statesOf(query.status)) });
+    if (query.type !== undefined) conditions.push({ commandType: query.type });
+    if (query.priority) conditions.push({ priority: priorityOf(query.priority) });
+    if (query.parent) conditions.push({ parentId: parsePublicId('cmd', query.parent) ?? NOBODY });
+    if (from !== undefined) conditions.push({ createdAt: MoreThanOrEqual(new Date(from)) });
+    if (to !== undefined) conditions.push({ createdAt: LessThan(new Date(to)) });
     if (query.target !== undefined) {
-      const agent = await this.agentNamed(query.target);
-      add((p) => `target = ${p}`, query.target);
-      if (agent) {
-        const byText = clauses.pop() as string;
-        add((p) => `(${byText} OR agent_id = ${p})`, agent);
-      }
+      const agentId = await this.agentNamed(query.target);
+      conditions.push([{ target: query.target }, ...(agentId === null ? [] : [{ agentId }])]);
     }
-    return { where: clauses.length > 0 ? `WHERE ${clauses.join(' AND ')}` : '', params };
+    return conditions;
   }
 
   /** UUID of the agent that a target names; selectors name none. */
@@ -122,5 +96,5 @@ export function priorityOf(word: keyof typeof PRIORITIES | 'medium'): number {
 
 /** UUID of the agent when the actor is one and may see only its own commands. */
 export function onlyAgent(actor: Actor): string | null {
-  return actor.type === 'agent' ? (actor.agentId ?? '00000000-0000-0000-0000-000000000000') : null;
+  return actor.type === 'agent' ? (actor.agentId ?? NOBODY) : null;
 }

@@ -1,4 +1,5 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common';
+import { Any, type FindOptionsWhere, IsNull, Like, Not } from 'typeorm';
 import { AgentDirectory } from '../agents/index.js';
 import { actorHas } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
@@ -6,6 +7,7 @@ import { type Holder, publicId } from '../platform/http/index.js';
 import { type OwnedKind, OwnerRights, type Rights } from '../platform/ownership/index.js';
 import { CommandDispatch } from './command-dispatch.js';
 import { CommandWriter } from './command-writer.js';
+import { Command } from './command.entity.js';
 
 const BATCH_SIZE = 500;
 const REASON = 'Whoever sent the command may not do so any more';
@@ -32,14 +34,22 @@ export class CommandRights implements OwnedKind<QueuedCommands>, OnModuleInit {
   }
 
   /** What is done with a login goes by the rights of the account, and outlives the session. */
-  find({ actorId, credentialId }: Partial<Holder>): Promise<QueuedCommands[]> {
-    return this.db.query<QueuedCommands>(
-      `SELECT DISTINCT created_by AS "actorId", credential,
-         CASE WHEN credential NOT LIKE 'sess\\_%' THEN credential END AS "credentialId"
-       FROM commands WHERE status = 'queued' AND created_by LIKE 'user\\_%'
-         AND ($1::text IS NULL OR created_by = $1) AND ($2::text IS NULL OR credential = $2)`,
-      [actorId ?? null, credentialId ?? null],
-    );
+  async find({ actorId, credentialId }: Partial<Holder>): Promise<QueuedCommands[]> {
+    const list = this.db
+      .repository(Command)
+      .createQueryBuilder('command')
+      .select('command.createdBy', 'actorId')
+      .addSelect('command.credential', 'credential')
+      .distinct()
+      .where({ status: 'queued', createdBy: Like('user\\_%') });
+    if (actorId) list.andWhere({ createdBy: actorId });
+    if (credentialId) list.andWhere({ credential: credentialId });
+    const found = await list.getRawMany<{ actorId: string; credential: string | null }>();
+    return found.map(({ actorId: owner, credential }) => ({
+      actorId: owner,
+      credential,
+      credentialId: credential?.startsWith('sess_') ? null : credential,
+    }));
   }
 
   async reduce(owned: QueuedCommands, rights: Rights): Promise<void> {
@@ -49,13 +59,15 @@ export class CommandRights implements OwnedKind<QueuedCommands>, OnModuleInit {
 
   /** Agents with queued commands that do not have these labels. */
   private async outside(owned: QueuedCommands, labels: Readonly<Record<string, string>>): Promise<string[]> {
-    const rows = await this.db.query<{ agent_id: string }>(
-      `SELECT DISTINCT agent_id FROM commands
-       WHERE status = 'queued' AND created_by = $1 AND credential IS NOT DISTINCT FROM $2 AND agent_id IS NOT NULL`,
-      [owned.actorId, owned.credential],
-    );
+    const agents = await this.db
+      .repository(Command)
+      .createQueryBuilder('command')
+      .select('command.agentId', 'agentId')
+      .distinct()
+      .where({ ...queuedBy(owned), agentId: Not(IsNull()) })
+      .getRawMany<{ agentId: string }>();
     const outside: string[] = [];
-    for (const { agent_id: id } of rows) {
+    for (const { agentId: id } of agents) {
       const [agent] = await this.directory.find(publicId('agent', id));
       const has = agent ? this.directory.trustedLabels(agent) : {};
       if (Object.entries(labels).some(([name, value]) => has[name] !== value)) outside.push(id);
@@ -64,16 +76,15 @@ export class CommandRights implements OwnedKind<QueuedCommands>, OnModuleInit {
   }
 
   /** `agents` null: all of them. */
-  private async cancel({ actorId, credential }: QueuedCommands, agents: string[] | null): Promise<void> {
+  private async cancel(owned: QueuedCommands, agents: string[] | null): Promise<void> {
     if (agents?.length === 0) return;
     for (let count = BATCH_SIZE; count === BATCH_SIZE;) {
-      const rows = await this.db.query<{ id: string; agent_id: string | null }>(
-        `SELECT id, agent_id FROM commands
-         WHERE status = 'queued' AND executor <> 'fanout' AND created_by = $1 AND credential IS NOT DISTINCT FROM $2
-           AND ($3::uuid[] IS NULL OR agent_id = ANY ($3))
-         ORDER BY id LIMIT ${BATCH_SIZE}`,
-        [actorId, credential, agents],
-      );
+      const rows = await this.db.repository(Command).find({
+        select: { id: true, agentId: true },
+        where: { ...queuedBy(owned), executor: Not('fanout'), ...(agents ? { agentId: Any(agents) } : {}) },
+        order: { id: 'ASC' },
+        take: BATCH_SIZE,
+      });
       count = rows.length;
       await this.db.transaction((tx) =>
         this.writer.change(
@@ -87,7 +98,11 @@ export class CommandRights implements OwnedKind<QueuedCommands>, OnModuleInit {
         ),
       );
       // The frame of a queued one may be on its way.
-      for (const { id, agent_id } of rows) if (agent_id) this.dispatch.cancel(agent_id, id, REASON);
+      for (const { id, agentId } of rows) if (agentId) this.dispatch.cancel(agentId, id, REASON);
     }
   }
+}
+
+function queuedBy({ actorId, credential }: QueuedCommands): FindOptionsWhere<Command> {
+  return { status: 'queued', createdBy: actorId, credential: credential ?? IsNull() };
 }

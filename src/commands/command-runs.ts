@@ -6,6 +6,7 @@ import { storable, storableJson } from './agent-reports.js';
 import { BuiltinCommands } from './builtin-commands.js';
 import type { CommandDraft, CommandRow } from './command-draft.js';
 import { CommandTypes } from './command-types.service.js';
+import { Command } from './command.entity.js';
 import { COMMANDS_CHANGED, CommandWriter } from './command-writer.js';
 import { RunBuiltin, RunCommand } from './commands.jobs.js';
 import { EndpointClient, type RunOutcome } from './endpoint-client.js';
@@ -16,16 +17,12 @@ const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 60_000;
 
 /** What a run needs besides the row that the writer locks. */
-interface RunInput {
-  parameters: Record<string, unknown>;
-  timeout_seconds: number;
-  priority: number;
-}
+type RunInput = Pick<Command, 'parameters' | 'timeoutSeconds'>;
 
 type ClaimedCommand = CommandRow & RunInput;
 
 /**
- * Carries out the commands that go to no link: built-ins of the server and HTTP endpoints of agents (row CMD-14). The
+ * Carries out the commands that go to no link: built-ins of the server and HTTP endpoints of agents. The
  * number of the run in the row is the fence: of two workers that think the run is theirs only one can write.
  */
 @Injectable()
@@ -59,7 +56,7 @@ export class CommandRuns implements OnModuleInit, BeforeApplicationShutdown {
     const stop = new AbortController();
     this.running.set(claimed.id, stop);
     const renewal = setInterval(() => void this.renew(claimed), LEASE_MS / 4);
-    const left = Math.max(0, (claimed.deadline_at?.getTime() ?? Date.now()) - Date.now());
+    const left = Math.max(0, (claimed.deadlineAt?.getTime() ?? Date.now()) - Date.now());
     const deadline = AbortSignal.timeout(left);
     try {
       const outcome = await this.execute(claimed, AbortSignal.any([stop.signal, job.signal, deadline]), left);
@@ -79,24 +76,22 @@ export class CommandRuns implements OnModuleInit, BeforeApplicationShutdown {
 
   /** Takes the run when it is there to be taken: a queued command, or one whose worker has died. */
   private async claim(id: string, attempt: number): Promise<ClaimedCommand | null> {
-    const [more] = await this.db.query<RunInput & { command_type: string; executor: string }>(
-      `SELECT command_type, executor, parameters, timeout_seconds, priority FROM commands WHERE id = $1`,
-      [id],
-    );
-    if (!more) return null;
-    const repeatable = more.executor === 'builtin' || (await this.types.find(more.command_type))?.idempotent === true;
+    const command = await this.db.repository(Command).findOneBy({ id });
+    if (!command) return null;
+    const { commandType, executor, parameters, timeoutSeconds } = command;
+    const repeatable = executor === 'builtin' || (await this.types.find(commandType))?.idempotent === true;
     let mine: CommandRow | null = null;
     await this.db.transaction((tx) =>
       this.writer.change(tx, [id], (draft) => {
         mine = begin(draft, attempt, repeatable) ? draft.row : null;
       }),
     );
-    return mine === null ? null : { ...(mine as CommandRow), ...pickRun(more) };
+    return mine === null ? null : { ...(mine as CommandRow), parameters, timeoutSeconds };
   }
 
   private async execute(command: ClaimedCommand, signal: AbortSignal, leftMs: number): Promise<RunOutcome> {
     if (command.executor === 'http') return this.endpoints.run(command, signal, leftMs);
-    const builtin = this.builtins.find(command.command_type);
+    const builtin = this.builtins.find(command.commandType);
     if (!builtin) return failed('UNKNOWN_COMMAND', 'This server has no such command');
     try {
       const { message, data = null } = await Promise.race([builtin(command.parameters, signal), whenAborted(signal)]);
@@ -112,9 +107,9 @@ export class CommandRuns implements OnModuleInit, BeforeApplicationShutdown {
       this.writer.change(tx, [command.id], (draft) => {
         const { row, now } = draft;
         if (row.status !== 'running' || row.attempts !== command.attempts) return;
-        const late = outOfTime || (row.deadline_at !== null && row.deadline_at <= now);
+        const late = outOfTime || (row.deadlineAt !== null && row.deadlineAt <= now);
         if (outcome.kind === 'unsent') {
-          row.due_at = new Date(now.getTime() + pauseAfter(row.attempts));
+          row.dueAt = new Date(now.getTime() + pauseAfter(row.attempts));
           draft.become('queued', outcome.message);
         } else if (outcome.kind === 'completed') {
           finish(draft, outcome);
@@ -131,26 +126,24 @@ export class CommandRuns implements OnModuleInit, BeforeApplicationShutdown {
 
   private async renew({ id, attempts }: CommandRow): Promise<void> {
     await this.db
-      .query(`UPDATE commands SET due_at = $3 WHERE id = $1 AND attempts = $2 AND status = 'running'`, [
-        id,
-        attempts,
-        new Date(Date.now() + LEASE_MS),
-      ])
+      .repository(Command)
+      .update({ id, attempts, status: 'running' }, { dueAt: new Date(Date.now() + LEASE_MS) })
       .catch(() => undefined);
   }
 
   private async stopIfOver(id: string): Promise<void> {
-    const rows = await this.db
-      .query<{ status: string }>(`SELECT status FROM commands WHERE id = $1 AND status = 'running'`, [id])
-      .catch(() => [{ status: 'running' }]);
-    if (rows.length === 0) this.running.get(id)?.abort(new Error('The command is over'));
+    const runs = await this.db
+      .repository(Command)
+      .existsBy({ id, status: 'running' })
+      .catch(() => true);
+    if (!runs) this.running.get(id)?.abort(new Error('The command is over'));
   }
 }
 
 function begin(draft: CommandDraft, attempt: number, repeatable: boolean): boolean {
   const { row, now } = draft;
-  if (row.attempts !== attempt || (row.deadline_at !== null && row.deadline_at <= now)) return false;
-  const orphaned = row.status === 'running' && row.due_at !== null && row.due_at <= now;
+  if (row.attempts !== attempt || (row.deadlineAt !== null && row.deadlineAt <= now)) return false;
+  const orphaned = row.status === 'running' && row.dueAt !== null && row.dueAt <= now;
   if (orphaned && !repeatable) {
     draft.giveUp('failed', { code: 'UNKNOWN_OUTCOME', message: 'The server was interrupted while the command ran' });
     return false;
@@ -158,7 +151,7 @@ function begin(draft: CommandDraft, attempt: number, repeatable: boolean): boole
   if (orphaned) draft.note('running', 'Run again after an interruption');
   else if (row.status !== 'queued' || !draft.become('running')) return false;
   row.attempts += 1;
-  row.due_at = new Date(now.getTime() + LEASE_MS);
+  row.dueAt = new Date(now.getTime() + LEASE_MS);
   return true;
 }
 
@@ -166,8 +159,8 @@ function finish(draft: CommandDraft, outcome: Extract<RunOutcome, { kind: 'compl
   const { row, now } = draft;
   const output = Buffer.from(outcome.output, 'utf8');
   if (output.length > 0) {
-    draft.output.push({ stream: 'stdout', offset: row.output_bytes, data: output });
-    row.output_bytes += output.length;
+    draft.output.push({ stream: 'stdout', offset: row.outputBytes, data: output });
+    row.outputBytes += output.length;
   }
   const success = outcome.kind === 'completed';
   draft.finish(outcome.kind, {
@@ -177,18 +170,14 @@ function finish(draft: CommandDraft, outcome: Extract<RunOutcome, { kind: 'compl
     signal: null,
     data: storableJson(outcome.data ?? null),
     error: success ? null : { code: outcome.code, message: storable(outcome.message).slice(0, 2000) },
-    duration_ms: now.getTime() - (row.started_at ?? row.created_at).getTime(),
-    output_bytes: row.output_bytes,
+    duration_ms: now.getTime() - (row.startedAt ?? row.createdAt).getTime(),
+    output_bytes: row.outputBytes,
     output_truncated: false,
   });
 }
 
 function failed(code: string, message: string): RunOutcome {
   return { kind: 'failed', code, message, data: null, output: '' };
-}
-
-function pickRun({ parameters, timeout_seconds, priority }: RunInput): RunInput {
-  return { parameters, timeout_seconds, priority };
 }
 
 function pauseAfter(attempts: number): number {

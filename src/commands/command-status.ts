@@ -1,4 +1,4 @@
-/** States of a command (contract 3.4); `delivered` only after the agent's acknowledgement (row CMD-15). */
+/** States of a command; `delivered` only after the agent's acknowledgement. */
 export const COMMAND_STATES = [
   'queued',
   'delivered',
@@ -44,7 +44,7 @@ export function statesOf(word: CommandStatus | CommandState): CommandState[] {
   return word === 'failed' ? ['failed', 'timed_out'] : [word];
 }
 
-/** State of a parent from how many of its children are in which state (row CMD-13). */
+/** State of a parent from how many of its children are in which state. */
 export function parentState(children: Partial<Record<CommandState, number>>): CommandState {
   const count = (...states: CommandState[]): number => states.reduce((sum, s) => sum + (children[s] ?? 0), 0);
   const open = count('queued', 'delivered', 'running');

@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import { In } from 'typeorm';
 import { CommandSettings } from './commands.settings.js';
 import { AgentStatusChanged } from '../agents/agents.events.js';
 import { Database } from '../platform/database/index.js';
@@ -9,13 +10,15 @@ import { finishHeld } from './agent-reports.js';
 import type { CommandDraft } from './command-draft.js';
 import { isFinal } from './command-status.js';
 import { CommandWriter } from './command-writer.js';
-import { type DueRun, PurgeCommands, runJob, SendCallback, SweepCommands } from './commands.jobs.js';
+import { Command } from './command.entity.js';
+import { PurgeCommands, runJob, SendCallback, SweepCommands } from './commands.jobs.js';
+import { claimOverdue, deleteFinished, findDueCallbacks, findDueRuns } from './commands.queries.js';
 
 const BATCH = 200;
 /** The same due work is queued again at most this often, should its job have been lost. */
 const REQUEUE_MS = 10_000;
 
-/** Ends what is overdue and restarts what was left lying; safe to run twice or in two processes (row CMD-11). */
+/** Ends what is overdue and restarts what was left lying; safe to run twice or in two processes. */
 @Injectable()
 export class CommandSweep {
   constructor(
@@ -33,12 +36,7 @@ export class CommandSweep {
 
   private async endOverdue(): Promise<number> {
     return this.db.transaction(async (tx) => {
-      const overdue = await tx.query<{ id: string }[]>(
-        `SELECT id FROM commands
-         WHERE status IN ('queued', 'delivered', 'running') AND deadline_at <= now()
-         ORDER BY deadline_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED`,
-      );
-      const ids = overdue.map(({ id }) => id);
+      const ids = await claimOverdue(tx, BATCH);
       if (ids.length > 0) await this.writer.change(tx, ids, giveUpOverdue);
       return ids.length;
     });
@@ -49,17 +47,21 @@ export class CommandSweep {
   async endDeregistered({ data }: StoredEvent<{ agent_id: string; status: string }>): Promise<void> {
     if (data.status !== 'deregistered') return;
     const agentId = parsePublicId('agent', data.agent_id);
+    if (agentId === null) return;
     while ((await this.endSomeOf(agentId)) === BATCH);
   }
 
-  private endSomeOf(agentId: string | null): Promise<number> {
+  private endSomeOf(agentId: string): Promise<number> {
     return this.db.transaction(async (tx) => {
       // A request to an endpoint that is under way ends by its answer.
-      const open = await tx.query<{ id: string }[]>(
-        `SELECT id FROM commands WHERE agent_id = $1
-           AND (status IN ('queued', 'delivered') OR (status = 'running' AND executor = 'link')) LIMIT ${BATCH}`,
-        [agentId],
-      );
+      const open = await tx.find(Command, {
+        select: { id: true },
+        where: [
+          { agentId, status: In(['queued', 'delivered']) },
+          { agentId, status: 'running', executor: 'link' },
+        ],
+        take: BATCH,
+      });
       const ids = open.map(({ id }) => id);
       if (ids.length > 0) await this.writer.change(tx, ids, giveUpDeregistered);
       return ids.length;
@@ -68,18 +70,12 @@ export class CommandSweep {
 
   private async restartDue(): Promise<void> {
     const round = Math.floor(Date.now() / REQUEUE_MS);
-    const runs = await this.db.query<DueRun>(
-      `SELECT id, attempts, priority, created_at, executor FROM commands
-       WHERE due_at <= now() AND status IN ('queued', 'running') AND deadline_at > now() ORDER BY due_at LIMIT ${BATCH}`,
-    );
-    const callbacks = await this.db.query<{ id: string; attempt: number }>(
-      `SELECT id, callback_attempts AS attempt FROM commands
-       WHERE callback_due_at <= now() ORDER BY callback_due_at LIMIT ${BATCH}`,
-    );
+    const runs = await findDueRuns(this.db, BATCH);
+    const callbacks = await findDueCallbacks(this.db, BATCH);
     await this.jobs.enqueueMany([
       // Runs that still wait for a worker too: they have become more urgent meanwhile.
       ...runs.map((run) => runJob(run, round)),
-      ...callbacks.map(({ id, attempt }) => ({
+      ...callbacks.map(({ id, callbackAttempts: attempt }) => ({
         job: SendCallback as JobDefinition<unknown>,
         payload: { commandId: id, attempt },
         options: { jobId: `${id}-${attempt}-${round}` },
@@ -90,16 +86,10 @@ export class CommandSweep {
   /** Children go with their parents, output with its command. */
   @HandleJob(PurgeCommands)
   async purge(): Promise<number> {
-    let purged = 0;
-    for (;;) {
-      const [, count] = await this.db.query<unknown>(
-        `DELETE FROM commands WHERE id IN (
-           SELECT id FROM commands
-           WHERE completed_at < now() - make_interval(days => $1) AND parent_id IS NULL LIMIT ${BATCH})`,
-        [this.settings.retentionDays],
-      );
-      purged += Number(count);
-      if (Number(count) < BATCH) return purged;
+    for (let purged = 0; ;) {
+      const deleted = await deleteFinished(this.db, this.settings.retentionDays, BATCH);
+      purged += deleted;
+      if (deleted < BATCH) return purged;
     }
   }
 }
@@ -115,7 +105,7 @@ function giveUpDeregistered(draft: CommandDraft): void {
 }
 
 function giveUpOverdue(draft: CommandDraft): void {
-  if (draft.row.held_result !== null) {
+  if (draft.row.heldResult !== null) {
     finishHeld(draft);
     return;
   }

@@ -17,6 +17,7 @@ import {
   CommandTimedOut,
 } from './commands.events.js';
 import { SendCallback } from './commands.jobs.js';
+import { countChildren, lockCommands, storeDrafts } from './commands.queries.js';
 
 /** Bus channel: ids of commands whose state or output has changed, for those who follow their logs. */
 export const COMMANDS_CHANGED = 'commands.changed';
@@ -82,7 +83,7 @@ export class CommandWriter {
 
   private async store(tx: Tx, drafts: CommandDraft[]): Promise<void> {
     if (drafts.length === 0) return;
-    await update(tx, drafts);
+    await storeDrafts(tx, drafts);
     await this.events.publishMany(
       tx,
       drafts.flatMap((draft) =>
@@ -93,14 +94,17 @@ export class CommandWriter {
       ),
     );
     // Parents after their children, always: whoever ends the last child sees all the others.
-    const moved = drafts.filter((d) => d.row.parent_id !== null && d.passed.length > 0);
-    if (moved.length > 0) await this.rollUp(tx, [...new Set(moved.map((d) => d.row.parent_id as string))]);
+    const moved = drafts.filter((d) => d.row.parentId !== null && d.passed.length > 0);
+    if (moved.length > 0) await this.rollUp(tx, [...new Set(moved.map((d) => d.row.parentId as string))]);
     this.db.afterCommit(tx, () => this.announce(drafts));
   }
 
   private async rollUp(tx: Tx, parentIds: string[]): Promise<void> {
     const parents = await lock(tx, parentIds);
-    const counts = await countChildren(tx, parentIds);
+    const counts = new Map<string, Partial<Record<CommandState, number>>>();
+    for (const { parentId, status, count } of await countChildren(tx, parentIds)) {
+      counts.set(parentId, { ...counts.get(parentId), [status]: count });
+    }
     for (const draft of parents) {
       const children = counts.get(draft.row.id) ?? {};
       const state = parentState(children);
@@ -120,7 +124,7 @@ export class CommandWriter {
           signal: null,
           data: null,
           error: state === 'completed' ? null : error,
-          duration_ms: draft.now.getTime() - draft.row.created_at.getTime(),
+          duration_ms: draft.now.getTime() - draft.row.createdAt.getTime(),
           output_bytes: 0,
           output_truncated: false,
           summary: children,
@@ -141,10 +145,10 @@ export class CommandWriter {
     for (const { row, passed } of drafts) {
       const last = passed.at(-1);
       if (last === undefined || !isFinal(last)) continue;
-      if (last === 'completed' && row.started_at) this.learn(row.command_type, Date.now() - row.created_at.getTime());
-      this.outcomes.inc({ type: row.command_type, outcome: last });
-      this.duration.observe({ type: row.command_type }, (Date.now() - row.created_at.getTime()) / 1000);
-      if (row.callback_url === null) continue;
+      if (last === 'completed' && row.startedAt) this.learn(row.commandType, Date.now() - row.createdAt.getTime());
+      this.outcomes.inc({ type: row.commandType, outcome: last });
+      this.duration.observe({ type: row.commandType }, (Date.now() - row.createdAt.getTime()) / 1000);
+      if (row.callbackUrl === null) continue;
       // The sweep finds it too: a callback that cannot be queued now is only late.
       this.jobs.enqueue(SendCallback, { commandId: row.id, attempt: 0 }).catch((error: unknown) => {
         this.logger.warn({ err: String(error) }, 'A callback could not be queued and will be found by the sweep');
@@ -157,11 +161,11 @@ function eventData(row: CommandRow, state: CommandState): CommandEventData {
   const { result } = row;
   return {
     command_id: publicId('cmd', row.id),
-    command_type: row.command_type,
+    command_type: row.commandType,
     target: row.target,
-    agent_id: row.agent_id && publicId('agent', row.agent_id),
-    parent_id: row.parent_id && publicId('cmd', row.parent_id),
-    source: row.target_name ?? row.created_by,
+    agent_id: row.agentId && publicId('agent', row.agentId),
+    parent_id: row.parentId && publicId('cmd', row.parentId),
+    source: row.targetName ?? row.createdBy,
     priority: priorityWord(row.priority),
     status: statusOf(state),
     substatus: state,
@@ -176,53 +180,7 @@ function eventData(row: CommandRow, state: CommandState): CommandEventData {
 }
 
 async function lock(tx: Tx, ids: readonly string[]): Promise<CommandDraft[]> {
-  const rows = await tx.query<(Omit<CommandRow, 'output_bytes'> & { output_bytes: string })[]>(
-    `SELECT id, parent_id, command_type, target, agent_id, executor, target_name, priority, created_by, status, created_at, delivered_at, started_at,
-            completed_at, deadline_at, due_at, attempts, result, held_result, output_bytes, output_truncated,
-            callback_url, callback_due_at
-     FROM commands WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE`,
-    [ids],
-  );
+  const rows = await lockCommands(tx, ids);
   const now = new Date();
-  return rows.map((row) => new CommandDraft({ ...row, output_bytes: Number(row.output_bytes) }, now));
-}
-
-/** The rows and what the commands have printed, in one round trip. */
-async function update(tx: Tx, drafts: CommandDraft[]): Promise<void> {
-  const chunks = drafts.flatMap(({ row, output }) => output.map((chunk) => ({ id: row.id, ...chunk })));
-  await tx.query(
-    `WITH printed AS (
-       INSERT INTO command_output (command_id, "offset", stream, data)
-       SELECT * FROM unnest($3::uuid[], $4::bigint[], $5::text[], $6::bytea[]))
-     UPDATE commands c
-     SET status = u.status, delivered_at = u.delivered_at, started_at = u.started_at, completed_at = u.completed_at,
-         deadline_at = u.deadline_at, due_at = u.due_at, attempts = u.attempts, result = u.result,
-         held_result = u.held_result, output_bytes = u.output_bytes, output_truncated = u.output_truncated,
-         callback_due_at = u.callback_due_at, timeline = c.timeline || u.notes, version = c.version + 1
-     FROM jsonb_to_recordset($1) AS u (
-       id uuid, status text, delivered_at timestamptz, started_at timestamptz, completed_at timestamptz,
-       deadline_at timestamptz, due_at timestamptz, attempts int, result jsonb, held_result jsonb,
-       output_bytes bigint, output_truncated boolean, callback_due_at timestamptz, notes jsonb)
-     WHERE c.id = u.id AND c.id = ANY ($2::uuid[])`,
-    [
-      JSON.stringify(drafts.map(({ row, notes }) => ({ ...row, notes }))),
-      // The ids by themselves: what is in the JSON the planner takes for a hundred rows, and reads the whole table for them.
-      drafts.map(({ row }) => row.id),
-      chunks.map((c) => c.id),
-      chunks.map((c) => c.offset),
-      chunks.map((c) => c.stream),
-      chunks.map((c) => c.data),
-    ],
-  );
-}
-
-async function countChildren(tx: Tx, parentIds: string[]): Promise<Map<string, Partial<Record<CommandState, number>>>> {
-  const rows = await tx.query<{ parent_id: string; status: CommandState; n: number }[]>(
-    `SELECT parent_id, status, count(*)::int AS n FROM commands
-     WHERE parent_id = ANY ($1::uuid[]) GROUP BY parent_id, status`,
-    [parentIds],
-  );
-  const counts = new Map<string, Partial<Record<CommandState, number>>>();
-  for (const { parent_id, status, n } of rows) counts.set(parent_id, { ...counts.get(parent_id), [status]: n });
-  return counts;
+  return rows.map((row) => new CommandDraft(row, now));
 }

@@ -1,7 +1,29 @@
 import { Check, Column, Entity, ForeignKey, Index, PrimaryColumn, Unique, VersionColumn } from 'typeorm';
 import { bigintAsNumber } from '../platform/database/index.js';
-import type { CommandResult, Executor, TimelineEntry } from './command-draft.js';
 import type { CommandState } from './command-status.js';
+
+export type Executor = 'link' | 'http' | 'builtin' | 'fanout';
+
+/** What a finished command has to say; stored as JSON. */
+export interface CommandResult {
+  success: boolean;
+  message: string;
+  exit_code: number | null;
+  signal: string | null;
+  data: unknown;
+  error: { code: string; message: string } | null;
+  duration_ms: number;
+  output_bytes: number;
+  output_truncated: boolean;
+  /** Of a parent: how many children ended how. */
+  summary?: Record<string, number>;
+}
+
+export interface TimelineEntry {
+  at: string;
+  status: string;
+  detail?: string;
+}
 
 /** A command for one target, or the parent of the commands for several. */
 @Entity('commands')
@@ -81,6 +103,7 @@ export class Command {
   @Column('timestamptz', { nullable: true })
   completedAt!: Date | null;
 
+  /** When the command is given up; null for a parent, whose children have deadlines. */
   @Column('timestamptz', { nullable: true })
   deadlineAt!: Date | null;
 
@@ -95,7 +118,7 @@ export class Command {
   @Column('jsonb', { nullable: true })
   result!: CommandResult | null;
 
-  /** An end that was reported but does not count yet. */
+  /** An end that was reported but does not count (yet): output is missing, or the command had ended otherwise before. */
   @Column('jsonb', { nullable: true })
   heldResult!: (CommandResult & { status: CommandState }) | null;
 
@@ -124,6 +147,7 @@ export class Command {
   @VersionColumn({ type: 'integer', default: 1 })
   version!: number;
 
+  /** Name of who carries it out; null for a parent. */
   @Column('text', { nullable: true })
   targetName!: string | null;
 }

@@ -1,7 +1,7 @@
 import { defineEvent, type EventDefinition, payloadSchema } from '../platform/events/index.js';
 import { COMMAND_STATES, COMMAND_STATUSES, type Priority, PRIORITIES } from './command-status.js';
 
-/** What every event of a command tells (row CMD-10); ids are public ids. */
+/** What every event of a command tells; ids are public ids. */
 export interface CommandEventData {
   command_id: string;
   command_type: string;

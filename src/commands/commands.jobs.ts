@@ -1,5 +1,5 @@
 import { defineJob, type JobQueue } from '../platform/jobs/index.js';
-import type { Executor } from './command-draft.js';
+import type { Command } from './command.entity.js';
 
 type Job = Parameters<JobQueue['enqueueMany']>[0][number];
 
@@ -23,13 +23,7 @@ export const RunBuiltin = defineJob<{ commandId: string; attempt: number }>({
 });
 
 /** What decides when a run begins. */
-export interface DueRun {
-  id: string;
-  attempts: number;
-  priority: number;
-  created_at: Date;
-  executor: Executor;
-}
+export type DueRun = Pick<Command, 'id' | 'attempts' | 'priority' | 'createdAt' | 'executor'>;
 
 /** More than any urgency: nine for a critical command and one for each minute of an hour. */
 const MOST_URGENT = 70;
@@ -38,8 +32,8 @@ const MOST_URGENT = 70;
  * The job of a run, as urgent as its command is now.
  * @param round makes a job of its own beside those of other rounds
  */
-export function runJob({ id, attempts, priority, created_at, executor }: DueRun, round?: number): Job {
-  const waitedMinutes = Math.floor((Date.now() - created_at.getTime()) / 60_000);
+export function runJob({ id, attempts, priority, createdAt, executor }: DueRun, round?: number): Job {
+  const waitedMinutes = Math.floor((Date.now() - createdAt.getTime()) / 60_000);
   return {
     job: (executor === 'builtin' ? RunBuiltin : RunCommand) as Job['job'],
     payload: { commandId: id, attempt: attempts },

@@ -24,6 +24,7 @@ import { CommandWriter } from './command-writer.js';
 import { Command } from './command.entity.js';
 import { CommandsController } from './commands.controller.js';
 import { RunCommand, RunBuiltin, SendCallback, SweepCommands, PurgeCommands } from './commands.jobs.js';
+import { countPending } from './commands.queries.js';
 import { CommandsService } from './commands.service.js';
 import { EndpointClient } from './endpoint-client.js';
 
@@ -66,12 +67,10 @@ export class CommandsModule implements OnModuleInit {
   onModuleInit(): void {
     const { db } = this;
     const pending = async (): Promise<Record<string, number>> => {
-      const rows = await db.query<{ status: string; n: number }>(
-        `SELECT status, count(*)::int AS n FROM commands
-         WHERE status IN ('queued', 'delivered', 'running') AND executor <> 'fanout' GROUP BY status`,
+      const counts = new Map((await countPending(db)).map(({ status, count }) => [status, count]));
+      return Object.fromEntries(
+        (['queued', 'delivered', 'running'] as const).map((status) => [status, counts.get(status) ?? 0]),
       );
-      const counts = new Map(rows.map(({ status, n }) => [status, n]));
-      return Object.fromEntries(['queued', 'delivered', 'running'].map((status) => [status, counts.get(status) ?? 0]));
     };
     this.metrics.sharedGauge(
       'nexus_commands_pending',

@@ -6,6 +6,7 @@ import { isAppError } from '../platform/errors/index.js';
 import { parseJsonBody, publicId } from '../platform/http/index.js';
 import { AgentCredentials } from '../security/index.js';
 import { type Dispatchable, envelopeOf } from './command-envelope.js';
+import type { Command } from './command.entity.js';
 
 /**
  * How a run ended. `unsent`: the target provably did not get the command, it can be tried again. `unknown`: it may have run.
@@ -36,11 +37,11 @@ export class EndpointClient {
    * @param leftMs milliseconds until the command's deadline
    */
   async run(
-    command: Omit<Dispatchable, 'agent_id'> & { agent_id: string | null },
+    command: Omit<Dispatchable, 'agentId'> & Pick<Command, 'agentId'>,
     signal: AbortSignal,
     leftMs: number,
   ): Promise<RunOutcome> {
-    const agentId = command.agent_id;
+    const { agentId } = command;
     if (agentId === null) return refused('AGENT_GONE', 'The command has no agent');
     let endpoint: string | null;
     try {
@@ -52,7 +53,7 @@ export class EndpointClient {
     if (endpoint === null) return refused('AGENT_GONE', 'The agent has no endpoint any more');
     const [key] = await this.credentials.keyHashes(agentId);
     if (!key) return refused('AGENT_GONE', 'The agent has no valid key');
-    const envelope = envelopeOf({ ...command, agent_id: agentId });
+    const envelope = envelopeOf({ ...command, agentId });
     const signature = createHmac('sha256', key).update(envelope).digest('hex');
     try {
       const { status, body, truncated } = await this.egress.request({

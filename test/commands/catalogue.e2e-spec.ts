@@ -253,7 +253,11 @@ describe('who may command and see what', () => {
     expect((await get(`/api/v1/commands/${own}`)).status).toBe(200);
     expect((await get(`/api/v1/commands/${foreign}`)).status).toBe(404);
     expect((await get(`/api/v1/commands/${foreign}/logs`)).status).toBe(404);
-    expect((await get('/api/v1/commands')).body.commands.map((command) => command.command_id)).toEqual([own]);
+    const listed = async (query: string): Promise<string[]> =>
+      (await get(`/api/v1/commands${query}`)).body.commands.map((command) => command.command_id);
+    expect(await listed('')).toEqual([own]);
+    expect(await listed(`?target=${mine.id}`)).toEqual([own]);
+    for (const target of [other.id, other.name]) expect(await listed(`?target=${target}`)).toEqual([]);
     expect((await nexus.post({ command_type: 'system.ping', target: mine.id }, mine.key)).status).toBe(403);
   });
 });
@@ -296,5 +300,18 @@ describe('the list', () => {
       expect((await list(wrong)).status, wrong).toBe(400);
     }
     expect(bare(ids[0])).toMatch(/^[0-9a-f-]{36}$/);
+  });
+
+  it('counts up to ten thousand', async () => {
+    await nexus.app.db.query(
+      `INSERT INTO commands (id, command_type, target, executor, parameters, priority, timeout_seconds, status, created_by,
+         created_at, completed_at, timeline)
+       SELECT gen_random_uuid(), 'system.ping', 'counted', 'builtin', '{}', 3, 300, 'completed', 'user_x', now(), now(), '[]'
+       FROM generate_series(1, 10001)`,
+    );
+    const { body } = await nexus.app.call<{ pagination: object }>('GET', '/api/v1/commands?target=counted&limit=1', {
+      key: nexus.admin,
+    });
+    expect(body.pagination).toMatchObject({ total: 10_000, total_is_exact: false, has_more: true });
   });
 });
