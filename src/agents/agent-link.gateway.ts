@@ -36,7 +36,7 @@ const MAX_TOTAL_BYTES = 32 * 1024 * 1024;
 /** The body guard for one frame; telemetry has a few keys per event. */
 const FRAME_LIMITS = { maxDepth: 64, maxKeys: 50_000, maxValues: 100_000, maxKeyLength: 256 };
 /** Bad frames of one link before it is closed. */
-const MOST_OFFENCES = 5;
+const MAX_VIOLATIONS = 5;
 /** Mean pause before the agents of a stopping server come back; they spread it themselves. */
 const RETURN_AFTER_MS = 1000;
 
@@ -111,15 +111,15 @@ export class AgentLinkGateway implements OnGatewayConnection<Socket>, OnApplicat
     const parsed = parseJsonBody(message, FRAME_LIMITS);
     const frame = 'problem' in parsed ? parsed.problem.reason : toAgentFrame(parsed.value);
     if (typeof frame === 'string') {
-      this.offence(link, 'BAD_FRAME', frame);
+      this.violation(link, 'BAD_FRAME', frame);
       return;
     }
     this.frames.inc({ type: frame.type });
     if (frame.type === 'hello') {
       if (link.state === 'new') void this.greet(link, frame);
-      else this.offence(link, 'UNEXPECTED_FRAME', 'hello is said once');
+      else this.violation(link, 'UNEXPECTED_FRAME', 'hello is said once');
     } else if (link.state === 'open') this.pass(link, frame, message.length);
-    else this.offence(link, 'UNEXPECTED_FRAME', 'the first frame is hello; the next ones follow welcome');
+    else this.violation(link, 'UNEXPECTED_FRAME', 'the first frame is hello; the next ones follow welcome');
   }
 
   private async greet(link: OpenLink, hello: HelloFrame): Promise<void> {
@@ -171,7 +171,7 @@ export class AgentLinkGateway implements OnGatewayConnection<Socket>, OnApplicat
   private pass(link: OpenLink, frame: AgentFrame, bytes: number): void {
     const work = this.links.dispatch(link, frame);
     if (!work) {
-      this.offence(link, 'UNKNOWN_FRAME', `nothing here takes ${frame.type}`);
+      this.violation(link, 'UNKNOWN_FRAME', `nothing here takes ${frame.type}`);
       return;
     }
     this.count(link, 1, bytes);
@@ -212,8 +212,8 @@ export class AgentLinkGateway implements OnGatewayConnection<Socket>, OnApplicat
     );
   }
 
-  private offence(link: OpenLink, code: string, message: string): void {
+  private violation(link: OpenLink, code: string, message: string): void {
     link.send({ type: 'error', code, message });
-    if (++link.offences >= MOST_OFFENCES) link.socket.close(CLOSE_PROTOCOL_ERROR, 'Too many bad frames');
+    if (++link.violations >= MAX_VIOLATIONS) link.socket.close(CLOSE_PROTOCOL_ERROR, 'Too many bad frames');
   }
 }

@@ -26,7 +26,7 @@ export class OpenLink implements AgentLink {
   loadPercent: number | null = null;
   /** `heardAt` of the socket when presence was written last. */
   reportedAt = 0;
-  offences = 0;
+  violations = 0;
   /** Frames whose handlers have not finished. */
   pending = 0;
   /** Bytes of their messages. */

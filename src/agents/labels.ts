@@ -3,13 +3,13 @@ import { AppError } from '../platform/errors/index.js';
 
 const KEY = /^[A-Za-z0-9._/-]{1,63}$/;
 const VALUE = /^\P{C}{0,63}$/u;
-const MOST = 64;
+const MAX_LABELS = 64;
 
 /** Labels are up to 64 pairs of a word and a short text. */
 function areLabels(value: unknown): value is Record<string, string> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
   const pairs = Object.entries(value);
-  return pairs.length <= MOST && pairs.every(([k, v]) => KEY.test(k) && typeof v === 'string' && VALUE.test(v));
+  return pairs.length <= MAX_LABELS && pairs.every(([k, v]) => KEY.test(k) && typeof v === 'string' && VALUE.test(v));
 }
 
 export function IsLabels(): PropertyDecorator {
@@ -21,7 +21,7 @@ export function IsLabels(): PropertyDecorator {
       validator: {
         validate: areLabels,
         defaultMessage: () =>
-          `must map up to ${MOST} keys (1 to 63 letters, digits, ".", "_", "/", "-") to texts of at most 63 characters`,
+          `must map up to ${MAX_LABELS} keys (1 to 63 letters, digits, ".", "_", "/", "-") to texts of at most 63 characters`,
       },
     });
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type AgentReport, applyReport, resumeOffset, storableJson } from './agent-reports.js';
-import { CommandDraft, type CommandRow } from './command-draft.js';
+import { CommandTransition, type CommandRow } from './command-draft.js';
 import { isFinal } from './command-status.js';
 
 const ID = '11111111-1111-4111-8111-111111111111';
@@ -80,14 +80,14 @@ describe('reports of an agent', () => {
         // At last the agent says everything again, as it does until it is acknowledged.
         for (const report of [...reports, output(0, TEXT), result(TEXT.length)]) {
           const before = current.status;
-          const draft = new CommandDraft(current, new Date());
-          applyReport(draft, report, LIMIT);
-          for (const { offset, data } of draft.output) {
+          const transition = new CommandTransition(current, new Date());
+          applyReport(transition, report, LIMIT);
+          for (const { offset, data } of transition.output) {
             expect(offset).toBe(stored.length);
             stored += data.toString();
           }
           if (isFinal(before)) expect(current.status).toBe(before);
-          ends += draft.passed.filter(isFinal).length;
+          ends += transition.passed.filter(isFinal).length;
         }
         expect(stored).toBe(TEXT);
         expect(current).toMatchObject({ status: 'completed', outputBytes: TEXT.length, heldResult: null });
@@ -99,25 +99,25 @@ describe('reports of an agent', () => {
 
   it('that come after the end never change it', () => {
     for (const status of ['cancelled', 'timed_out', 'failed'] as const) {
-      const draft = new CommandDraft(row({ status }), new Date());
-      for (const report of [result(0), result(0), output(0, 'x')]) applyReport(draft, report, LIMIT);
-      expect(draft.row.status).toBe(status);
-      expect(draft.passed).toEqual([]);
-      expect(draft.notes).toHaveLength(status === 'failed' ? 0 : 1);
+      const transition = new CommandTransition(row({ status }), new Date());
+      for (const report of [result(0), result(0), output(0, 'x')]) applyReport(transition, report, LIMIT);
+      expect(transition.row.status).toBe(status);
+      expect(transition.passed).toEqual([]);
+      expect(transition.notes).toHaveLength(status === 'failed' ? 0 : 1);
     }
   });
 
   it('make the agent stop what has ended meanwhile', () => {
-    const draft = new CommandDraft(row({ status: 'cancelled' }), new Date());
-    expect(applyReport(draft, { type: 'command_ack', command_id: ID }, LIMIT)).toMatchObject({ type: 'cancel' });
+    const transition = new CommandTransition(row({ status: 'cancelled' }), new Date());
+    expect(applyReport(transition, { type: 'command_ack', command_id: ID }, LIMIT)).toMatchObject({ type: 'cancel' });
   });
 
   it('of a refusal for want of room leave the command queued', () => {
-    const draft = new CommandDraft(row(), new Date());
-    applyReport(draft, { type: 'command_refused', command_id: ID, code: 'BUSY', message: 'full' }, LIMIT);
-    expect(draft).toMatchObject({ changed: false, row: { status: 'queued' } });
-    applyReport(draft, { type: 'command_refused', command_id: ID, code: 'EXPIRED', message: 'late' }, LIMIT);
-    expect(draft.row).toMatchObject({ status: 'timed_out', result: { error: { code: 'TIMEOUT' } } });
+    const transition = new CommandTransition(row(), new Date());
+    applyReport(transition, { type: 'command_refused', command_id: ID, code: 'BUSY', message: 'full' }, LIMIT);
+    expect(transition).toMatchObject({ changed: false, row: { status: 'queued' } });
+    applyReport(transition, { type: 'command_refused', command_id: ID, code: 'EXPIRED', message: 'late' }, LIMIT);
+    expect(transition.row).toMatchObject({ status: 'timed_out', result: { error: { code: 'TIMEOUT' } } });
   });
 
   it('say where an agent that returns goes on', () => {

@@ -1,5 +1,5 @@
 import type { AgentFrame, ServerFrame } from '@nexus/agent/protocol';
-import type { CommandDraft, CommandRow } from './command-draft.js';
+import type { CommandRow, CommandTransition } from './command-draft.js';
 import { isFinal } from './command-status.js';
 import type { CommandResult } from './command.entity.js';
 
@@ -13,24 +13,30 @@ type ResultFrame = Extract<AgentReport, { type: 'command_result' }>;
  * @param outputLimit bytes of output kept per command; the rest is acknowledged and dropped
  * @returns what the agent is told once the change is stored
  */
-export function applyReport(draft: CommandDraft, report: AgentReport, outputLimit: number): ServerFrame | null {
-  const { row } = draft;
+export function applyReport(
+  transition: CommandTransition,
+  report: AgentReport,
+  outputLimit: number,
+): ServerFrame | null {
+  const { row } = transition;
   switch (report.type) {
     case 'command_ack':
-      return draft.become('delivered') ? null : cancelIfOver(draft);
+      return transition.become('delivered') ? null : cancelIfOver(transition);
     case 'command_started':
-      if (row.status === 'running' || !draft.become('running')) return cancelIfOver(draft);
+      if (row.status === 'running' || !transition.become('running')) return cancelIfOver(transition);
       row.attempts += 1;
       return null;
     case 'command_output':
-      takeOutput(draft, report, outputLimit);
-      return settleHeld(draft) ?? { type: 'output_ack', command_id: report.command_id, next_offset: row.outputBytes };
+      takeOutput(transition, report, outputLimit);
+      return (
+        settleHeld(transition) ?? { type: 'output_ack', command_id: report.command_id, next_offset: row.outputBytes }
+      );
     case 'command_result':
-      return takeResult(draft, report);
+      return takeResult(transition, report);
     case 'command_refused':
       // Only a command that was not accepted before can be refused; "not now" leaves it queued, to be sent again later.
       if (row.status !== 'queued' || isNotNow(report)) return null;
-      draft.giveUp(isExpiry(report.code) ? 'timed_out' : 'failed', {
+      transition.giveUp(isExpiry(report.code) ? 'timed_out' : 'failed', {
         code: isExpiry(report.code) ? 'TIMEOUT' : storable(report.code),
         message: `The agent refused the command: ${storable(report.message)}`,
       });
@@ -49,13 +55,13 @@ function endedWithoutAgent(status: string): boolean {
 }
 
 /** An agent that holds a command which has ended here without it must not run it any further. */
-function cancelIfOver({ row }: CommandDraft): ServerFrame | null {
+function cancelIfOver({ row }: CommandTransition): ServerFrame | null {
   if (!isFinal(row.status) || row.heldResult !== null) return null;
   return { type: 'cancel', command_id: row.id, reason: `The command is ${row.status}` };
 }
 
-function takeOutput(draft: CommandDraft, frame: OutputFrame, limit: number): void {
-  const { row } = draft;
+function takeOutput(transition: CommandTransition, frame: OutputFrame, limit: number): void {
+  const { row } = transition;
   if (isFinal(row.status) && !endedWithoutAgent(row.status)) return;
   const bytes = Buffer.from(frame.data, frame.encoding);
   const known = row.outputBytes - frame.offset;
@@ -63,44 +69,44 @@ function takeOutput(draft: CommandDraft, frame: OutputFrame, limit: number): voi
   if (known < 0 || known >= bytes.length) return;
   const fresh = bytes.subarray(known);
   const kept = fresh.subarray(0, Math.max(0, limit - row.outputBytes));
-  if (kept.length > 0) draft.output.push({ stream: frame.stream, offset: row.outputBytes, data: kept });
+  if (kept.length > 0) transition.output.push({ stream: frame.stream, offset: row.outputBytes, data: kept });
   if (kept.length < fresh.length) row.outputTruncated = true;
   row.outputBytes += fresh.length;
-  draft.changed = true;
+  transition.changed = true;
   // Output without a start: the report of the start was lost with a link.
-  if (draft.become('running')) row.attempts += 1;
+  if (transition.become('running')) row.attempts += 1;
 }
 
-function takeResult(draft: CommandDraft, frame: ResultFrame): ServerFrame {
-  const { row } = draft;
+function takeResult(transition: CommandTransition, frame: ResultFrame): ServerFrame {
+  const { row } = transition;
   const done: ServerFrame = { type: 'result_ack', command_id: frame.command_id };
   if (isFinal(row.status)) {
     if (endedWithoutAgent(row.status) && row.heldResult === null) {
-      row.heldResult = { ...resultOf(draft, frame), status: frame.status };
-      draft.note(`late_${frame.status}`, 'The agent reported this after the command had ended');
+      row.heldResult = { ...resultOf(transition, frame), status: frame.status };
+      transition.note(`late_${frame.status}`, 'The agent reported this after the command had ended');
     }
     return done;
   }
-  row.heldResult = { ...resultOf(draft, frame), status: frame.status };
-  draft.changed = true;
-  return settleHeld(draft) ?? { type: 'output_ack', command_id: frame.command_id, next_offset: row.outputBytes };
+  row.heldResult = { ...resultOf(transition, frame), status: frame.status };
+  transition.changed = true;
+  return settleHeld(transition) ?? { type: 'output_ack', command_id: frame.command_id, next_offset: row.outputBytes };
 }
 
 /** Ends the command with the result it reported, once all of its output is here. */
-function settleHeld(draft: CommandDraft): ServerFrame | null {
-  const { row } = draft;
+function settleHeld(transition: CommandTransition): ServerFrame | null {
+  const { row } = transition;
   const held = row.heldResult;
   if (held === null || isFinal(row.status) || row.outputBytes < held.output_bytes) return null;
-  return finishHeld(draft);
+  return finishHeld(transition);
 }
 
 /** Ends the command with the result it reported, output complete or not. */
-export function finishHeld(draft: CommandDraft): ServerFrame | null {
-  const { row } = draft;
+export function finishHeld(transition: CommandTransition): ServerFrame | null {
+  const { row } = transition;
   if (row.heldResult === null) return null;
   const { status, ...result } = row.heldResult;
   const complete = row.outputBytes >= result.output_bytes;
-  draft.finish(
+  transition.finish(
     status,
     { ...result, output_truncated: result.output_truncated || row.outputTruncated || !complete },
     complete ? undefined : 'Part of the output never arrived',
@@ -109,7 +115,7 @@ export function finishHeld(draft: CommandDraft): ServerFrame | null {
   return { type: 'result_ack', command_id: row.id };
 }
 
-function resultOf(draft: CommandDraft, frame: ResultFrame): CommandResult {
+function resultOf(transition: CommandTransition, frame: ResultFrame): CommandResult {
   const success = frame.status === 'completed';
   const fallback = { code: frame.status === 'timed_out' ? 'TIMEOUT' : 'COMMAND_FAILED', message: frame.message };
   return {
@@ -121,7 +127,7 @@ function resultOf(draft: CommandDraft, frame: ResultFrame): CommandResult {
     error: success ? null : (storableJson(frame.error ?? fallback) as { code: string; message: string }),
     duration_ms: frame.duration_ms,
     output_bytes: frame.output_bytes,
-    output_truncated: frame.output_truncated || draft.row.outputTruncated,
+    output_truncated: frame.output_truncated || transition.row.outputTruncated,
   };
 }
 

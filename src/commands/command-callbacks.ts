@@ -14,7 +14,7 @@ import { SendCallback } from './commands.jobs.js';
 
 const MAX_TRIES = 5;
 const FIRST_PAUSE_SECONDS = 2;
-const LONGEST_PAUSE_SECONDS = 3600;
+const MAX_PAUSE_SECONDS = 3600;
 /** A try that has not reported back after this was cut off with its process. */
 const LEASE_SECONDS = 60;
 
@@ -49,10 +49,10 @@ export class CommandCallbacks {
     const dueAt = over ? null : new Date(Date.now() + pauseMs(tries, sent.retryAfterSeconds));
     const status = sent.done ? 'callback_sent' : over ? 'callback_given_up' : 'callback_failed';
     await this.db.transaction((tx) =>
-      this.writer.change(tx, [commandId], (draft) => {
-        if (draft.row.callbackAttempts !== tries) return;
-        draft.row.callbackDueAt = dueAt;
-        draft.note(status, detail);
+      this.writer.change(tx, [commandId], (transition) => {
+        if (transition.row.callbackAttempts !== tries) return;
+        transition.row.callbackDueAt = dueAt;
+        transition.note(status, detail);
       }),
     );
   }
@@ -79,11 +79,11 @@ export class CommandCallbacks {
 
   private async bodyOf(command: Command): Promise<string> {
     const shown = toCommandDetailDto(command, await this.queries.outputStart(command.id));
-    const { timeline: _, callback_url: __, ...told } = shown;
+    const { timeline: _, callback_url: __, ...content } = shown;
     return JSON.stringify({
       event: `command.${command.status}`,
       delivery_id: publicId('dlv', randomUUID()),
-      ...told,
+      ...content,
     });
   }
 
@@ -138,5 +138,5 @@ function nexusSignature(body: string, secret: string): string {
 /** Milliseconds until the next try: three times longer each time, spread, never sooner than the receiver asked for. */
 function pauseMs(tries: number, retryAfterSeconds = 0): number {
   const pause = FIRST_PAUSE_SECONDS * 3 ** (tries - 1) * (0.75 + Math.random() / 2);
-  return 1000 * Math.min(LONGEST_PAUSE_SECONDS, Math.max(pause, retryAfterSeconds));
+  return 1000 * Math.min(MAX_PAUSE_SECONDS, Math.max(pause, retryAfterSeconds));
 }

@@ -13,13 +13,13 @@ import { runJob } from './commands.jobs.js';
 import { countWaiting, findMostUrgent, findQueued } from './commands.queries.js';
 
 /** Commands on their way to one agent that it has not acknowledged yet. */
-const WINDOW = 32;
+const WINDOW_SIZE = 32;
 /** A frame without an acknowledgement on a link that still stands is sent again; the agent's ledger drops the copy. */
 const RESEND_MS = 15_000;
 const LOOK_AGAIN_MS = 3000;
 
 /** One agent's link on this process. */
-interface Lane {
+interface SendWindow {
   link: AgentLink;
   /** Undefined until it is asked for, and after it could not be read. */
   sign?: Promise<Sign | undefined>;
@@ -34,7 +34,7 @@ interface Lane {
 /** Brings queued commands to the agents that hold a link on this process, the most urgent first. */
 @Injectable()
 export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
-  private readonly lanes = new Map<string, Lane>();
+  private readonly windows = new Map<string, SendWindow>();
   private timer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -56,21 +56,21 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
 
   /** Sends a command that was just committed straight away when its agent is here and nothing waits before it. */
   offer(command: Dispatchable): void {
-    const lane = this.lanes.get(command.agentId);
-    if (!lane || !this.links.isLocal(command.agentId)) {
+    const window = this.windows.get(command.agentId);
+    if (!window || !this.links.isLocal(command.agentId)) {
       this.links.wake(command.agentId);
-    } else if (lane.backlog || lane.pumping || lane.unacked.size >= WINDOW) {
-      lane.backlog = true;
-      this.pumpSoon(command.agentId, lane.link);
+    } else if (window.backlog || window.pumping || window.unacked.size >= WINDOW_SIZE) {
+      window.backlog = true;
+      this.pumpSoon(command.agentId, window.link);
     } else {
-      void this.send(lane, command);
+      void this.send(window, command);
     }
   }
 
   /** The acknowledgement (or the end) of a command is stored: its place in the window is free. */
   acknowledged(agentId: string, commandId: string): void {
-    const lane = this.lanes.get(agentId);
-    if (lane?.unacked.delete(commandId) && lane.backlog) this.pumpSoon(agentId, lane.link);
+    const window = this.windows.get(agentId);
+    if (window?.unacked.delete(commandId) && window.backlog) this.pumpSoon(agentId, window.link);
   }
 
   /** Tells the agent, wherever its link is, to stop a command. */
@@ -118,54 +118,60 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
   }
 
   private async pump(agentId: string, link: AgentLink): Promise<void> {
-    const lane = this.laneOf(agentId, link);
-    lane.again = lane.pumping;
-    if (lane.pumping) return;
-    lane.pumping = true;
+    const window = this.windowOf(agentId, link);
+    window.again = window.pumping;
+    if (window.pumping) return;
+    window.pumping = true;
     try {
       do {
-        lane.again = false;
-        const room = WINDOW - lane.unacked.size;
+        window.again = false;
+        const room = WINDOW_SIZE - window.unacked.size;
         // Whatever waits goes out as acknowledgements come in.
-        lane.backlog = room <= 0;
+        window.backlog = room <= 0;
         if (room <= 0) return;
-        const waiting = await findMostUrgent(this.db, agentId, [...lane.unacked.keys()], room);
-        lane.backlog = waiting.length === room;
-        for (const command of waiting) await this.send(lane, command);
-      } while (lane.again && this.lanes.get(agentId) === lane);
+        const waiting = await findMostUrgent(this.db, agentId, [...window.unacked.keys()], room);
+        window.backlog = waiting.length === room;
+        for (const command of waiting) await this.send(window, command);
+      } while (window.again && this.windows.get(agentId) === window);
     } finally {
-      lane.pumping = false;
+      window.pumping = false;
     }
   }
 
-  private async send(lane: Lane, command: Dispatchable): Promise<void> {
-    if (lane.unacked.has(command.id)) return;
-    lane.unacked.set(command.id, Date.now());
-    const sign = await this.signerOf(lane);
+  private async send(window: SendWindow, command: Dispatchable): Promise<void> {
+    if (window.unacked.has(command.id)) return;
+    window.unacked.set(command.id, Date.now());
+    const sign = await this.signerOf(window);
     const envelope = envelopeOf(command);
-    const sent = sign !== undefined && lane.link.send({ type: 'command', envelope, signature: sign(envelope) });
-    // Not sent: the row is still queued, the next link or the next look at the lane sends it.
-    if (!sent) lane.unacked.delete(command.id);
+    const sent = sign !== undefined && window.link.send({ type: 'command', envelope, signature: sign(envelope) });
+    // Not sent: the row is still queued, the next link or the next look at the window sends it.
+    if (!sent) window.unacked.delete(command.id);
   }
 
-  private laneOf(agentId: string, link: AgentLink): Lane {
-    const known = this.lanes.get(agentId);
+  private windowOf(agentId: string, link: AgentLink): SendWindow {
+    const known = this.windows.get(agentId);
     if (known?.link === link) return known;
-    const lane: Lane = { link, unacked: new Map<string, number>(), backlog: false, pumping: false, again: false };
-    this.lanes.set(agentId, lane);
-    return lane;
+    const window: SendWindow = {
+      link,
+      unacked: new Map<string, number>(),
+      backlog: false,
+      pumping: false,
+      again: false,
+    };
+    this.windows.set(agentId, window);
+    return window;
   }
 
-  private signerOf(lane: Lane): Promise<Sign | undefined> {
-    return (lane.sign ??= this.signingKeys.signer(lane.link.agentId).then(
+  private signerOf(window: SendWindow): Promise<Sign | undefined> {
+    return (window.sign ??= this.signingKeys.signer(window.link.agentId).then(
       (sign) => sign ?? undefined,
       (error: unknown) => {
-        const { agentId } = lane.link;
+        const { agentId } = window.link;
         this.logger.warn(
           { agent: publicId('agent', agentId), err: String(error) },
           'The signing key of an agent could not be read',
         );
-        return (lane.sign = undefined);
+        return (window.sign = undefined);
       },
     ));
   }
@@ -173,15 +179,15 @@ export class CommandDispatch implements OnModuleInit, OnApplicationShutdown {
   /** Finds what a lost wake-up or a lost frame left behind; forgets links that are gone. */
   private async lookAgain(): Promise<void> {
     const old = Date.now() - RESEND_MS;
-    for (const [agentId, lane] of this.lanes) {
-      if (!this.links.isLocal(agentId)) this.lanes.delete(agentId);
-      else for (const [id, at] of lane.unacked) if (at < old) lane.unacked.delete(id);
+    for (const [agentId, window] of this.windows) {
+      if (!this.links.isLocal(agentId)) this.windows.delete(agentId);
+      else for (const [id, at] of window.unacked) if (at < old) window.unacked.delete(id);
     }
-    if (this.lanes.size === 0) return;
+    if (this.windows.size === 0) return;
     try {
-      for (const { agentId, count } of await countWaiting(this.db, [...this.lanes.keys()])) {
-        const lane = this.lanes.get(agentId);
-        if (lane && count > lane.unacked.size) this.pumpSoon(agentId, lane.link);
+      for (const { agentId, count } of await countWaiting(this.db, [...this.windows.keys()])) {
+        const window = this.windows.get(agentId);
+        if (window && count > window.unacked.size) this.pumpSoon(agentId, window.link);
       }
     } catch (error) {
       this.logger.debug({ err: String(error) }, 'The look for waiting commands failed and will be repeated');

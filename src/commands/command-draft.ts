@@ -34,7 +34,7 @@ export type CommandRow = Pick<
 const GRACE_MS = 5000;
 
 /** A locked row being changed: the state rules live here, storing is the writer's business. */
-export class CommandDraft {
+export class CommandTransition {
   readonly notes: TimelineEntry[] = [];
   readonly output: { stream: string; offset: number; data: Buffer }[] = [];
   /** States passed through, in order. */

@@ -115,12 +115,12 @@ export class CommandInbox implements OnModuleInit, OnApplicationShutdown {
     await this.db.transaction(async (tx) => {
       replies.length = 0;
       const owned = new Set<Incoming>();
-      await this.writer.change(tx, [...byCommand.keys()], (draft) => {
-        for (const incoming of byCommand.get(draft.row.id) ?? []) {
+      await this.writer.change(tx, [...byCommand.keys()], (transition) => {
+        for (const incoming of byCommand.get(transition.row.id) ?? []) {
           // Only the agent that the command is for may report on it.
-          if (draft.row.executor !== 'link' || draft.row.agentId !== incoming.link.agentId) continue;
+          if (transition.row.executor !== 'link' || transition.row.agentId !== incoming.link.agentId) continue;
           owned.add(incoming);
-          const frame = applyReport(draft, incoming.report, this.settings.outputLimit);
+          const frame = applyReport(transition, incoming.report, this.settings.outputLimit);
           if (frame) replies.push({ link: incoming.link, frame });
         }
       });
@@ -173,8 +173,10 @@ export class CommandInbox implements OnModuleInit, OnApplicationShutdown {
     if (ids.length === 0) return;
     const error = { code: 'UNKNOWN_OUTCOME', message: 'The agent came back without a record of this command' };
     await this.db.transaction((tx) =>
-      this.writer.change(tx, ids, (draft) => {
-        if (draft.row.status === 'delivered' || draft.row.status === 'running') draft.giveUp('failed', error);
+      this.writer.change(tx, ids, (transition) => {
+        if (transition.row.status === 'delivered' || transition.row.status === 'running') {
+          transition.giveUp('failed', error);
+        }
       }),
     );
   }

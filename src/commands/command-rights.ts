@@ -90,9 +90,9 @@ export class CommandRights implements OwnedKind<QueuedCommands>, OnModuleInit {
         this.writer.change(
           tx,
           rows.map(({ id }) => id),
-          (draft) => {
-            if (draft.row.status === 'queued') {
-              draft.giveUp('cancelled', { code: 'CANCELLED', message: REASON }, REASON);
+          (transition) => {
+            if (transition.row.status === 'queued') {
+              transition.giveUp('cancelled', { code: 'CANCELLED', message: REASON }, REASON);
             }
           },
         ),

@@ -4,7 +4,7 @@ import { HandleJob, type JobContext } from '../platform/jobs/index.js';
 import { Bus } from '../platform/realtime/index.js';
 import { storable, storableJson } from './agent-reports.js';
 import { BuiltinCommands } from './builtin-commands.js';
-import type { CommandDraft, CommandRow } from './command-draft.js';
+import type { CommandRow, CommandTransition } from './command-draft.js';
 import { CommandTypes } from './command-types.service.js';
 import { Command } from './command.entity.js';
 import { COMMANDS_CHANGED, CommandWriter } from './command-writer.js';
@@ -14,7 +14,7 @@ import { EndpointClient, type RunOutcome } from './endpoint-client.js';
 /** A run that is not renewed for so long belongs to a process that has died. */
 const LEASE_MS = 20_000;
 const FIRST_PAUSE_MS = 1000;
-const LONGEST_PAUSE_MS = 60_000;
+const MAX_PAUSE_MS = 60_000;
 
 /** What a run needs besides the row that the writer locks. */
 type RunInput = Pick<Command, 'parameters' | 'timeoutSeconds'>;
@@ -82,8 +82,8 @@ export class CommandRuns implements OnModuleInit, BeforeApplicationShutdown {
     const repeatable = executor === 'builtin' || (await this.types.find(commandType))?.idempotent === true;
     let mine: CommandRow | null = null;
     await this.db.transaction((tx) =>
-      this.writer.change(tx, [id], (draft) => {
-        mine = begin(draft, attempt, repeatable) ? draft.row : null;
+      this.writer.change(tx, [id], (transition) => {
+        mine = begin(transition, attempt, repeatable) ? transition.row : null;
       }),
     );
     return mine === null ? null : { ...(mine as CommandRow), parameters, timeoutSeconds };
@@ -104,21 +104,21 @@ export class CommandRuns implements OnModuleInit, BeforeApplicationShutdown {
 
   private async settle(command: ClaimedCommand, outcome: RunOutcome, outOfTime: boolean): Promise<void> {
     await this.db.transaction((tx) =>
-      this.writer.change(tx, [command.id], (draft) => {
-        const { row, now } = draft;
+      this.writer.change(tx, [command.id], (transition) => {
+        const { row, now } = transition;
         if (row.status !== 'running' || row.attempts !== command.attempts) return;
         const late = outOfTime || (row.deadlineAt !== null && row.deadlineAt <= now);
         if (outcome.kind === 'unsent') {
           row.dueAt = new Date(now.getTime() + pauseAfter(row.attempts));
-          draft.become('queued', outcome.message);
+          transition.become('queued', outcome.message);
         } else if (outcome.kind === 'completed') {
-          finish(draft, outcome);
+          finish(transition, outcome);
         } else if (late) {
-          draft.giveUp('timed_out', { code: 'TIMEOUT', message: 'The command did not end in time' });
+          transition.giveUp('timed_out', { code: 'TIMEOUT', message: 'The command did not end in time' });
         } else if (outcome.kind === 'unknown') {
-          draft.giveUp('failed', { code: 'UNKNOWN_OUTCOME', message: outcome.message });
+          transition.giveUp('failed', { code: 'UNKNOWN_OUTCOME', message: outcome.message });
         } else {
-          finish(draft, outcome);
+          finish(transition, outcome);
         }
       }),
     );
@@ -140,30 +140,33 @@ export class CommandRuns implements OnModuleInit, BeforeApplicationShutdown {
   }
 }
 
-function begin(draft: CommandDraft, attempt: number, repeatable: boolean): boolean {
-  const { row, now } = draft;
+function begin(transition: CommandTransition, attempt: number, repeatable: boolean): boolean {
+  const { row, now } = transition;
   if (row.attempts !== attempt || (row.deadlineAt !== null && row.deadlineAt <= now)) return false;
   const orphaned = row.status === 'running' && row.dueAt !== null && row.dueAt <= now;
   if (orphaned && !repeatable) {
-    draft.giveUp('failed', { code: 'UNKNOWN_OUTCOME', message: 'The server was interrupted while the command ran' });
+    transition.giveUp('failed', {
+      code: 'UNKNOWN_OUTCOME',
+      message: 'The server was interrupted while the command ran',
+    });
     return false;
   }
-  if (orphaned) draft.note('running', 'Run again after an interruption');
-  else if (row.status !== 'queued' || !draft.become('running')) return false;
+  if (orphaned) transition.note('running', 'Run again after an interruption');
+  else if (row.status !== 'queued' || !transition.become('running')) return false;
   row.attempts += 1;
   row.dueAt = new Date(now.getTime() + LEASE_MS);
   return true;
 }
 
-function finish(draft: CommandDraft, outcome: Extract<RunOutcome, { kind: 'completed' | 'failed' }>): void {
-  const { row, now } = draft;
+function finish(transition: CommandTransition, outcome: Extract<RunOutcome, { kind: 'completed' | 'failed' }>): void {
+  const { row, now } = transition;
   const output = Buffer.from(outcome.output, 'utf8');
   if (output.length > 0) {
-    draft.output.push({ stream: 'stdout', offset: row.outputBytes, data: output });
+    transition.output.push({ stream: 'stdout', offset: row.outputBytes, data: output });
     row.outputBytes += output.length;
   }
   const success = outcome.kind === 'completed';
-  draft.finish(outcome.kind, {
+  transition.finish(outcome.kind, {
     success,
     message: storable(outcome.message).slice(0, 2000),
     exit_code: null,
@@ -181,7 +184,7 @@ function failed(code: string, message: string): RunOutcome {
 }
 
 function pauseAfter(attempts: number): number {
-  const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(attempts - 1, 10));
+  const pause = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(attempts - 1, 10));
   return pause * (0.75 + Math.random() / 2);
 }
 

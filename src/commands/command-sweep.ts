@@ -7,7 +7,7 @@ import { OnEvent, type StoredEvent } from '../platform/events/index.js';
 import { parsePublicId } from '../platform/http/index.js';
 import { HandleJob, type JobDefinition, JobQueue } from '../platform/jobs/index.js';
 import { finishHeld } from './agent-reports.js';
-import type { CommandDraft } from './command-draft.js';
+import type { CommandTransition } from './command-draft.js';
 import { isFinal } from './command-status.js';
 import { CommandWriter } from './command-writer.js';
 import { Command } from './command.entity.js';
@@ -94,22 +94,27 @@ export class CommandSweep {
   }
 }
 
-function giveUpDeregistered(draft: CommandDraft): void {
-  const { row } = draft;
+function giveUpDeregistered(transition: CommandTransition): void {
+  const { row } = transition;
   if (row.status === 'queued') {
-    draft.giveUp('failed', { code: 'AGENT_GONE', message: 'The agent was deregistered before it got the command' });
+    transition.giveUp('failed', {
+      code: 'AGENT_GONE',
+      message: 'The agent was deregistered before it got the command',
+    });
   } else if (row.executor === 'link' && !isFinal(row.status)) {
     const message = 'The agent was deregistered while it had the command: whether it did its work cannot be told';
-    draft.giveUp('failed', { code: 'UNKNOWN_OUTCOME', message });
+    transition.giveUp('failed', { code: 'UNKNOWN_OUTCOME', message });
   }
 }
 
-function giveUpOverdue(draft: CommandDraft): void {
-  if (draft.row.heldResult !== null) {
-    finishHeld(draft);
+function giveUpOverdue(transition: CommandTransition): void {
+  if (transition.row.heldResult !== null) {
+    finishHeld(transition);
     return;
   }
   const message =
-    draft.row.status === 'queued' ? 'The command expired before it was delivered' : 'The command did not end in time';
-  draft.giveUp('timed_out', { code: 'TIMEOUT', message });
+    transition.row.status === 'queued'
+      ? 'The command expired before it was delivered'
+      : 'The command did not end in time';
+  transition.giveUp('timed_out', { code: 'TIMEOUT', message });
 }

@@ -14,7 +14,7 @@ export type CommandRule = Pick<CommandType, 'parameters' | 'executor' | 'default
 
 /** A process may know an entry as it was so many milliseconds ago when it was not told of a change. */
 const MAX_AGE_MS = 1000;
-const MOST_KNOWN = 1000;
+const MAX_KNOWN = 1000;
 
 /** The catalogue of command types. */
 @Injectable()
@@ -25,7 +25,7 @@ export class CommandTypes {
     private readonly db: Database,
     caches: Caches,
   ) {
-    this.rules = caches.make('command-types', { ttlMs: MAX_AGE_MS, max: MOST_KNOWN });
+    this.rules = caches.make('command-types', { ttlMs: MAX_AGE_MS, max: MAX_KNOWN });
   }
 
   /** By name. */
@@ -55,7 +55,7 @@ export class CommandTypes {
       select: { type: true },
       where: { deletedAt: IsNull(), enabled: true },
       order: { type: 'ASC' },
-      take: MOST_KNOWN,
+      take: MAX_KNOWN,
     });
     return found.map(({ type }) => type);
   }

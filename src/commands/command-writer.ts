@@ -6,7 +6,7 @@ import { publicId } from '../platform/http/index.js';
 import { JobQueue } from '../platform/jobs/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
 import { Bus } from '../platform/realtime/index.js';
-import { CommandDraft, type CommandRow } from './command-draft.js';
+import { CommandTransition, type CommandRow } from './command-draft.js';
 import { type CommandState, isFinal, parentState, priorityWord, statusOf } from './command-status.js';
 import {
   CommandCancelled,
@@ -17,7 +17,7 @@ import {
   CommandTimedOut,
 } from './commands.events.js';
 import { SendCallback } from './commands.jobs.js';
-import { countChildren, lockCommands, storeDrafts } from './commands.queries.js';
+import { countChildren, lockCommands, storeTransitions } from './commands.queries.js';
 
 /** Bus channel: ids of commands whose state or output has changed, for those who follow their logs. */
 export const COMMANDS_CHANGED = 'commands.changed';
@@ -32,7 +32,7 @@ const EVENTS: Partial<Record<CommandState, EventDefinition<CommandEventData>>> =
   timed_out: CommandTimedOut,
 };
 
-type Decide = (draft: CommandDraft) => void;
+type Decide = (transition: CommandTransition) => void;
 
 /** The only way a command's row changes: many rows in one transaction, with their events, output and parents. */
 @Injectable()
@@ -60,16 +60,16 @@ export class CommandWriter {
 
   /**
    * Locks the commands, lets `decide` change each and stores what changed. Ids that name no command are left out.
-   * @returns the drafts in the order of their ids
+   * @returns the transitions in the order of their ids
    */
-  async change(tx: Tx, ids: readonly string[], decide: Decide): Promise<CommandDraft[]> {
-    const drafts = await lock(tx, ids);
-    for (const draft of drafts) decide(draft);
+  async change(tx: Tx, ids: readonly string[], decide: Decide): Promise<CommandTransition[]> {
+    const transitions = await lock(tx, ids);
+    for (const transition of transitions) decide(transition);
     await this.store(
       tx,
-      drafts.filter((d) => d.changed),
+      transitions.filter((d) => d.changed),
     );
-    return drafts;
+    return transitions;
   }
 
   /** Milliseconds that commands of a type have taken lately on this process; null before the first. */
@@ -81,22 +81,24 @@ export class CommandWriter {
     this.typical.set(type, Math.round((this.typical.get(type) ?? ms) * 0.8 + ms * 0.2));
   }
 
-  private async store(tx: Tx, drafts: CommandDraft[]): Promise<void> {
-    if (drafts.length === 0) return;
-    await storeDrafts(tx, drafts);
+  private async store(tx: Tx, transitions: CommandTransition[]): Promise<void> {
+    if (transitions.length === 0) return;
+    await storeTransitions(tx, transitions);
     await this.events.publishMany(
       tx,
-      drafts.flatMap((draft) =>
-        draft.passed.flatMap((state) => {
+      transitions.flatMap((transition) =>
+        transition.passed.flatMap((state) => {
           const event = EVENTS[state];
-          return event ? [{ event, subject: publicId('cmd', draft.row.id), data: eventData(draft.row, state) }] : [];
+          return event
+            ? [{ event, subject: publicId('cmd', transition.row.id), data: eventData(transition.row, state) }]
+            : [];
         }),
       ),
     );
     // Parents after their children, always: whoever ends the last child sees all the others.
-    const moved = drafts.filter((d) => d.row.parentId !== null && d.passed.length > 0);
+    const moved = transitions.filter((d) => d.row.parentId !== null && d.passed.length > 0);
     if (moved.length > 0) await this.rollUp(tx, [...new Set(moved.map((d) => d.row.parentId as string))]);
-    this.db.afterCommit(tx, () => this.announce(drafts));
+    this.db.afterCommit(tx, () => this.announce(transitions));
   }
 
   private async rollUp(tx: Tx, parentIds: string[]): Promise<void> {
@@ -105,17 +107,17 @@ export class CommandWriter {
     for (const { parentId, status, count } of await countChildren(tx, parentIds)) {
       counts.set(parentId, { ...counts.get(parentId), [status]: count });
     }
-    for (const draft of parents) {
-      const children = counts.get(draft.row.id) ?? {};
+    for (const transition of parents) {
+      const children = counts.get(transition.row.id) ?? {};
       const state = parentState(children);
-      if (isFinal(draft.row.status)) {
+      if (isFinal(transition.row.status)) {
         // Cancelled as a whole: what became of the children is filled in.
-        if (draft.row.result) draft.row.result.summary = children;
-        draft.changed = true;
-      } else if (!isFinal(state)) draft.become(state);
+        if (transition.row.result) transition.row.result.summary = children;
+        transition.changed = true;
+      } else if (!isFinal(state)) transition.become(state);
       else {
         const error = { code: 'CHILDREN_FAILED', message: 'Not every target completed the command' };
-        draft.finish(state, {
+        transition.finish(state, {
           success: state === 'completed',
           message: Object.entries(children)
             .map(([word, n]) => `${n} ${word}`)
@@ -124,7 +126,7 @@ export class CommandWriter {
           signal: null,
           data: null,
           error: state === 'completed' ? null : error,
-          duration_ms: draft.now.getTime() - draft.row.createdAt.getTime(),
+          duration_ms: transition.now.getTime() - transition.row.createdAt.getTime(),
           output_bytes: 0,
           output_truncated: false,
           summary: children,
@@ -137,12 +139,12 @@ export class CommandWriter {
     );
   }
 
-  private announce(drafts: CommandDraft[]): void {
-    const ids = drafts.map((d) => d.row.id);
+  private announce(transitions: CommandTransition[]): void {
+    const ids = transitions.map((d) => d.row.id);
     for (let i = 0; i < ids.length; i += IDS_PER_MESSAGE) {
       this.bus.publish(COMMANDS_CHANGED, ids.slice(i, i + IDS_PER_MESSAGE));
     }
-    for (const { row, passed } of drafts) {
+    for (const { row, passed } of transitions) {
       const last = passed.at(-1);
       if (last === undefined || !isFinal(last)) continue;
       if (last === 'completed' && row.startedAt) this.learn(row.commandType, Date.now() - row.createdAt.getTime());
@@ -179,8 +181,8 @@ function eventData(row: CommandRow, state: CommandState): CommandEventData {
   };
 }
 
-async function lock(tx: Tx, ids: readonly string[]): Promise<CommandDraft[]> {
+async function lock(tx: Tx, ids: readonly string[]): Promise<CommandTransition[]> {
   const rows = await lockCommands(tx, ids);
   const now = new Date();
-  return rows.map((row) => new CommandDraft(row, now));
+  return rows.map((row) => new CommandTransition(row, now));
 }

@@ -26,7 +26,7 @@ export const RunBuiltin = defineJob<{ commandId: string; attempt: number }>({
 export type DueRun = Pick<Command, 'id' | 'attempts' | 'priority' | 'createdAt' | 'executor'>;
 
 /** More than any urgency: nine for a critical command and one for each minute of an hour. */
-const MOST_URGENT = 70;
+const MAX_URGENCY = 70;
 
 /**
  * The job of a run, as urgent as its command is now.
@@ -39,7 +39,7 @@ export function runJob({ id, attempts, priority, createdAt, executor }: DueRun, 
     payload: { commandId: id, attempt: attempts },
     options: {
       // For the queue 1 is the most urgent.
-      priority: Math.max(1, MOST_URGENT - priority - waitedMinutes),
+      priority: Math.max(1, MAX_URGENCY - priority - waitedMinutes),
       ...(round === undefined ? {} : { jobId: `${id}-${attempts}-${round}` }),
     },
   };

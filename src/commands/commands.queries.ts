@@ -1,5 +1,5 @@
 import { type Database, prepared, type Tx } from '../platform/database/index.js';
-import type { CommandDraft, CommandRow } from './command-draft.js';
+import type { CommandRow, CommandTransition } from './command-draft.js';
 import type { Dispatchable } from './command-envelope.js';
 import type { CommandOutput } from './command-output.entity.js';
 import type { CommandState } from './command-status.js';
@@ -77,8 +77,8 @@ export async function lockCommands(tx: Tx, ids: readonly string[]): Promise<Comm
 }
 
 /** Stores changed commands and what they have printed. SQL because it does so for many commands in one round trip. */
-export async function storeDrafts(tx: Tx, drafts: CommandDraft[]): Promise<void> {
-  const chunks = drafts.flatMap(({ row, output }) => output.map((chunk) => ({ id: row.id, ...chunk })));
+export async function storeTransitions(tx: Tx, transitions: CommandTransition[]): Promise<void> {
+  const chunks = transitions.flatMap(({ row, output }) => output.map((chunk) => ({ id: row.id, ...chunk })));
   await tx.query(
     `WITH printed AS (
        INSERT INTO command_output (command_id, "offset", stream, data)
@@ -94,9 +94,9 @@ export async function storeDrafts(tx: Tx, drafts: CommandDraft[]): Promise<void>
        "outputBytes" bigint, "outputTruncated" boolean, "callbackDueAt" timestamptz, notes jsonb)
      WHERE c.id = u.id AND c.id = ANY ($2::uuid[])`,
     [
-      JSON.stringify(drafts.map(({ row, notes }) => ({ ...row, notes }))),
+      JSON.stringify(transitions.map(({ row, notes }) => ({ ...row, notes }))),
       // The ids by themselves: what is in the JSON the planner takes for a hundred rows, and reads the whole table for them.
-      drafts.map(({ row }) => row.id),
+      transitions.map(({ row }) => row.id),
       chunks.map((c) => c.id),
       chunks.map((c) => c.offset),
       chunks.map((c) => c.stream),

@@ -6,7 +6,7 @@ import { AppError } from '../platform/errors/index.js';
 import { EventBus } from '../platform/events/index.js';
 import { publicId } from '../platform/http/index.js';
 import { CommandDispatch } from './command-dispatch.js';
-import type { CommandDraft } from './command-draft.js';
+import type { CommandTransition } from './command-draft.js';
 import { type CommandPlan, CommandPlanner, type PlannedTarget } from './command-plan.js';
 import { CommandQueries } from './command-queries.service.js';
 import { isFinal, priorityWord } from './command-status.js';
@@ -93,11 +93,11 @@ export class CommandsService {
    */
   async cancel(actor: Actor, id: string, reason = 'Cancelled by request'): Promise<Date> {
     const command = await this.queries.get(actor, id);
-    const linked: CommandDraft[] = [];
-    const end = (draft: CommandDraft): void => {
-      const ended = draft.giveUp('cancelled', { code: 'CANCELLED', message: reason }, `By ${actor.id}: ${reason}`);
+    const linked: CommandTransition[] = [];
+    const end = (transition: CommandTransition): void => {
+      const ended = transition.giveUp('cancelled', { code: 'CANCELLED', message: reason }, `By ${actor.id}: ${reason}`);
       // A queued one too: its frame may be on the way.
-      if (ended && draft.row.executor === 'link') linked.push(draft);
+      if (ended && transition.row.executor === 'link') linked.push(transition);
     };
     const cancelledAt = await this.db.transaction(async (tx) => {
       linked.length = 0;
