@@ -31,13 +31,14 @@ async function newDatabase(): Promise<URL> {
   return url;
 }
 
-/** Runs `nexus db copy`. @returns what it said */
-async function copy(target: string, env: Record<string, string> = {}): Promise<string> {
-  const { stderr } = await promisify(execFile)(
-    process.execPath,
-    [path.join(ROOT, 'dist/src/cli.js'), 'db', 'copy', target],
-    { cwd: lab.path, env: { PATH: process.env.PATH, NEXUS_HOME: home, NEXUS_ALLOW_UNSAFE_DATABASE: 'true', ...env } },
-  );
+const copy = (target: string, env?: Record<string, string>): Promise<string> => run(['db', 'copy', target], env);
+
+/** Runs a command of the operator. @returns what it said */
+async function run(args: string[], env: Record<string, string> = {}): Promise<string> {
+  const { stderr } = await promisify(execFile)(process.execPath, [path.join(ROOT, 'dist/src/cli.js'), ...args], {
+    cwd: lab.path,
+    env: { PATH: process.env.PATH, NEXUS_HOME: home, NEXUS_ALLOW_UNSAFE_DATABASE: 'true', ...env },
+  });
   return stderr;
 }
 
@@ -145,3 +146,25 @@ it('says what is wrong in one sentence', async () => {
     /^There is no database in .*none: set NEXUS_HOME to the data folder\.\n$/,
   );
 });
+
+it(
+  'deletes everything when told to, and nothing while a server runs',
+  async () => {
+    const database = (await newDatabase()).href;
+    const env = { DATABASE_URL: database };
+    const first = await start(env);
+    expect(first.apiKey).toBeDefined();
+    await expect(run(['db', 'reset', '--yes'], env)).rejects.toThrow(
+      'Nexus is running on this database: stop it first.',
+    );
+    await first.stop();
+    await expect(run(['db', 'reset'], env)).rejects.toThrow('db reset --yes');
+    expect(await execute(database, 'SELECT username FROM users')).toHaveLength(1);
+    expect(await run(['db', 'reset', '--yes'], env)).toBe('All data of this server is deleted.\n');
+    expect(await execute(database, `SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace`)).toEqual([]);
+    const second = await start(env);
+    expect(second.apiKey).toBeDefined();
+    expect(second.apiKey).not.toBe(first.apiKey);
+  },
+  MINUTES,
+);

@@ -14,6 +14,7 @@ export { deleteBefore, findForUpdate, insertIfNew, insertRow } from './rows.js';
 export { sessionOptions } from './session-options.js';
 export { migrate, migrationSource } from './migrate.js';
 export { WatchedClient } from './watched-client.js';
+export { resetDatabase } from './reset-database.js';
 export { openEmbeddedDatabase } from './embedded-access.js';
 export { StartError, startEmbeddedPostgres, type EmbeddedPostgres } from './embedded-postgres.js';
 export { schemaOf } from './declared-tables.js';

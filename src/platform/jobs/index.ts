@@ -4,5 +4,6 @@ export { PostponeJob } from './postpone-job.js';
 export { JobQueue, type EnqueueOptions } from './job-queue.js';
 export { JobRegistry } from './job-registry.js';
 export { StoreMarker } from './store-marker.js';
+export { QUEUE_SCHEMA } from './queue-backend.js';
 export { JobsModule } from './jobs.module.js';
 export { appendMetadata, discoverMethods } from './discover-methods.js';

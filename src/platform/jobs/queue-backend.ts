@@ -24,7 +24,7 @@ export interface QueueBackend {
   close(): Promise<void>;
 }
 
-const SCHEMA = 'bullmq';
+export const QUEUE_SCHEMA = 'bullmq';
 
 /** How long a call of the store may wait for a connection or an answer; its own calls take milliseconds. */
 const CONNECT_TIMEOUT_MS = 5000;
@@ -61,7 +61,7 @@ export async function postgresBackend(url: string): Promise<QueueBackend> {
       ...sessionOptions({
         statement_timeout: STATEMENT_TIMEOUT_MS,
         tcp_user_timeout: 20_000,
-        search_path: `${SCHEMA}, public`,
+        search_path: `${QUEUE_SCHEMA}, public`,
         ...COMMITS,
       }),
     });
@@ -93,7 +93,7 @@ async function makeTables(url: string): Promise<void> {
   client.on('error', () => undefined);
   await client.connect();
   try {
-    await runMigrations(client, SCHEMA);
+    await runMigrations(client, QUEUE_SCHEMA);
   } finally {
     await client.end();
   }
