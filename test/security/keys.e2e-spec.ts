@@ -1,4 +1,7 @@
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import http from 'node:http';
+import { json } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Actor, actorHas } from '../../src/platform/context/index.js';
 import { generateKey, PasswordHasher } from '../../src/platform/crypto/index.js';
@@ -51,6 +54,26 @@ describe('a credential', () => {
     const [a, b] = [await actor(app), await actor(app)];
     const { status, body } = await app.call<Failure>('GET', ME, { key: a.key, headers: { 'x-api-key': b.key } });
     expect([status, body.error.code]).toEqual([400, 'VALIDATION_ERROR']);
+  });
+
+  it('is refused when the Authorization header comes twice, on every way in', async () => {
+    const [a, b] = [await actor(app), await actor(app)];
+    const twice = { authorization: [`Bearer ${a.key}`, `Bearer ${b.key}`] };
+    const upgrade = { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13' };
+    const ask = async (method: string, path: string, headers = {}): Promise<unknown[]> => {
+      const request = http.request(app.url + path, { method, headers: { ...twice, ...headers } }).end();
+      const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+      const { error } = (await json(response)) as Failure;
+      return [response.statusCode, error.details];
+    };
+    const refusal = [
+      400,
+      [expect.objectContaining({ field: 'Authorization', issue: 'only one credential may be sent' })],
+    ];
+    expect(await ask('GET', ME)).toEqual(refusal);
+    expect(await ask('POST', '/api/v1/telemetry/events')).toEqual(refusal);
+    const handshake = { ...upgrade, 'sec-websocket-key': randomBytes(16).toString('base64') };
+    expect(await ask('GET', '/api/v1/stream', handshake)).toEqual(refusal);
   });
 
   it('is refused when missing, malformed, unknown or changed', async () => {

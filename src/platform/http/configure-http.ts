@@ -46,6 +46,8 @@ class NexusHttpAdapter extends ExpressAdapter {
         connectionsCheckingInterval: this.timeouts.checkEvery,
         keepAliveTimeout: 5_000,
         maxHeaderSize: 16 * 1024,
+        // A second Authorization header must be seen to be refused: Node would drop it.
+        joinDuplicateHeaders: true,
       },
       (request, response) => (this.entrance ?? express)(request, response),
     );

@@ -25,6 +25,8 @@ describe('presentedCredential', () => {
     expect(presentedCredential({ authorization: `Bearer ${KEY}`, 'x-api-key': KEY }).text).toBe(KEY);
     expect(refusal({ authorization: 'Bearer a.b.c', 'x-api-key': KEY }).status).toBe(400);
     expect(refusal({ 'x-api-key': `${KEY}, ${KEY}x` }).status).toBe(400);
+    expect(refusal({ authorization: `Bearer ${KEY}, Bearer a.b.c` }).status).toBe(400);
+    expect(refusal({ authorization: `Basic YTpi, Bearer ${KEY}` }).status).toBe(400);
   });
 
   it('refuses what is none', () => {
@@ -35,6 +37,7 @@ describe('presentedCredential', () => {
       { authorization: 'Basic YTpi' },
       { authorization: `Token ${KEY}` },
       { authorization: 'Bearer a.b' },
+      { authorization: 'Digest username="a", realm="b"' },
       { authorization: `Bearer ${KEY} ${KEY}` },
       { authorization: `Bearer ${'a'.repeat(9000)}.b.c` },
       { 'x-api-key': '' },

@@ -8,6 +8,8 @@ export interface PresentedCredential {
 }
 
 const BEARER = /^Bearer +([^\s]+)$/i;
+/** Node joins a header that was sent twice. A comma before a scheme starts another credential, one before `name=` a parameter. */
+const SECOND = /,\s*[\w-]+\s+[^\s=]/;
 const KEY = /^nexus_(api|tok|agent)_/;
 /** What a caller without a valid credential is told to send. */
 const ACCEPTED = {
@@ -30,25 +32,29 @@ export function presentedCredential(headers: IncomingHttpHeaders): PresentedCred
       { details: ACCEPTED },
     );
   }
+  if (authorization !== undefined && SECOND.test(authorization)) throw severalCredentials();
   const bearer = authorization === undefined ? undefined : BEARER.exec(authorization)?.[1];
   if (authorization !== undefined && bearer === undefined) {
     throw invalidToken('The Authorization header must be: Bearer <token or key>');
   }
-  // Node joins a header that was sent twice; so joined texts are two keys, which is one too many.
   const header = typeof apiKey === 'string' ? apiKey.trim() : apiKey;
   if (Array.isArray(header) || header?.includes(',') || (bearer && header !== undefined && bearer !== header)) {
-    throw AppError.validation({
-      field: 'Authorization',
-      issue: 'only one credential may be sent',
-      expected: 'one credential',
-      location: 'header',
-    });
+    throw severalCredentials();
   }
   const text = bearer ?? header ?? '';
   if (text.length > LONGEST) throw invalidToken();
   if (KEY.test(text)) return { kind: 'key', text };
   if (bearer !== undefined && header === undefined && bearer.split('.').length === 3) return { kind: 'jwt', text };
   throw invalidToken();
+}
+
+function severalCredentials(): AppError {
+  return AppError.validation({
+    field: 'Authorization',
+    issue: 'only one credential may be sent',
+    expected: 'one credential',
+    location: 'header',
+  });
 }
 
 export function invalidToken(message = 'The credential is not valid'): AppError {
