@@ -3,12 +3,13 @@ import type { Actor } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { InFlight, publicId } from '../platform/http/index.js';
-import { Bus, type CredentialHolder, CredentialWatch } from '../platform/realtime/index.js';
+import { Bus, type CredentialHolder, CredentialWatch, StreamPlaces } from '../platform/realtime/index.js';
 import { onlyAgent } from './command-queries.service.js';
 import { type CommandState, isFinal, statusOf } from './command-status.js';
 import type { CommandOutput } from './command-output.entity.js';
 import { COMMANDS_CHANGED } from './command-writer.js';
 import { PAGE_BYTES, PAGE_CHUNKS, readOutput } from './commands.queries.js';
+import { SharedReads } from './shared-reads.js';
 
 /** A change that was not heard of is found after this. */
 const LOOK_AGAIN_MS = 2000;
@@ -27,10 +28,13 @@ export interface OutputPage {
 /** Reads what commands print, while they print it. */
 @Injectable()
 export class CommandLogs {
+  private readonly reads = new SharedReads<OutputPage | null>();
+
   constructor(
     private readonly db: Database,
     private readonly bus: Bus,
     private readonly watch: CredentialWatch,
+    private readonly places: StreamPlaces,
     private readonly inFlight: InFlight,
   ) {}
 
@@ -44,7 +48,7 @@ export class CommandLogs {
   /**
    * Calls `onPage` with all output from byte `after` on until the command has ended; first at once, with what there is. Returns
    * then, or early when `signal` is aborted, the reader lost rights or the server stops; `onPage` hears of any of these, too.
-   * @throws AppError `not_found`, before the first page
+   * @throws AppError `not_found`, and `rate_limited` when the credential holds too many streams, before the first page
    */
   async follow(
     reader: CredentialHolder,
@@ -53,8 +57,9 @@ export class CommandLogs {
     signal: AbortSignal,
     onPage: (page: OutputPage, ended: AbortSignal) => Promise<void>,
   ): Promise<void> {
-    const revoked = new AbortController();
     const { actor } = reader;
+    const leave = this.places.take(actor);
+    const revoked = new AbortController();
     const unwatch = this.watch.watch(reader, () => revoked.abort());
     const end = AbortSignal.any([signal, revoked.signal, this.inFlight.draining]);
     const bell = new Bell();
@@ -80,11 +85,18 @@ export class CommandLogs {
     } finally {
       unsubscribe();
       unwatch();
+      leave();
     }
   }
 
-  private async read(actor: Actor, id: string, after: number): Promise<OutputPage | null> {
-    const rows = await readOutput(this.db, id, after, onlyAgent(actor));
+  /** The same page for all who may see the same. */
+  private read(actor: Actor, id: string, after: number): Promise<OutputPage | null> {
+    const agent = onlyAgent(actor);
+    return this.reads.read([id, after, agent].join(), () => this.load(id, after, agent));
+  }
+
+  private async load(id: string, after: number, agent: string | null): Promise<OutputPage | null> {
+    const rows = await readOutput(this.db, id, after, agent);
     if (rows.length === 0) return null;
     const chunks = rows.flatMap((row) => {
       if (row.offset === null) return [];

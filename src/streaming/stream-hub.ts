@@ -1,7 +1,8 @@
 import { Injectable, type OnModuleDestroy } from '@nestjs/common';
-import { Settings } from '../platform/config/index.js';
+import { isAppError } from '../platform/errors/index.js';
 import { EventFeed } from '../platform/events/index.js';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
+import { StreamPlaces } from '../platform/realtime/index.js';
 import { isTelemetry } from './channels.js';
 import type { StreamClient } from './stream-client.js';
 import { CatalogueEvent, type StreamEvent } from './stream-event.js';
@@ -18,9 +19,8 @@ const BEAT_MS = 5000;
 /** The readers of this process, and the way of each event to those who want it and may read it. */
 @Injectable()
 export class StreamHub implements OnModuleDestroy {
-  private readonly clients = new Set<StreamClient>();
-  /** Connections of each credential. */
-  private readonly counts = new Map<string, number>();
+  /** Each with what gives back its place among the streams of its credential. */
+  private readonly clients = new Map<StreamClient, () => void>();
   private readonly listeners = new Map<string, Map<StreamClient, Set<Subscription>>>();
   private readonly ends: { events?: () => void; telemetry?: () => void } = {};
   private readonly beating = setInterval(() => this.beatAll(), BEAT_MS).unref();
@@ -30,14 +30,14 @@ export class StreamHub implements OnModuleDestroy {
   constructor(
     private readonly feed: EventFeed,
     private readonly telemetry: TelemetryFeed,
-    private readonly settings: Settings,
+    private readonly streamPlaces: StreamPlaces,
     metrics: Metrics,
     health: HealthRegistry,
   ) {
     const { clients } = this;
     const count = (): Record<string, number> => {
       const faces = { websocket: 0, sse: 0 };
-      for (const { face } of clients) faces[face]++;
+      for (const { face } of clients.keys()) faces[face]++;
       return faces;
     };
     metrics.gauge('nexus_stream_clients', 'Readers of event streams connected to this process', ['face'], function () {
@@ -59,26 +59,25 @@ export class StreamHub implements OnModuleDestroy {
    * @throws StreamProblem LIMIT_EXCEEDED when its credential holds as many connections as it may
    */
   enter(client: StreamClient): void {
-    const owner = client.actor.credentialId ?? client.actor.id;
-    const count = this.counts.get(owner) ?? 0;
-    const most = this.settings.streamConnections;
-    if (count >= most) throw new StreamProblem('LIMIT_EXCEEDED', `At most ${most} streams per credential`);
-    this.counts.set(owner, count + 1);
-    this.clients.add(client);
+    try {
+      this.clients.set(client, this.streamPlaces.take(client.actor));
+    } catch (error) {
+      if (isAppError(error)) throw new StreamProblem('LIMIT_EXCEEDED', error.message);
+      throw error;
+    }
   }
 
   leave(client: StreamClient): void {
-    if (!this.clients.delete(client)) return;
+    const giveBack = this.clients.get(client);
+    if (!giveBack) return;
+    this.clients.delete(client);
+    giveBack();
     this.sentBefore += client.sent;
-    const owner = client.actor.credentialId ?? client.actor.id;
-    const rest = (this.counts.get(owner) ?? 1) - 1;
-    if (rest > 0) this.counts.set(owner, rest);
-    else this.counts.delete(owner);
     for (const subscription of [...client.subscriptions.values()]) this.remove(client, subscription);
   }
 
   all(): Iterable<StreamClient> {
-    return this.clients;
+    return this.clients.keys();
   }
 
   /** Resolves once what these channels carry reaches this process: all that happens afterwards is heard. */
@@ -163,7 +162,7 @@ export class StreamHub implements OnModuleDestroy {
 
   private beatAll(): void {
     const now = Date.now();
-    for (const client of [...this.clients]) {
+    for (const client of [...this.clients.keys()]) {
       client.beat(now);
       if (client.subscriptions.size === 0 && now - client.activeAt >= IDLE_MS) {
         client.close(CLOSE_NORMAL, 'Nothing was subscribed to');
@@ -173,7 +172,7 @@ export class StreamHub implements OnModuleDestroy {
 
   private totalSent(): number {
     let sum = this.sentBefore;
-    for (const { sent } of this.clients) sum += sent;
+    for (const { sent } of this.clients.keys()) sum += sent;
     return sum;
   }
 }

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import http from 'node:http';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { Database } from '../../src/platform/database/index.js';
 import { InFlight } from '../../src/platform/http/index.js';
 import { actor } from '../support/actors.js';
 import { eventually } from '../support/eventually.js';
@@ -8,11 +9,15 @@ import { bare, type FakeAgent } from '../support/fake-agent.js';
 import { Harness } from './harness.js';
 
 const LIMIT = 512 * 1024;
+const STREAMS_OF_A_KEY = 20;
 let nexus: Harness;
 const streams: Stream[] = [];
 
 beforeAll(async () => {
-  nexus = await Harness.start({ NEXUS_COMMAND_OUTPUT_LIMIT: String(LIMIT) });
+  nexus = await Harness.start({
+    NEXUS_COMMAND_OUTPUT_LIMIT: String(LIMIT),
+    NEXUS_STREAM_CONNECTIONS: String(STREAMS_OF_A_KEY),
+  });
 });
 afterAll(() => nexus.stop());
 afterEach(async () => {
@@ -239,6 +244,34 @@ describe('following', () => {
     stream.response.resume();
     await eventually(() => stream.ended);
     expect(stream.text.length).toBeLessThan(512 * 65_536);
+  });
+
+  it('takes one of the streams that a key may hold open', async () => {
+    const { id } = await running();
+    const { key } = await actor(nexus.app);
+    const follow = async (): Promise<number | undefined> => (await Stream.open(id, { key })).response.statusCode;
+    for (let n = 1; n < STREAMS_OF_A_KEY; n++) expect(await follow()).toBe(200);
+    const events = await fetch(`${nexus.app.url}/api/v1/events/stream`, {
+      headers: { authorization: `Bearer ${key}` },
+    });
+    expect(events.status).toBe(200);
+    expect(await follow()).toBe(429);
+    expect((await Stream.open(id)).response.statusCode).toBe(200);
+    await events.body?.cancel();
+    await eventually(async () => (await follow()) === 200);
+  });
+
+  it('reads each new output once for all who follow it', async () => {
+    const { fake, id } = await running();
+    const { key } = await actor(nexus.app);
+    const followers: Stream[] = [];
+    for (let n = 0; n < STREAMS_OF_A_KEY; n++) followers.push(await Stream.open(id, { key }));
+    const query = vi.spyOn(nexus.app.get(Database), 'query');
+    fake.output(id, 0, 'for all');
+    await eventually(() => followers.every(({ output }) => output === 'for all'));
+    const reads = query.mock.calls.filter(([sql]) => sql.includes('FROM command_output'));
+    query.mockRestore();
+    expect(reads.length).toBeLessThan(STREAMS_OF_A_KEY / 2);
   });
 
   it('gives an ordinary refusal for what is not there', async () => {

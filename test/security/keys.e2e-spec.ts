@@ -58,9 +58,9 @@ describe('a credential', () => {
 
   it('is refused when the Authorization header comes twice, on every way in', async () => {
     const [a, b] = [await actor(app), await actor(app)];
-    const twice = { authorization: [`Bearer ${a.key}`, `Bearer ${b.key}`] };
+    const twice: Record<string, string[]> = { authorization: [`Bearer ${a.key}`, `Bearer ${b.key}`] };
     const upgrade = { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13' };
-    const ask = async (method: string, path: string, headers = {}): Promise<unknown[]> => {
+    const ask = async (method: string, path: string, headers: Record<string, string> = {}): Promise<unknown[]> => {
       const request = http.request(app.url + path, { method, headers: { ...twice, ...headers } }).end();
       const [response] = (await once(request, 'response')) as [http.IncomingMessage];
       const { error } = (await json(response)) as Failure;

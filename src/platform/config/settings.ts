@@ -229,7 +229,7 @@ export class Settings {
 
   @Setting(
     'NEXUS_STREAM_CONNECTIONS',
-    'Event streams (WebSocket and server-sent events) that one key, token or login may hold open in one process',
+    'Event streams (WebSocket and server-sent events) and followed command logs that one key, token or login may hold open in one process',
     int(1, 5000),
   )
   streamConnections = 50;

@@ -4,3 +4,4 @@ export { RealtimeModule } from './realtime.module.js';
 export { SocketAdapter, type SocketOptions } from './socket-adapter.js';
 export { Socket, CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_OVERLOADED } from './socket.js';
 export { SocketTickets } from './socket-tickets.js';
+export { StreamPlaces } from './stream-places.js';

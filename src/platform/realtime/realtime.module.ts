@@ -4,11 +4,13 @@ import { HealthRegistry, Logger } from '../observability/index.js';
 import { Bus } from './bus.js';
 import { PostgresTransport, RedisTransport } from './bus-transports.js';
 import { SocketTickets } from './socket-tickets.js';
+import { StreamPlaces } from './stream-places.js';
 
 @Global()
 @Module({
   providers: [
     SocketTickets,
+    StreamPlaces,
     {
       provide: Bus,
       inject: [Settings, Logger, HealthRegistry, 'DATABASE_DIRECT_URL'],
@@ -30,7 +32,7 @@ import { SocketTickets } from './socket-tickets.js';
       },
     },
   ],
-  exports: [Bus, SocketTickets],
+  exports: [Bus, SocketTickets, StreamPlaces],
 })
 export class RealtimeModule implements OnApplicationShutdown {
   constructor(@Inject(Bus) private readonly bus: Bus) {}
