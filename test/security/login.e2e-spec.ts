@@ -223,6 +223,25 @@ describe('a wrong login', () => {
     expect(answers.filter(({ status }) => status === 423 || status === 503)).toHaveLength(12 - checked);
   });
 
+  it('does not keep the owner waiting in a network of theirs, however many others guess', async () => {
+    const home = '203.0.113.7';
+    expect((await loginAt(home, PASSWORD)).status).toBe(200);
+    const guess = (n: number): Promise<Answer<LoginBody & Failure>> =>
+      app.call('POST', `${AUTH}/login`, {
+        body: { username: `made-up-${n}`, password: 'wrong' },
+        headers: { 'x-forwarded-for': `198.51.100.${n}` },
+      });
+    for (let round = 0; round < 3; round++) {
+      let guessing = 60;
+      const guesses = Array.from({ length: guessing }, (_, n) => guess(n).finally(() => guessing--));
+      // The queue of the password hashes is full now.
+      await eventually(() => guessing < 60);
+      const right = await loginAt(home, PASSWORD);
+      expect([right.status, guessing > 0]).toEqual([200, true]);
+      expect((await Promise.all(guesses)).some(({ status }) => status === 503)).toBe(true);
+    }
+  });
+
   it('is forgotten after a right one', async () => {
     for (let i = 0; i < 4; i++) await tryLogin(user.username, 'wrong');
     expect((await tryLogin(user.username, PASSWORD)).status).toBe(200);

@@ -55,6 +55,22 @@ describe('PasswordHasher', () => {
     expect(await hasher.hash('again')).toContain('argon2id');
   });
 
+  it('keeps a turn free of strangers, however many of them wait', async () => {
+    const hasher = new PasswordHasher({ memoryCost: 16_384, timeCost: 2, maxConcurrent: 2, maxQueue: 4 });
+    const stored = await hasher.hash('secret');
+    const ended: string[] = [];
+    const strangers = Array.from({ length: 12 }, () =>
+      hasher.verify(null, 'secret', { stranger: true }).then(
+        () => ended.push('stranger'),
+        () => ended.push('refused'),
+      ),
+    );
+    expect(await hasher.verify(stored, 'secret')).toBe(true);
+    expect(ended.filter((who) => who === 'stranger').length).toBeLessThan(5);
+    await Promise.all(strangers);
+    expect(ended.filter((who) => who === 'refused')).toHaveLength(12 - 5);
+  });
+
   it('answers 503 when the turn does not come in time, and goes on afterwards', async () => {
     const hasher = new PasswordHasher({ memoryCost: 65_536, timeCost: 4, maxConcurrent: 1, maxWaitMs: 1 });
     const [first, second] = await Promise.allSettled([hasher.hash('a'), hasher.hash('b')]);

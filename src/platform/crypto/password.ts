@@ -26,17 +26,17 @@ const SALT_BYTES = 16;
 export class PasswordHasher {
   private readonly cost: { memoryCost: number; timeCost: number; parallelism: number };
   private readonly turns: Semaphore;
+  /** What strangers pass first: it leaves a turn to everybody else. */
+  private readonly strangerTurns: Semaphore;
   /** A well-formed hash with no known password: checking against it costs what a real check costs. */
   private readonly decoy: string;
 
   constructor(o: PasswordHasherOptions = {}) {
     this.cost = { memoryCost: o.memoryCost ?? 65_536, timeCost: o.timeCost ?? 3, parallelism: o.parallelism ?? 1 };
-    this.turns = new Semaphore({
-      slots: o.maxConcurrent ?? 2,
-      maxQueue: o.maxQueue ?? 20,
-      maxWaitMs: o.maxWaitMs ?? 3000,
-      refusal: busy,
-    });
+    const slots = o.maxConcurrent ?? 2;
+    const queue = { maxQueue: o.maxQueue ?? 20, maxWaitMs: o.maxWaitMs ?? 3000, refusal: busy };
+    this.turns = new Semaphore({ slots, ...queue });
+    this.strangerTurns = new Semaphore({ slots: Math.max(1, slots - 1), ...queue });
     const { memoryCost, timeCost, parallelism } = this.cost;
     const [salt, digest] = [SALT_BYTES, HASH_BYTES].map((n) => randomBytes(n).toString('base64').replace(/=+$/, ''));
     this.decoy = `$argon2id$v=19$m=${memoryCost},t=${timeCost},p=${parallelism}$${salt}$${digest}`;
@@ -48,10 +48,11 @@ export class PasswordHasher {
 
   /**
    * Whether the password belongs to the hash. `null` (no such user) does the same work and answers false, so that response
-   * times do not tell which users exist (G12).
+   * times do not tell which users exist. A `stranger`, who may be guessing, keeps nobody else waiting.
    */
-  async verify(stored: string | null, password: string): Promise<boolean> {
-    const matches = await this.turns.run(() => verify(stored ?? this.decoy, password.normalize('NFKC')));
+  async verify(stored: string | null, password: string, { stranger = false } = {}): Promise<boolean> {
+    const work = (): Promise<boolean> => this.turns.run(() => verify(stored ?? this.decoy, password.normalize('NFKC')));
+    const matches = await (stranger ? this.strangerTurns.run(work) : work());
     return matches && stored !== null;
   }
 

@@ -17,6 +17,8 @@ const NOBODY = '00000000-0000-0000-0000-000000000000';
 const ANYWHERE = '';
 
 export interface Attempt {
+  /** The account has logged in from this network before. */
+  readonly known: boolean;
   /** More failures that are free of a wait. */
   readonly remaining: number;
   /** The password was right: the account starts from zero. */
@@ -61,6 +63,7 @@ export class LoginAttempts {
       }
     }
     return {
+      known,
       remaining: Math.max(0, FREE_FAILURES - failures),
       succeeded: async () => {
         await this.db.repository(LoginAttempt).delete({ account, network: In([network, ANYWHERE]) });

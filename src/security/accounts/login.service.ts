@@ -72,7 +72,7 @@ export class LoginService {
       throw error;
     }
     try {
-      matches = await this.hasher.verify(user?.passwordHash ?? null, password);
+      matches = await this.hasher.verify(user?.passwordHash ?? null, password, { stranger: !attempt.known });
     } catch (error) {
       await attempt.undone();
       throw error;
