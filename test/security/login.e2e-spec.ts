@@ -170,6 +170,13 @@ describe('logging in', () => {
 });
 
 describe('a wrong login', () => {
+  it('with more keys than a login could need is refused before it is looked at', async () => {
+    const keys = Object.fromEntries(Array.from({ length: 100 }, (_, n) => [`key${n}`, 1]));
+    const { status, body } = await tryLogin(user.username, PASSWORD, keys);
+    const tooMany = expect.objectContaining({ issue: 'has more than 80 keys' }) as unknown;
+    expect([status, body.error.details]).toEqual([400, [tooMany]]);
+  });
+
   it('looks the same for an unknown name, a suspended one, a deleted one, one without password and a wrong password', async () => {
     const wrong = await tryLogin(user.username, 'not the password');
     expect(wrong.status).toBe(401);

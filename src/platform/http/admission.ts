@@ -6,7 +6,7 @@ import type { Observable } from 'rxjs';
 import { Settings } from '../config/index.js';
 import { currentContext, type RequestContext } from '../context/index.js';
 import { BodyBudget } from './body-budget.js';
-import { BodyReader } from './body-reader.js';
+import { BodyReader, STRANGER_LIMITS } from './body-reader.js';
 import { answersAlways } from './entrance.js';
 import { InFlight } from './in-flight.js';
 import { LeanRoutes } from './lean-routes.js';
@@ -78,7 +78,8 @@ export class AdmissionInterceptor implements NestInterceptor {
       request.rawBody = await this.bodies.readRaw(request, share, maxBytes);
       return;
     }
-    const read = await this.bodies.readJson(request, share, maxBytes, this.lean.limitsFor(path));
+    const limits = this.lean.limitsFor(path) ?? (context.actor ? undefined : STRANGER_LIMITS);
+    const read = await this.bodies.readJson(request, share, maxBytes, limits);
     request.body = read?.value;
     request.rawBody = read?.raw;
   }

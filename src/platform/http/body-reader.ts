@@ -14,6 +14,8 @@ export interface JsonBody {
 }
 
 const JSON_LIMITS: BodyLimits = { maxDepth: 64, maxKeys: 10_000, maxValues: 100_000, maxKeyLength: 256 };
+/** Of bodies that come without a credential: 64 labels and some fields. */
+export const STRANGER_LIMITS: BodyLimits = { ...JSON_LIMITS, maxKeys: 80 };
 
 /** How many times its compressed size a body may have, once it is larger than `SMALL_OUTPUT`. */
 const MAX_EXPANSION = 100;

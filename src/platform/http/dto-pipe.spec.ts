@@ -1,7 +1,8 @@
+import { ValidationPipe } from '@nestjs/common';
 import { ApiProperty } from '@nestjs/swagger';
 import { Type } from 'class-transformer';
 import { IsInt, IsOptional, IsString, Max, MaxLength, ValidateNested } from 'class-validator';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { AppError, type FieldIssue } from '../errors/index.js';
 import { DtoPipe } from './dto-pipe.js';
 
@@ -65,6 +66,7 @@ describe('a wrong body', () => {
   });
 
   it('with thousands of unknown fields costs little and is told the first fifty', async () => {
+    const validate = vi.spyOn(ValidationPipe.prototype, 'transform');
     const body = Object.fromEntries(Array.from({ length: 9990 }, (_, n) => [`metric_nome${'x'.repeat(60)}${n}`, 1]));
     const refused = (await new DtoPipe()
       .transform({ ...body, retry_config: body }, { type: 'body', metatype: OuterDto })
@@ -72,6 +74,9 @@ describe('a wrong body', () => {
     expect(refused.details).toHaveLength(50);
     expect(refused.message).toBe('Invalid request parameters; only the first 50 problems are listed');
     expect(JSON.stringify(refused.details).length).toBeLessThan(20_000);
+    // Counted first: checking each of them costs far more.
+    expect(validate).not.toHaveBeenCalled();
+    validate.mockRestore();
   });
 
   it('that is no object is told so', async () => {
