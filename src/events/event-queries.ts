@@ -3,7 +3,16 @@ import { type Actor, actorHas } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EVENT_COLUMNS, type EventRow, SERVER_SOURCE } from '../platform/events/index.js';
-import { notACursor, type Page, type PaginationDto, paginationOf, publicId } from '../platform/http/index.js';
+import {
+  notACursor,
+  type Page,
+  type PaginationDto,
+  paginationOf,
+  publicId,
+  shownOf,
+  type SizedRow,
+  withinPageBytes,
+} from '../platform/http/index.js';
 import { EventDeliveries } from '../webhooks/index.js';
 import { conditionsFor, type EventCriteria } from './event-conditions.js';
 import type { EventDetailDto, EventDto, EventStatus } from './events.dto.js';
@@ -66,19 +75,24 @@ export class EventQueries {
     const seek = page.after
       ? `AND (occurred_at, id) ${comparison} ('epoch'::timestamptz + ${at}::float8 * interval '1 microsecond', ${id}::uuid)`
       : '';
-    const rows = await this.db.query<Row>(
-      `SELECT ${COLUMNS} FROM events WHERE ${where} ${seek}
-       ORDER BY occurred_at ${order}, id ${order} LIMIT ${page.limit + 1} OFFSET ${page.offset}`,
+    const sorted = `occurred_at ${order}, id ${order}`;
+    const found = await this.db.query<Row & SizedRow>(
+      withinPageBytes(
+        `SELECT ${COLUMNS} FROM events WHERE ${where} ${seek}
+         ORDER BY ${sorted} LIMIT ${page.limit + 1} OFFSET ${page.offset}`,
+        ['data', 'metadata'],
+        sorted,
+      ),
       [...params, ...(page.after ? keysOf(page.after) : [])],
     );
-    const shown = rows.slice(0, page.limit);
+    const { shown, hasMore } = shownOf(found, page.limit);
     const last = shown.at(-1);
     return {
       events: shown.map(toEventDto),
       pagination: paginationOf(page, {
         total: Math.min(total, COUNTED),
         exact: total <= COUNTED,
-        hasMore: rows.length > page.limit,
+        hasMore,
         nextKeys: last && [last.micros, last.id],
       }),
     };

@@ -6,10 +6,13 @@ import { AppError } from '../platform/errors/index.js';
 import {
   notACursor,
   type Page,
+  PAGE_BYTES,
   paginationOf,
   type PaginationDto,
   publicId,
   resolvePage,
+  type SizedRow,
+  withinPageBytes,
 } from '../platform/http/index.js';
 import { readNewestFirst, type Stretch } from './newest-first.js';
 import type { BatchDto, TelemetryEventDto, TelemetryEventListDto, ListEventsDto } from './telemetry.dto.js';
@@ -28,7 +31,7 @@ const COUNT_MS = 2000;
 /** Below every id: a cursor that stands before a time as a whole. */
 const NO_ID = '00000000-0000-0000-0000-000000000000';
 
-interface EventRow {
+interface StoredEvent {
   event_id: string;
   event_type: string;
   source: string;
@@ -37,6 +40,8 @@ interface EventRow {
   data: Record<string, unknown>;
   metadata: Record<string, unknown> | null;
 }
+
+type EventRow = StoredEvent & SizedRow;
 
 interface BatchRow {
   id: string;
@@ -64,9 +69,9 @@ export class EventQueries {
   async list(actor: Actor, query: ListEventsDto): Promise<TelemetryEventListDto> {
     const page = resolvePage(query, SIZES);
     const filter = filterOf(actor, query);
-    const [{ rows, unreadUntil }, counted] = await Promise.all([this.page(filter, page), this.count(filter)]);
+    const [{ rows, isCut, unreadUntil }, counted] = await Promise.all([this.page(filter, page), this.count(filter)]);
     const events = rows.slice(0, page.limit);
-    const hasMore = rows.length > page.limit || unreadUntil !== null;
+    const hasMore = rows.length > page.limit || isCut || unreadUntil !== null;
     const pagination: PaginationDto = paginationOf(page, {
       ...totalOf(counted, page, events.length, hasMore),
       hasMore,
@@ -78,7 +83,7 @@ export class EventQueries {
   /** @throws AppError `not_found` */
   async get(actor: Actor, id: string): Promise<TelemetryEventDto> {
     const own = ownSource(actor);
-    const rows = await this.db.query<EventRow>(
+    const rows = await this.db.query<StoredEvent>(
       `SELECT ${COLUMNS} FROM telemetry_events WHERE event_id = $1 AND ($2::text IS NULL OR source = $2)
        ORDER BY ts DESC LIMIT 1`,
       [id, own],
@@ -107,7 +112,7 @@ export class EventQueries {
     };
   }
 
-  /** One event more than a page holds, when there is one; `unreadUntil` says up to where (ms) nobody has looked yet. */
+  /** One event more than a page holds, when there is one and the bytes of a page allow it. */
   private async page(filter: Filter, page: Page): Promise<Found> {
     const { limit, offset, after } = page;
     const at = after && placeOf(after);
@@ -115,23 +120,30 @@ export class EventQueries {
       ? // The first half is what an index on the time can use.
         and(filter, (p) => `ts <= ${p(at.ts)} AND (ts, event_id) < (${p(at.ts)}, ${p(at.id)}::uuid)`)
       : filter;
-    if (filter.isIndexed || offset > 0) return { rows: await this.read(wanted, limit + 1, offset), unreadUntil: null };
+    if (filter.isIndexed || offset > 0) {
+      return { ...(await this.read(wanted, limit + 1, offset)), unreadUntil: null };
+    }
     const rows: EventRow[] = [];
+    let isCut = false;
+    let bytes = PAGE_BYTES;
     const newest = Math.min(at ? Date.parse(at.ts) : Infinity, this.newest(filter));
     const unreadUntil = await readNewestFirst({ since: filter.since, until: newest }, SEARCH_MS, async (stretch) => {
-      rows.push(...(await this.read(within(wanted, stretch), limit + 1 - rows.length, 0)));
-      return rows.length <= limit;
+      const found = await this.read(within(wanted, stretch), limit + 1 - rows.length, 0, bytes);
+      rows.push(...found.rows);
+      bytes -= found.rows.at(-1)?.bytes_until ?? 0;
+      isCut = found.isCut || bytes <= 0;
+      return rows.length <= limit && !isCut;
     });
-    return { rows, unreadUntil };
+    return { rows, isCut, unreadUntil };
   }
 
-  private read({ where, params }: Filter, limit: number, offset: number): Promise<EventRow[]> {
-    const n = params.length;
-    return this.db.query<EventRow>(
-      `SELECT ${COLUMNS} FROM telemetry_events ${whereOf(where)}
-       ORDER BY ts DESC, event_id DESC LIMIT $${n + 1} OFFSET $${n + 2}`,
-      [...params, limit, offset],
-    );
+  private async read({ where, params }: Filter, limit: number, offset: number, bytes?: number): Promise<Read> {
+    const order = 'ts DESC, event_id DESC';
+    const query = `SELECT ${COLUMNS} FROM telemetry_events ${whereOf(where)}
+       ORDER BY ${order} LIMIT $${params.length + 1} OFFSET $${params.length + 2}`;
+    const sql = withinPageBytes(query, ['data', 'metadata'], order, bytes);
+    const rows = await this.db.query<EventRow>(sql, [...params, limit, offset]);
+    return { rows, isCut: (rows.at(0)?.found_rows ?? 0) > rows.length };
   }
 
   /** Up to {@link EXACT_TOTAL} and as far as the time for it goes. */
@@ -185,8 +197,14 @@ export function queryIssue(field: string, issue: string): AppError {
   return AppError.validation({ field, issue, location: 'query' });
 }
 
-interface Found {
+interface Read {
   rows: EventRow[];
+  /** More would have gone beyond the bytes of a page. */
+  isCut: boolean;
+}
+
+interface Found extends Read {
+  /** Up to where (ms) nobody has looked yet; null: everywhere that was wanted. */
   unreadUntil: number | null;
 }
 
@@ -267,7 +285,7 @@ function whereOf(conditions: string[]): string {
   return conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : '';
 }
 
-function toEventDto(row: EventRow): TelemetryEventDto {
+function toEventDto(row: StoredEvent): TelemetryEventDto {
   return {
     event_id: row.event_id,
     event_type: row.event_type,

@@ -61,6 +61,22 @@ async function list(query: string, key = admin.key): Promise<Listed> {
 
 const typesOf = ({ events }: Listed): string[] => events.map(({ type }) => type);
 
+describe('a list of large events', () => {
+  it('ends a page after about 4 MB, and goes on by its cursor', async () => {
+    const data = { text: 'x'.repeat(60_000) };
+    for (let n = 0; n < 10; n++) await Promise.all(Array.from({ length: 10 }, () => emit(`${own}.large`, { data })));
+    const seen: string[] = [];
+    for (let cursor: string | null = ''; cursor !== null;) {
+      const { events, pagination }: Listed = await list(`event_type=${own}.large&limit=100&cursor=${cursor}`);
+      expect(JSON.stringify(events).length).toBeLessThan(4.5 * 1024 * 1024);
+      expect(pagination.has_more).toBe(pagination.next_cursor !== null);
+      seen.push(...events.map(({ event_id }) => event_id));
+      cursor = pagination.next_cursor;
+    }
+    expect([seen.length, new Set(seen).size]).toEqual([100, 100]);
+  });
+});
+
 describe('emitting an event', () => {
   it('takes the request of the first description and stores it', async () => {
     const answer = await post({ type: 'user.registered', data: { user_id: 'user_123', username: 'new_user' } });

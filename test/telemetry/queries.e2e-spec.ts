@@ -61,6 +61,25 @@ async function list(params: Record<string, string>, as = key): Promise<Page> {
 const values = (page: Page): unknown[] => page.events.map((e) => e.data.value);
 
 describe('listing events', () => {
+  it('ends a page after about 4 MB, and goes on by its cursor', async () => {
+    const data = { text: 'x'.repeat(45_000) };
+    for (let n = 0; n < 3; n++) {
+      await send(Array.from({ length: 100 }, () => ({ event_type: 'large', source: 'large', data })));
+    }
+    const filters: Record<string, string>[] = [{ source: 'large' }, { source: 'large', event_type: 'large' }];
+    for (const filter of filters) {
+      const seen: string[] = [];
+      for (let cursor: string | null | undefined; cursor !== null;) {
+        const { events, pagination } = await list({ ...filter, limit: '1000', ...(cursor ? { cursor } : {}) });
+        expect(JSON.stringify(events).length).toBeLessThan(4.5 * 1024 * 1024);
+        expect(pagination.has_more).toBe(pagination.next_cursor !== null);
+        seen.push(...events.map(({ event_id }) => event_id));
+        cursor = pagination.next_cursor;
+      }
+      expect([seen.length, new Set(seen).size]).toEqual([300, 300]);
+    }
+  });
+
   it('gives the newest first, a hundred unless asked otherwise', async () => {
     const page = await list({ source: 'bulk' });
     expect(page.events).toHaveLength(100);

@@ -19,6 +19,8 @@ that is asked without an upgrade 426. Answers 429 and 5xx may be tried again: wa
 **Limits.** Every limited answer carries \`X-RateLimit-Limit\`, \`-Remaining\`, \`-Reset\` (Unix seconds) and \`-Window\` (seconds) of the
 tightest limit that the request counts in.
 
+**Pages** of large items end after about 4 MB, before \`limit\`: \`has_more\` says so, and \`next_cursor\` goes on.
+
 **Safe repeats.** A POST with an \`Idempotency-Key\` is done once; the same key with the same body within 24 hours gets the stored answer. A
 repeated DELETE is answered as the first one. A request
 that was answered 504 is rolled back unless its commit was just being made: repeat it with its \`Idempotency-Key\`.`;
