@@ -153,11 +153,15 @@ export class MetricQueries {
     const { group_by: groupBy } = query;
     const label = groupBy === undefined ? 'NULL' : groupBy === 'source' ? 'source' : 'tags->>$5';
     const params = [query.metric_name, query.source ?? null, ownSource(actor), JSON.stringify(query.tags ?? {})];
+    // Sorted only once they are known to be few.
     const rows = await this.db.query<CatalogRow>(
-      `SELECT id, source, unit, ${label} AS label FROM telemetry_series
-       WHERE metric_name = $1 AND ($2::text IS NULL OR source = $2) AND ($3::text IS NULL OR source = $3)
-         AND tags @> $4::jsonb
-       ORDER BY label, id LIMIT ${MAX_SERIES + 1}`,
+      `SELECT * FROM (
+         SELECT id, source, unit, ${label} AS label FROM telemetry_series
+         WHERE metric_name = $1 AND ($2::text IS NULL OR source = $2) AND ($3::text IS NULL OR source = $3)
+           AND tags @> $4::jsonb
+         LIMIT ${MAX_SERIES + 1}
+       ) AS found
+       ORDER BY label, id`,
       label.includes('$5') ? [...params, groupBy] : params,
     );
     if (rows.length > MAX_SERIES) throw queryIssue('metric_name', `has more than ${MAX_SERIES} series; filter by tags`);

@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { Database } from '../../src/platform/database/index.js';
 import { TelemetrySettings } from '../../src/telemetry/telemetry.settings.js';
 import { Metrics } from '../../src/platform/observability/index.js';
 import { Rollups } from '../../src/telemetry/rollups.js';
@@ -204,6 +205,35 @@ describe('metric series', () => {
   ])('are refused with %s', async (_name, params) => {
     const reply = await app.call('GET', `${METRICS}/query?${params}`, { key });
     expect(reply.status).toBe(400);
+  });
+
+  it('are refused for being too many as soon as they are counted', async () => {
+    await app.db.query(
+      `INSERT INTO telemetry_series (key, source, metric_name, tags, event_type, first_seen, last_seen)
+       SELECT gen_random_uuid(), 'crowd-' || n % 50, 'crowded', jsonb_build_object('n', n::text), 'system.metric', now(), now()
+       FROM generate_series(1, 30000) AS n`,
+    );
+    const queries = vi.spyOn(app.get(Database), 'query');
+    const others: Record<string, string>[] = [{}, { group_by: 'source' }, { group_by: 'n', agg: 'p95' }];
+    for (const more of others) {
+      const params = new URLSearchParams({ metric_name: 'crowded', interval: '1m', ...more }).toString();
+      const refused = await app.call<{ error: { details: { issue: string }[] } }>('GET', `${METRICS}/query?${params}`, {
+        key,
+      });
+      expect(refused.status).toBe(400);
+      expect(refused.body.error.details[0].issue).toBe('has more than 10000 series; filter by tags');
+    }
+    const read = queries.mock.calls.filter(([sql]) => sql.includes('telemetry_series'));
+    queries.mockRestore();
+    expect(read).toHaveLength(3);
+    for (const [sql, values] of read) {
+      const plan = await app.db.query<Record<string, string>>(`EXPLAIN (ANALYZE, TIMING off) ${sql}`, values);
+      // Finding them in the index costs little; reading and sorting them is what counts.
+      const steps = plan.map((line) => line['QUERY PLAN']).filter((step) => !step.includes('Bitmap Index Scan'));
+      const rows = steps.flatMap((step) => [...step.matchAll(/actual rows=(\d+)/g)].map(([, n]) => Number(n)));
+      expect(Math.max(...rows)).toBe(10_001);
+    }
+    await app.db.query(`DELETE FROM telemetry_series WHERE metric_name = 'crowded'`);
   });
 });
 
