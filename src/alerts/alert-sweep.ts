@@ -1,9 +1,8 @@
 import { Injectable } from '@nestjs/common';
-import { AlertSettings } from './alerts.settings.js';
 import { Database } from '../platform/database/index.js';
 import { HandleJob, type JobContext } from '../platform/jobs/index.js';
 import { AlertWriter, type GroupWork } from './alert-writer.js';
-import { PurgeAlerts, SweepAlerts } from './alerts.jobs.js';
+import { SweepAlerts } from './alerts.jobs.js';
 import type { CompiledRule, Grouping } from './compiled-rule.js';
 import type { GroupDraft } from './group-draft.js';
 import { OpenGroups } from './open-groups.js';
@@ -35,7 +34,6 @@ export class AlertSweep {
     private readonly writer: AlertWriter,
     private readonly rejudge: Rejudge,
     private readonly absences: Absences,
-    private readonly settings: AlertSettings,
   ) {}
 
   @HandleJob(SweepAlerts)
@@ -47,22 +45,6 @@ export class AlertSweep {
     await this.writer.unsilence();
     await this.takeOver(signal);
     await this.forgetEnded();
-  }
-
-  @HandleJob(PurgeAlerts)
-  async purge(): Promise<number> {
-    await this.db.query(`DELETE FROM alert_silences WHERE ends_at < now() - make_interval(days => $1)`, [
-      this.settings.retentionDays,
-    ]);
-    for (let purged = 0; ;) {
-      const [, count] = await this.db.query<unknown>(
-        `DELETE FROM alerts WHERE id IN (
-           SELECT id FROM alerts WHERE status = 'cleared' AND cleared_at < now() - make_interval(days => $1) LIMIT 1000)`,
-        [this.settings.retentionDays],
-      );
-      purged += Number(count);
-      if (Number(count) < 1000) return purged;
-    }
   }
 
   /** Groups whose time has come: held long enough, or clear long enough. */

@@ -4,6 +4,7 @@ import { Database, DatabaseModule } from '../platform/database/index.js';
 import { HttpModule } from '../platform/http/index.js';
 import { JobsModule } from '../platform/jobs/index.js';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
+import { RetentionModule } from '../platform/retention/index.js';
 import { TelemetryModule } from '../telemetry/index.js';
 import { WebhooksModule } from '../webhooks/index.js';
 import { Absences } from './absences.js';
@@ -16,8 +17,9 @@ import { AlertSweep } from './alert-sweep.js';
 import { AlertWriter } from './alert-writer.js';
 import { Alert } from './alert.entity.js';
 import { AlertsController } from './alerts.controller.js';
-import { SweepAlerts, PurgeAlerts } from './alerts.jobs.js';
+import { SweepAlerts } from './alerts.jobs.js';
 import { AlertsService } from './alerts.service.js';
+import { AlertSettings } from './alerts.settings.js';
 import { EvaluationRecord } from './evaluation-record.js';
 import { Evaluator } from './evaluator.js';
 import { OpenGroups } from './open-groups.js';
@@ -33,12 +35,21 @@ import { SilencesService } from './silences.service.js';
 /** Rules over telemetry and the alerts they raise. */
 @Module({
   imports: [
-    JobsModule.forFeature([SweepAlerts, PurgeAlerts]),
+    JobsModule.forFeature([SweepAlerts]),
     HttpModule.forFeature({ tags: { alerts: 'Rules over telemetry, the alerts they raise, and silences' } }),
     DatabaseModule.forFeature([AlertEvaluator, AlertRule, AlertSilence, AlertState, Alert]),
     TelemetryModule,
     CommandsModule,
     WebhooksModule,
+    RetentionModule.forFeature([
+      {
+        entity: Alert,
+        column: 'clearedAt',
+        days: (settings) => settings.get(AlertSettings).retentionDays,
+        where: { status: 'cleared' },
+      },
+      { entity: AlertSilence, column: 'endsAt', days: (settings) => settings.get(AlertSettings).retentionDays },
+    ]),
   ],
   controllers: [RulesController, AlertsController, SilencesController],
   providers: [

@@ -1,6 +1,5 @@
 import { Injectable } from '@nestjs/common';
 import { In } from 'typeorm';
-import { CommandSettings } from './commands.settings.js';
 import { AgentStatusChanged } from '../agents/agents.events.js';
 import { Database } from '../platform/database/index.js';
 import { OnEvent, type StoredEvent } from '../platform/events/index.js';
@@ -11,8 +10,8 @@ import type { CommandTransition } from './command-draft.js';
 import { isFinal } from './command-status.js';
 import { CommandWriter } from './command-writer.js';
 import { Command } from './command.entity.js';
-import { PurgeCommands, runJob, SendCallback, SweepCommands } from './commands.jobs.js';
-import { claimOverdue, deleteFinished, findDueCallbacks, findDueRuns } from './commands.queries.js';
+import { runJob, SendCallback, SweepCommands } from './commands.jobs.js';
+import { claimOverdue, findDueCallbacks, findDueRuns } from './commands.queries.js';
 
 const BATCH = 200;
 /** The same due work is queued again at most this often, should its job have been lost. */
@@ -25,7 +24,6 @@ export class CommandSweep {
     private readonly db: Database,
     private readonly writer: CommandWriter,
     private readonly jobs: JobQueue,
-    private readonly settings: CommandSettings,
   ) {}
 
   @HandleJob(SweepCommands)
@@ -81,16 +79,6 @@ export class CommandSweep {
         options: { jobId: `${id}-${attempt}-${round}` },
       })),
     ]);
-  }
-
-  /** Children go with their parents, output with its command. */
-  @HandleJob(PurgeCommands)
-  async purge(): Promise<number> {
-    for (let purged = 0; ;) {
-      const deleted = await deleteFinished(this.db, this.settings.retentionDays, BATCH);
-      purged += deleted;
-      if (deleted < BATCH) return purged;
-    }
   }
 }
 

@@ -55,11 +55,3 @@ export const SendCallback = defineJob<{ commandId: string; attempt: number }>({
 
 /** Ends commands past their deadline, restarts runs and callbacks that are due. */
 export const SweepCommands = defineJob({ name: 'command.sweep', queue: 'commands', attempts: 1, everyMs: 1000 });
-
-/** Deletes finished commands past their retention. */
-export const PurgeCommands = defineJob({
-  name: 'command.purge',
-  queue: 'maintenance',
-  attempts: 3,
-  cron: '17 3 * * *',
-});

@@ -1,9 +1,11 @@
 import { Module, type OnModuleInit } from '@nestjs/common';
+import { IsNull } from 'typeorm';
 import { AgentsModule } from '../agents/index.js';
 import { Database, DatabaseModule } from '../platform/database/index.js';
 import { HttpModule } from '../platform/http/index.js';
 import { JobsModule } from '../platform/jobs/index.js';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
+import { RetentionModule } from '../platform/retention/index.js';
 import { SecurityModule } from '../security/index.js';
 import { BuiltinCommands } from './builtin-commands.js';
 import { CommandCallbacks } from './command-callbacks.js';
@@ -23,19 +25,29 @@ import { CommandTypes } from './command-types.service.js';
 import { CommandWriter } from './command-writer.js';
 import { Command } from './command.entity.js';
 import { CommandsController } from './commands.controller.js';
-import { RunCommand, RunBuiltin, SendCallback, SweepCommands, PurgeCommands } from './commands.jobs.js';
+import { RunCommand, RunBuiltin, SendCallback, SweepCommands } from './commands.jobs.js';
 import { countPending } from './commands.queries.js';
+import { CommandSettings } from './commands.settings.js';
 import { CommandsService } from './commands.service.js';
 import { EndpointClient } from './endpoint-client.js';
 
 /** From a command's request to its result. */
 @Module({
   imports: [
-    JobsModule.forFeature([RunCommand, RunBuiltin, SendCallback, SweepCommands, PurgeCommands]),
+    JobsModule.forFeature([RunCommand, RunBuiltin, SendCallback, SweepCommands]),
     HttpModule.forFeature({ tags: { commands: 'Run commands on agents and follow their output' } }),
     DatabaseModule.forFeature([CommandOutput, CommandType, Command], { filledByMigrations: ['command_types'] }),
     SecurityModule,
     AgentsModule,
+    RetentionModule.forFeature([
+      // Children go with their parents, output with its command.
+      {
+        entity: Command,
+        column: 'completedAt',
+        days: (settings) => settings.get(CommandSettings).retentionDays,
+        where: { parentId: IsNull() },
+      },
+    ]),
   ],
   // The catalogue first: `types` is no command id.
   controllers: [CommandTypesController, CommandsController, CommandLogsController],

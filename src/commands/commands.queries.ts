@@ -193,21 +193,6 @@ export function findDueCallbacks(db: Database, limit: number): Promise<Pick<Comm
   );
 }
 
-/**
- * Deletes some of the commands that ended long ago; children go with their parents. SQL because it goes by the clock of the
- * database.
- * @returns how many there were
- */
-export async function deleteFinished(db: Database, retentionDays: number, limit: number): Promise<number> {
-  const [, deleted] = await db.query<unknown>(
-    `DELETE FROM commands WHERE id IN (
-       SELECT id FROM commands
-       WHERE completed_at < now() - make_interval(days => $1) AND parent_id IS NULL LIMIT $2)`,
-    [retentionDays, limit],
-  );
-  return Number(deleted);
-}
-
 /** Bytes of one page of output, about: whole chunks are given. */
 export const PAGE_BYTES = 256 * 1024;
 export const PAGE_CHUNKS = 1000;

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { Injectable } from '@nestjs/common';
 import { type Actor, currentContext } from '../platform/context/index.js';
-import { Database, deleteBefore, insertIfNew } from '../platform/database/index.js';
+import { Database, insertIfNew } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EventBus } from '../platform/events/index.js';
 import { type HeaderSink, parseJson, publicId, RateLimiter } from '../platform/http/index.js';
@@ -21,7 +21,6 @@ export interface HookCall {
 }
 
 const KIND = /^[A-Za-z0-9._:-]{1,100}$/;
-const RECEIPTS_KEPT_MS = 7 * 86_400_000;
 
 /** Calls of other programs: a signed body becomes an event. */
 @Injectable()
@@ -69,11 +68,6 @@ export class HookCalls {
     const received = await this.store(hook, call.headers, parseJson(raw), verified.messageId);
     this.calls.inc({ result: received.duplicate ? 'duplicate' : 'accepted' });
     return received;
-  }
-
-  /** Forgets which messages have come long ago. */
-  async purge(): Promise<void> {
-    await deleteBefore(this.db, HookReceipt, 'receivedAt', new Date(Date.now() - RECEIPTS_KEPT_MS));
   }
 
   private find(name: string): Promise<Hook | null> {

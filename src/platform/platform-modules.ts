@@ -8,6 +8,7 @@ import { JobsModule } from './jobs/index.js';
 import { ObservabilityModule } from './observability/index.js';
 import { OwnershipModule } from './ownership/index.js';
 import { RealtimeModule } from './realtime/index.js';
+import { RetentionModule } from './retention/index.js';
 
 /** The rooms of the platform, besides configuration and database, which need arguments. */
 export const platformModules = [
@@ -16,6 +17,7 @@ export const platformModules = [
   RealtimeModule,
   CacheModule,
   JobsModule,
+  RetentionModule,
   EventsModule,
   BackgroundModule,
   EgressModule,

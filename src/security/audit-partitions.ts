@@ -2,6 +2,7 @@ import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { SecuritySettings } from './security.settings.js';
 import { CAREFUL_DROPS, Database, DatabaseClock, RangePartitions } from '../platform/database/index.js';
 import { Logger } from '../platform/observability/index.js';
+import { Retention, type RetentionRun } from '../platform/retention/index.js';
 
 const DAY_MS = 86_400_000;
 /** Made ahead of time: an entry whose month has no partition could not be written. */
@@ -16,8 +17,10 @@ export class AuditPartitions implements OnApplicationBootstrap {
     private readonly db: Database,
     private readonly clock: DatabaseClock,
     private readonly settings: SecuritySettings,
+    retention: Retention,
     private readonly logger: Logger,
   ) {
+    retention.contribute('audit_entries', (run) => this.enforceRetention(run));
     this.partitions = new RangePartitions(
       db.bulk,
       'audit_entries',
@@ -33,16 +36,12 @@ export class AuditPartitions implements OnApplicationBootstrap {
     await this.makeAhead((await this.clock.read()).now);
   }
 
-  async enforceRetention(): Promise<void> {
-    const { now, skewMs, agrees } = await this.clock.read();
+  /** Open minutes of a month that is gone could not become entries. */
+  async enforceRetention({ now, clocksAgree }: Omit<RetentionRun, 'signal'>): Promise<void> {
     await this.makeAhead(now);
     const limit = now - this.settings.auditRetentionDays * DAY_MS;
-    const dropped = await this.partitions.dropBefore(limit, agrees ? undefined : CAREFUL_DROPS);
-    if (!agrees) {
-      this.logger.warn({ skew_ms: skewMs }, 'The clocks disagree: the retention of the audit trail is limited');
-    }
+    const dropped = await this.partitions.dropBefore(limit, clocksAgree ? undefined : CAREFUL_DROPS);
     if (dropped.length === 0) return;
-    // Open minutes of a month that is gone could not become entries.
     await this.db.query(`DELETE FROM audit_minutes WHERE minute < to_timestamp($1 / 1000.0)`, [limit]);
     this.logger.info({ partitions: dropped }, 'Audit entries past their retention dropped');
   }

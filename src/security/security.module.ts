@@ -2,10 +2,11 @@ import { Global, Module } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
 import { DatabaseModule } from '../platform/database/index.js';
 import { Gatekeeper, HttpModule } from '../platform/http/index.js';
-import { JobsModule } from '../platform/jobs/index.js';
 import { CredentialWatch } from '../platform/realtime/index.js';
-import { AccessTokens } from './access/access-tokens.js';
+import { LessThan, Not } from 'typeorm';
+import { RetentionModule } from '../platform/retention/index.js';
 import { AccessGuard } from './access/access.guard.js';
+import { AccessTokens } from './access/access-tokens.js';
 import { Authenticator } from './access/authenticator.js';
 import { LastUsed } from './access/last-used.js';
 import { LivePrincipals } from './access/live-principals.js';
@@ -16,10 +17,11 @@ import { AuthController } from './accounts/auth.controller.js';
 import { FirstRun } from './accounts/first-run.js';
 import { JwksController } from './accounts/jwks.controller.js';
 import { LoginAttempt } from './accounts/login-attempt.entity.js';
-import { LoginAttempts } from './accounts/login-attempts.js';
 import { LoginNetwork } from './accounts/login-network.entity.js';
 import { LoginService } from './accounts/login.service.js';
 import { RefreshToken } from './accounts/refresh-token.entity.js';
+import { ANYWHERE, FAILURES_KEPT_DAYS, LoginAttempts, NETWORKS_KEPT_DAYS } from './accounts/login-attempts.js';
+import { FREE_FAILURES } from './accounts/login-waits.js';
 import { Session } from './accounts/session.entity.js';
 import { SessionsController } from './accounts/sessions.controller.js';
 import { Sessions } from './accounts/sessions.js';
@@ -27,9 +29,9 @@ import { SessionsService } from './accounts/sessions.service.js';
 import { User } from './accounts/user.entity.js';
 import { Users } from './accounts/users.js';
 import { AlertSignals } from './alerts/alert-signals.js';
-import { SecurityAlertsController } from './alerts/alerts.controller.js';
 import { SecurityAlert } from './alerts/security-alert.entity.js';
 import { SecurityAlerts } from './alerts/security-alerts.js';
+import { SecurityAlertsController } from './alerts/alerts.controller.js';
 import { SecuritySignal } from './alerts/security-signal.entity.js';
 import { AuditModule } from './audit.module.js';
 import { AgentCredentials } from './keys/agent-credentials.js';
@@ -43,13 +45,10 @@ import { AuthRolesController } from './roles/auth-roles.controller.js';
 import { Role } from './roles/role.entity.js';
 import { RolesController } from './roles/roles.controller.js';
 import { RolesService } from './roles/roles.service.js';
-import { PurgeSessions, PurgeCredentials, PurgeSecurityAlerts } from './security.jobs.js';
-import { SecurityWorker } from './security.worker.js';
 
 @Global()
 @Module({
   imports: [
-    JobsModule.forFeature([PurgeSessions, PurgeCredentials, PurgeSecurityAlerts]),
     HttpModule.forFeature({
       tags: { auth: 'Login, sessions, API keys', security: 'Access tokens, roles, the audit trail' },
     }),
@@ -66,6 +65,21 @@ import { SecurityWorker } from './security.worker.js';
     ]),
     AuditModule,
     MasterKeysModule,
+    RetentionModule.forFeature([
+      { entity: Session, column: 'expiresAt', days: 0 },
+      { entity: Credential, column: 'expiresAt', days: 30 },
+      { entity: Credential, column: 'revokedAt', days: 30 },
+      { entity: LoginAttempt, column: 'lastAt', days: FAILURES_KEPT_DAYS },
+      // Those that cause no wait yet.
+      {
+        entity: LoginAttempt,
+        column: 'lastAt',
+        days: 1,
+        where: { network: Not(ANYWHERE), failures: LessThan(FREE_FAILURES) },
+      },
+      { entity: LoginNetwork, column: 'lastAt', days: NETWORKS_KEPT_DAYS },
+      { entity: SecurityAlert, column: 'createdAt', days: 90 },
+    ]),
   ],
   controllers: [
     ApiKeysController,
@@ -96,7 +110,6 @@ import { SecurityWorker } from './security.worker.js';
     Revocations,
     RolesService,
     SecurityAlerts,
-    SecurityWorker,
     Sessions,
     SessionsService,
     Users,

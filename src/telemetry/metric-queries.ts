@@ -144,7 +144,7 @@ export class MetricQueries {
   }
 
   private coarsest(seconds: number, from: number, now: number): Resolution | undefined {
-    // Buckets that began before the limit are whole for one day more (see TelemetryRetention).
+    // Buckets that began before the limit are whole for one day more (see `storedDays`).
     const whole = (r: Resolution): boolean => this.rollups.keptSince(r, now) - r * 1000 <= from;
     return [...RESOLUTIONS].reverse().find((r) => seconds % r === 0 && whole(r));
   }

@@ -1,5 +1,5 @@
 import type { TelemetrySettings } from './telemetry.settings.js';
-import { RESOLUTIONS, rollupsKeptSince } from './resolutions.js';
+import { DAY_MS, RESOLUTIONS, storedDays } from './resolutions.js';
 import type { TelemetryRow } from './telemetry-event.js';
 
 /** Adds points to the rollups there are, or begins new ones; $2 and $3 are the resolutions and since when each is kept. */
@@ -51,6 +51,6 @@ export async function addToRollups(
   );
   if (points.length === 0) return;
   const now = Date.now();
-  const since = RESOLUTIONS.map((resolution) => new Date(rollupsKeptSince(settings, resolution, now)));
+  const since = RESOLUTIONS.map((resolution) => new Date(now - storedDays(settings, resolution) * DAY_MS));
   await run('telemetry-add-to-rollups', ADD_TO_ROLLUPS, [JSON.stringify(points), RESOLUTIONS, since]);
 }

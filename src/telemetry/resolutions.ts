@@ -26,11 +26,11 @@ export function dailySince(settings: TelemetrySettings, now: number): number {
 }
 
 /**
- * Start of the oldest bucket that is stored, ms. A day longer than promised: a coarser bucket that began before the limit is
- * still built from whole finer ones.
+ * Days that rollups of a resolution are stored, one more than promised: a coarser bucket that began before the limit is still
+ * built from whole finer ones.
  */
-export function rollupsKeptSince(settings: TelemetrySettings, resolution: Resolution, now: number): number {
-  return now - (keepDays(settings, resolution) + 1) * DAY_MS;
+export function storedDays(settings: TelemetrySettings, resolution: Resolution): number {
+  return keepDays(settings, resolution) + 1;
 }
 
 /** Start of the bucket that holds a time, both in ms. */

@@ -1,20 +1,11 @@
 import { Injectable } from '@nestjs/common';
 import { HandleJob, type JobContext } from '../platform/jobs/index.js';
 import { Rollups } from './rollups.js';
-import { KeepTelemetryPartitions, RollUpTelemetry } from './telemetry.jobs.js';
-import { TelemetryRetention } from './telemetry-retention.js';
+import { RollUpTelemetry } from './telemetry.jobs.js';
 
 @Injectable()
 export class TelemetryWorker {
-  constructor(
-    private readonly retention: TelemetryRetention,
-    private readonly rollups: Rollups,
-  ) {}
-
-  @HandleJob(KeepTelemetryPartitions)
-  keepPartitions(): Promise<void> {
-    return this.retention.run();
-  }
+  constructor(private readonly rollups: Rollups) {}
 
   @HandleJob(RollUpTelemetry)
   rollUp(_payload: Record<string, never>, context: JobContext): Promise<void> {

@@ -71,7 +71,6 @@ const SWEEP_PER_WEBHOOK = 300;
 /** Of a webhook that fails: it gets one request at a time, and what is left waiting in memory is dropped with each pause. */
 const SWEEP_PER_FAILING = 20;
 const SWEEP = 5000;
-const PURGE = 1000;
 
 const ADD = prepared(
   'webhooks.add',
@@ -224,19 +223,5 @@ export class Deliveries {
       ],
     );
     return [...new Set(rows.filter(({ news }) => news).map(({ webhook_id }) => webhook_id))];
-  }
-
-  /** @returns how many finished deliveries were deleted */
-  async purge(days: number): Promise<number> {
-    for (let purged = 0; ;) {
-      const [, count] = await this.db.query<unknown>(
-        `DELETE FROM webhook_deliveries WHERE id IN (
-           SELECT id FROM webhook_deliveries
-           WHERE status <> 'pending' AND finished_at < now() - make_interval(days => $1) LIMIT ${PURGE})`,
-        [days],
-      );
-      purged += Number(count);
-      if (Number(count) < PURGE) return purged;
-    }
   }
 }

@@ -2,7 +2,9 @@ import { Module, type OnModuleInit } from '@nestjs/common';
 import { Database, DatabaseModule } from '../platform/database/index.js';
 import { HttpModule } from '../platform/http/index.js';
 import { JobsModule } from '../platform/jobs/index.js';
+import { Not } from 'typeorm';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
+import { RetentionModule } from '../platform/retention/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import { Batches } from './batches.js';
 import { Courier } from './courier.js';
@@ -13,8 +15,8 @@ import { EventDeliveries } from './event-deliveries.js';
 import { ManagedWebhooks } from './managed-webhooks.js';
 import { WebhookAttempt } from './webhook-attempt.entity.js';
 import { WebhookBatchItem } from './webhook-batch-item.entity.js';
-import { WebhookDeliveries } from './webhook-deliveries.service.js';
 import { WebhookDelivery } from './webhook-delivery.entity.js';
+import { WebhookDeliveries } from './webhook-deliveries.service.js';
 import { WebhookHealth } from './webhook-health.js';
 import { WebhookRecovery } from './webhook-recovery.js';
 import { WebhookReplays } from './webhook-replays.js';
@@ -22,16 +24,25 @@ import { WebhookRights } from './webhook-rights.js';
 import { WebhookSecrets } from './webhook-secrets.js';
 import { Webhook } from './webhook.entity.js';
 import { WebhooksController } from './webhooks.controller.js';
-import { SweepDeliveries, PurgeDeliveries } from './webhooks.jobs.js';
+import { SweepDeliveries } from './webhooks.jobs.js';
 import { WebhooksService } from './webhooks.service.js';
+import { WebhookSettings } from './webhooks.settings.js';
 import { WebhooksWorker } from './webhooks.worker.js';
 
 /** Tells the programs of others what happens here. Only listens: nobody who publishes an event knows it. */
 @Module({
   imports: [
-    JobsModule.forFeature([SweepDeliveries, PurgeDeliveries]),
+    JobsModule.forFeature([SweepDeliveries]),
     HttpModule.forFeature({ tags: { webhooks: 'Tell other programs what happens, and what was told' } }),
     DatabaseModule.forFeature([WebhookAttempt, WebhookBatchItem, WebhookDelivery, Webhook]),
+    RetentionModule.forFeature([
+      {
+        entity: WebhookDelivery,
+        column: 'finishedAt',
+        days: (settings) => settings.get(WebhookSettings).retentionDays,
+        where: { status: Not<WebhookDelivery['status']>('pending') },
+      },
+    ]),
   ],
   controllers: [WebhooksController, DeliveriesController],
   providers: [

@@ -1,6 +1,5 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
-import { WebhookSettings } from './webhooks.settings.js';
 import { Database, prepared, type Tx } from '../platform/database/index.js';
 import { EventBus, isExpired, OnEveryEvent, type StoredEvent } from '../platform/events/index.js';
 import { HandleJob } from '../platform/jobs/index.js';
@@ -9,7 +8,7 @@ import { type BatchItem, Batches } from './batches.js';
 import { Courier } from './courier.js';
 import { Deliveries, type DeliveryOrder } from './deliveries.js';
 import { bodyOf } from './event-body.js';
-import { PurgeDeliveries, SweepDeliveries } from './webhooks.jobs.js';
+import { SweepDeliveries } from './webhooks.jobs.js';
 
 const HANDLER = 'webhooks.deliver';
 /** Deliveries that one round of the relay writes itself. With more, jobs write them while the relay goes on. */
@@ -33,8 +32,7 @@ export class WebhooksWorker implements OnModuleInit {
     private readonly deliveries: Deliveries,
     private readonly batches: Batches,
     private readonly courier: Courier,
-    private readonly server: Settings,
-    private readonly settings: WebhookSettings,
+    private readonly settings: Settings,
     private readonly events: EventBus,
   ) {}
 
@@ -44,7 +42,7 @@ export class WebhooksWorker implements OnModuleInit {
       const asked = await tx.query<Wants[]>(WANTS);
       return new Set(types.filter((type) => asked.some((one) => typeFor(one, type) !== null)));
     });
-    if (this.server.runsWorkers) this.events.handleInRelay(HANDLER, (tx, events) => this.deliverInRelay(tx, events));
+    if (this.settings.runsWorkers) this.events.handleInRelay(HANDLER, (tx, events) => this.deliverInRelay(tx, events));
   }
 
   /** @returns the events for a job: those of webhooks that fail or take batches, or that this process has not heard of yet */
@@ -99,10 +97,5 @@ export class WebhooksWorker implements OnModuleInit {
   async sweep(): Promise<void> {
     this.courier.offer(await this.deliveries.due(this.courier.unready()));
     this.courier.offer(await this.batches.close());
-  }
-
-  @HandleJob(PurgeDeliveries)
-  purge(): Promise<number> {
-    return this.deliveries.purge(this.settings.retentionDays);
   }
 }

@@ -9,6 +9,7 @@ import { CommandRuns } from '../../src/commands/command-runs.js';
 import { EndpointClient } from '../../src/commands/endpoint-client.js';
 import { EgressClient } from '../../src/platform/egress/index.js';
 import { JobQueue } from '../../src/platform/jobs/index.js';
+import { Retention } from '../../src/platform/retention/index.js';
 import { CommandSweep } from '../../src/commands/command-sweep.js';
 import { actor } from '../support/actors.js';
 import { startTestApp, type TestApp } from '../support/app.js';
@@ -436,7 +437,7 @@ describe('retention', () => {
       ]);
     await finished(old, 5);
     await finished(fresh, 3);
-    await nexus.app.get(CommandSweep).purge();
+    await nexus.app.get(Retention).run();
     const left = await nexus.app.db.query<{ command_id: string }>(
       `SELECT command_id FROM command_output WHERE command_id = ANY ($1)`,
       [[bare(old), bare(fresh)]],

@@ -1,12 +1,10 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AuditTrail } from '../../src/security/audit-trail.js';
-import { HookCalls } from '../../src/hooks/hook-calls.service.js';
 import { HookRefusals } from '../../src/hooks/hook-refusals.js';
-import { PurgeHookReceipts } from '../../src/hooks/hooks.jobs.js';
-import { HooksWorker } from '../../src/hooks/hooks.worker.js';
 import { JobQueue } from '../../src/platform/jobs/index.js';
 import { CheckOwnerRights } from '../../src/platform/ownership/index.js';
+import { Retention } from '../../src/platform/retention/index.js';
 import { actor } from '../support/actors.js';
 import { type Answer, eventually, startTestApp, type TestApp } from '../support/app.js';
 import { payloadOf, Receiver } from '../webhooks/receiver.js';
@@ -324,13 +322,12 @@ describe('hooks', () => {
     const hook = await open();
     const headers = standard(hook.secret, '{}');
     await send(hook.name, '{}', headers);
-    expect(PurgeHookReceipts.cron).toBeDefined();
-    await app.get(HooksWorker).purge();
+    await app.get(Retention).run();
     expect((await send(hook.name, '{}', headers)).body.duplicate).toBe(true);
     await app.db.query(`UPDATE hook_receipts SET received_at = now() - interval '8 days' WHERE hook_id = $1`, [
       hook.hook_id.slice(5),
     ]);
-    await app.get(HookCalls).purge();
+    await app.get(Retention).run();
     expect((await send(hook.name, '{}', headers)).body.duplicate).toBe(false);
   });
 });

@@ -36,6 +36,7 @@ import {
 import { JobsModule } from '../../src/platform/jobs/index.js';
 import { HealthRegistry, ObservabilityModule } from '../../src/platform/observability/index.js';
 import { RealtimeModule } from '../../src/platform/realtime/index.js';
+import { RetentionModule } from '../../src/platform/retention/index.js';
 import { schema } from '../../src/schema.js';
 import { readSettings } from '../../src/settings.js';
 import { SystemModule } from '../../src/system/index.js';
@@ -109,6 +110,7 @@ const rooms = [
   CryptoModule,
   RealtimeModule,
   JobsModule,
+  RetentionModule,
   BackgroundModule,
   EventsModule,
   HttpModule,

@@ -6,7 +6,7 @@ import { currentContext } from '../../src/platform/context/index.js';
 import { Database } from '../../src/platform/database/index.js';
 import { AppError } from '../../src/platform/errors/index.js';
 import { Allow, NotIdempotent, Wire } from '../../src/platform/http/index.js';
-import { JobRegistry } from '../../src/platform/jobs/index.js';
+import { Retention } from '../../src/platform/retention/index.js';
 import { type Harness, startHarness } from './harness.js';
 
 const committed: string[] = [];
@@ -170,10 +170,7 @@ describe('Idempotency-Key', () => {
       `UPDATE idempotency_keys SET expires_at = now() - interval '1 second' WHERE key IN ('key-8', 'key-9')`,
     );
     expect((await post({ text: 'new' }, 'key-8')).status).toBe(201);
-    await server.app
-      .get(JobRegistry)
-      .get('http.purge-idempotency-keys')
-      ?.run({}, { jobId: '1', attempt: 1, signal: new AbortController().signal });
+    await server.app.get(Retention).run();
     expect(await server.db.query(`SELECT key FROM idempotency_keys WHERE key IN ('key-8', 'key-9')`)).toEqual([
       { key: 'key-8' },
     ]);

@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Deletions } from '../../src/platform/http/index.js';
+import { Retention } from '../../src/platform/retention/index.js';
 import { actor } from '../support/actors.js';
 import { startTestApp, type TestApp } from '../support/app.js';
 
@@ -172,7 +172,7 @@ describe('a repeated DELETE', () => {
     const [older, newer] = [await THINGS['/hooks/{id}'](), await THINGS['/hooks/{id}']()];
     for (const id of [older, newer]) await remove('/hooks/{id}', id);
     await app.db.query(`UPDATE deletions SET deleted_at = now() - interval '31 days' WHERE id = $1`, [older]);
-    await app.get(Deletions).purge();
+    await app.get(Retention).run();
     expect((await remove('/hooks/{id}', older)).status).toBe(404);
     expect((await remove('/hooks/{id}', newer)).status).toBe(200);
   });

@@ -13,6 +13,7 @@ import { systemActor } from '../../src/platform/context/index.js';
 import { Database } from '../../src/platform/database/index.js';
 import { AppError } from '../../src/platform/errors/index.js';
 import { Metrics } from '../../src/platform/observability/index.js';
+import { Retention } from '../../src/platform/retention/index.js';
 import { eventually } from '../support/eventually.js';
 import { redisInstalled, RedisServer } from '../support/redis.js';
 import { createTestDatabase, type TestDatabase } from '../support/test-database.js';
@@ -326,7 +327,7 @@ describe('A background task on PostgreSQL', () => {
     await app
       .get(Database)
       .query(`UPDATE background_tasks SET finished_at = now() - interval '49 hours' WHERE finished_at IS NOT NULL`);
-    expect(await tasks.purge()).toBe(1);
+    await app.get(Retention).run();
     await expect(tasks.get(a.id)).rejects.toMatchObject({ kind: 'not_found' });
     expect((await get(app, b)).status).toBe('running');
   });

@@ -13,6 +13,7 @@ import {
   type StoredEvent,
 } from '../../src/platform/events/index.js';
 import { DeadLetterOffice } from '../../src/platform/events/dead-letter-office.js';
+import { Retention } from '../../src/platform/retention/index.js';
 import { JobQueue } from '../../src/platform/jobs/index.js';
 import { HealthRegistry, Metrics } from '../../src/platform/observability/index.js';
 import { eventually } from '../support/eventually.js';
@@ -226,7 +227,7 @@ describe('Dead letters on PostgreSQL', () => {
       expect(failed.map(({ name }) => name)).not.toContain('event.test.one');
       await parked(app, 'test.many', 1);
       await app.get(Database).query(`UPDATE event_dead_letters SET failed_at = now() - interval '73 hours'`);
-      await app.get(DeadLetterOffice).sweep();
+      await app.get(Retention).run();
       expect(await letters(app)).toEqual([]);
     },
   );

@@ -6,21 +6,21 @@ import { DataSource } from 'typeorm';
 import { BackgroundModule } from '../../src/platform/background/index.js';
 import { ConfigModule } from '../../src/platform/config/index.js';
 import { CryptoModule } from '../../src/platform/crypto/index.js';
-import { Database, DatabaseModule, dataSourceOptions } from '../../src/platform/database/index.js';
+import { Database, DatabaseModule, dataSourceOptions, schemaOf } from '../../src/platform/database/index.js';
 import { EventsModule } from '../../src/platform/events/index.js';
 import { FeaturesModule } from '../../src/platform/features/index.js';
-import { Deletions } from '../../src/platform/http/deletions.js';
-import { IdempotencyStore } from '../../src/platform/http/idempotency-store.js';
 import { JobsModule } from '../../src/platform/jobs/index.js';
 import { Logger, ObservabilityModule } from '../../src/platform/observability/index.js';
 import { RealtimeModule } from '../../src/platform/realtime/index.js';
 import { readSettings } from '../../src/settings.js';
+import { RetentionModule } from '../../src/platform/retention/index.js';
 import { createTestDatabase } from '../support/test-database.js';
 
 export const silent = new Logger('silent');
 
-/** The platform reads the template's tables and has no entities. */
-const schema = { entities: [], migrations: [], filledByMigrations: [] };
+/** Those that declare tables and what of them is deleted. The tables are those of the template. */
+const features = [EventsModule, BackgroundModule];
+const schema = schemaOf(features, []);
 
 export interface OpenDatabase {
   db: Database;
@@ -83,17 +83,17 @@ export async function startPlatform(
     module: Root as Type,
     imports: [
       ConfigModule.with(settings),
-      FeaturesModule.with(declared),
+      FeaturesModule.with([...features, ...declared]),
       ObservabilityModule,
       CryptoModule,
       DatabaseModule.with(url, schema),
       RealtimeModule,
       JobsModule,
+      RetentionModule,
       EventsModule,
       BackgroundModule,
     ],
-    // Its job is declared as soon as the realtime room is loaded.
-    providers: [Deletions, IdempotencyStore, ...(providers ?? [])],
+    providers,
   };
   return NestFactory.createApplicationContext(root, { logger: false, abortOnError: false });
 }

@@ -1,10 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Actor, type RequestContext, runInContext, systemActor } from '../../src/platform/context/index.js';
 import { type FinishedRequest, RequestObservers } from '../../src/platform/http/index.js';
+import { LoadedSettings } from '../../src/platform/config/index.js';
 import { SecuritySettings } from '../../src/security/security.settings.js';
 import { readSettings } from '../../src/settings.js';
 import { DatabaseClock, RangePartitions } from '../../src/platform/database/index.js';
+import { Features } from '../../src/platform/features/index.js';
 import { HealthRegistry, Metrics } from '../../src/platform/observability/index.js';
+import { Retention } from '../../src/platform/retention/index.js';
 import { AuditPartitions } from '../../src/security/audit-partitions.js';
 import { AuditTrail } from '../../src/security/audit-trail.js';
 import { type OpenDatabase, openDatabase, silent } from '../platform/harness.js';
@@ -24,6 +27,15 @@ function startTrail(db = opened.db): Process {
   const trail = new AuditTrail(db, observers, silent, metrics);
   trail.onModuleInit();
   return { trail, observers, metrics };
+}
+
+function partitionsOf(settings: LoadedSettings): { months: AuditPartitions; retention: Retention } {
+  const clock = new DatabaseClock(opened.db, new HealthRegistry());
+  const retention = new Retention(opened.db, clock, settings, silent, new Metrics(), new Features([]));
+  return {
+    months: new AuditPartitions(opened.db, clock, settings.get(SecuritySettings), retention, silent),
+    retention,
+  };
 }
 
 const caller: Actor = { ...systemActor, id: 'user_1', credentialId: 'key_1' };
@@ -308,7 +320,7 @@ describe('Months', () => {
   };
 
   it('are made ahead, and dropped whole once the retention is over', async () => {
-    const settings = readSettings({ NEXUS_AUDIT_RETENTION_DAYS: '70' }).get(SecuritySettings);
+    const settings = readSettings({ NEXUS_AUDIT_RETENTION_DAYS: '70' });
     const [first] = await partitions();
     await opened.beside.query(`ALTER TABLE audit_entries DETACH PARTITION ${first}`);
     await opened.beside.query(`DROP TABLE ${first}`);
@@ -317,22 +329,17 @@ describe('Months', () => {
       await made.create(monthsAgo(months).getTime());
       await insert(monthsAgo(months).toISOString());
     }
-    const months = new AuditPartitions(opened.db, new DatabaseClock(opened.db, new HealthRegistry()), settings, silent);
+    const { months, retention } = partitionsOf(settings);
     await Promise.all([months.onApplicationBootstrap(), months.onApplicationBootstrap()]);
-    await months.enforceRetention();
-    await months.enforceRetention();
+    await retention.run();
+    await retention.run();
     const suffix = (date: Date): string => date.toISOString().slice(0, 7).replace('-', '');
     expect(await partitions()).toEqual([2, 0, -1, -2].map((n) => `audit_entries_p${suffix(monthsAgo(n))}`));
     expect(await ids()).toEqual([2, 0].map((n) => monthsAgo(n).toISOString()));
   });
 
   it('guard their entries also when they are named themselves', async () => {
-    await new AuditPartitions(
-      opened.db,
-      new DatabaseClock(opened.db, new HealthRegistry()),
-      readSettings({}).get(SecuritySettings),
-      silent,
-    ).onApplicationBootstrap();
+    await partitionsOf(readSettings({})).months.onApplicationBootstrap();
     const names = await partitions();
     expect(names).toHaveLength(3);
     for (const name of [...names, 'audit_entries']) {

@@ -7,9 +7,9 @@ import { type Actor, actorHas } from '../../src/platform/context/index.js';
 import { generateKey, PasswordHasher } from '../../src/platform/crypto/index.js';
 import { Gatekeeper } from '../../src/platform/http/index.js';
 import { Metrics } from '../../src/platform/observability/index.js';
+import { Retention } from '../../src/platform/retention/index.js';
 import { LastUsed } from '../../src/security/access/last-used.js';
 import { AgentCredentials } from '../../src/security/index.js';
-import { SecurityWorker } from '../../src/security/security.worker.js';
 import { actor } from '../support/actors.js';
 import { type Answer, startTestApp, type TestApp } from '../support/app.js';
 
@@ -366,11 +366,11 @@ describe('API keys', () => {
     expect((await app.call('DELETE', target, { key: owner.key })).status).toBe(200);
   });
 
-  it('that ended long ago are deleted at night', async () => {
+  it('that ended long ago are deleted', async () => {
     const [old, recent] = [await actor(app), await actor(app)];
     await app.db.query(`UPDATE credentials SET revoked_at = now() - interval '31 days' WHERE id = $1`, [old.keyId]);
     await app.db.query(`UPDATE credentials SET revoked_at = now() - interval '29 days' WHERE id = $1`, [recent.keyId]);
-    await app.get(SecurityWorker).purgeCredentials();
+    await app.get(Retention).run();
     const left = await app.db.query<{ id: string }>(`SELECT id FROM credentials WHERE id = ANY ($1)`, [
       [old.keyId, recent.keyId],
     ]);

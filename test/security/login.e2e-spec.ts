@@ -4,9 +4,8 @@ import { Agent, fetch as undiciFetch } from 'undici';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { PasswordHasher } from '../../src/platform/crypto/index.js';
 import { Users } from '../../src/security/accounts/users.js';
-import { PurgeSessions } from '../../src/security/security.jobs.js';
-import { SecurityWorker } from '../../src/security/security.worker.js';
 import { Metrics } from '../../src/platform/observability/index.js';
+import { Retention } from '../../src/platform/retention/index.js';
 import { actor } from '../support/actors.js';
 import { type Answer, eventually, startTestApp, type TestApp } from '../support/app.js';
 
@@ -584,10 +583,9 @@ describe('sessions', () => {
     await app.db.query(`UPDATE sessions SET expires_at = now() - interval '1 second' WHERE id = $1`, [
       over.session.session_id.slice(5),
     ]);
-    await app.get(SecurityWorker).purgeSessions();
+    await app.get(Retention).run();
     const left = await app.db.query<{ id: string }>(`SELECT id FROM sessions WHERE user_id = $1`, [user.id]);
     expect(left.map(({ id }) => `sess_${id}`)).toEqual([live.session.session_id]);
-    expect(PurgeSessions.everyMs).toBe(15 * 60_000);
   });
 });
 

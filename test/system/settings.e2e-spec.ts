@@ -7,12 +7,11 @@ import path from 'node:path';
 import type { INestApplication } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import WebSocket from 'ws';
-import { AlertSweep } from '../../src/alerts/alert-sweep.js';
 import { startLocalAgent } from '../../src/local-agent.js';
 import { Settings } from '../../src/platform/config/index.js';
 import { readSettings } from '../../src/settings.js';
 import { Logger } from '../../src/platform/observability/index.js';
-import { TelemetryRetention } from '../../src/telemetry/telemetry-retention.js';
+import { Retention } from '../../src/platform/retention/index.js';
 import { actor } from '../support/actors.js';
 import { startTestApp, type TestApp } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
@@ -308,7 +307,7 @@ describe('a server with other settings of what it keeps and sends', () => {
         );
       }
     }
-    await app.get(TelemetryRetention).enforce(now);
+    await app.get(Retention).enforce(now);
     const left = await app.db.query<{ resolution: number; age: number }>(
       `SELECT resolution, round(($1 / 1000.0 - extract(epoch FROM bucket)) / 86400, 1)::float AS age
        FROM telemetry_rollups WHERE series_id = -1 ORDER BY resolution`,
@@ -331,7 +330,7 @@ describe('a server with other settings of what it keeps and sends', () => {
         [`ended-${days}`, days],
       );
     }
-    await app.get(AlertSweep).purge();
+    await app.get(Retention).run();
     expect(await app.db.query(`SELECT rule_name FROM alerts`)).toEqual([{ rule_name: 'cleared-2' }]);
     expect(await app.db.query(`SELECT comment FROM alert_silences`)).toEqual([{ comment: 'ended-2' }]);
   });

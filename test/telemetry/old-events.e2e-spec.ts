@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TelemetrySettings } from '../../src/telemetry/telemetry.settings.js';
 import { Metrics } from '../../src/platform/observability/index.js';
 import { Rollups } from '../../src/telemetry/rollups.js';
-import { TelemetryRetention } from '../../src/telemetry/telemetry-retention.js';
+import { Retention } from '../../src/platform/retention/index.js';
 import { actor } from '../support/actors.js';
 import { startTestApp, type TestApp } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
@@ -147,7 +147,7 @@ describe('an event of long ago', () => {
   it('is kept for the retention counted from its receipt, and its series as long', async () => {
     const source = 'long-ago';
     await post(EVENTS, sample('ancient', Date.UTC(1999, 0, 1), 1, { source }));
-    await app.get(TelemetryRetention).enforce(Date.now() + (RETENTION_DAYS - 0.1) * DAY);
+    await app.get(Retention).enforce(Date.now() + (RETENTION_DAYS - 0.1) * DAY);
     expect((await get<List>(`${EVENTS}?source=${source}`)).events).toHaveLength(1);
     await post(EVENTS, sample('ancient', Date.now(), 2, { source }));
     const now = new Date().toISOString();
@@ -155,7 +155,7 @@ describe('an event of long ago', () => {
     expect(current.series).toMatchObject([{ points: [{ value: 2 }] }]);
     // Later than the receipt of the old one by more than the retention, yet on the day of the new one, which goes as a whole.
     const [received, midnight] = [Date.now(), Math.ceil(Date.now() / DAY) * DAY];
-    await app.get(TelemetryRetention).enforce((received + midnight) / 2 + RETENTION_DAYS * DAY);
+    await app.get(Retention).enforce((received + midnight) / 2 + RETENTION_DAYS * DAY);
     expect((await get<List>(`${EVENTS}?source=${source}`)).events).toMatchObject([
       { timestamp: expect.not.stringContaining('1999') as string },
     ]);

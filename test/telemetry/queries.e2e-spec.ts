@@ -5,7 +5,7 @@ import { Database } from '../../src/platform/database/index.js';
 import { HealthRegistry } from '../../src/platform/observability/index.js';
 import { AgentCredentials } from '../../src/security/index.js';
 import { Partitions } from '../../src/telemetry/partitions.js';
-import { TelemetryRetention } from '../../src/telemetry/telemetry-retention.js';
+import { Retention } from '../../src/platform/retention/index.js';
 import { actor } from '../support/actors.js';
 import { startTestApp, type TestApp } from '../support/app.js';
 
@@ -237,7 +237,7 @@ describe('retention', () => {
                                             (60, 1, now() - interval '6 days', 1, 1, 1, 1, now(), 1, '{}', '{}')`,
     );
 
-    await app.get(TelemetryRetention).enforce(Date.now());
+    await app.get(Retention).enforce(Date.now());
     expect(await partitions()).toEqual(expect.arrayContaining([nameOf(old), nameOf(Date.now() + 3 * DAY)]));
     expect(
       await app.db.query(`SELECT 1 FROM telemetry_rollups WHERE series_id = 1 AND resolution = 60 AND count = 1
@@ -250,7 +250,7 @@ describe('retention', () => {
     await app.get(Partitions).ensureFor(older.map((ts) => ({ ts, isOld: false })));
     const process = vi.spyOn(Date, 'now').mockReturnValue(Date.now() - 40 * DAY);
     try {
-      await app.get(TelemetryRetention).run();
+      await app.get(Retention).run();
       const { components } = await app.get(HealthRegistry).run();
       expect(components.clock).toMatchObject({ status: 'unhealthy', details: { retention: 'limited' } });
     } finally {
@@ -258,15 +258,15 @@ describe('retention', () => {
     }
     const left = await partitions();
     expect(older.map((ms) => left.includes(nameOf(ms)))).toEqual([false, false, true]);
-    await app.get(TelemetryRetention).run();
+    await app.get(Retention).run();
     expect(await partitions()).not.toContain(nameOf(older[2]));
 
-    await app.get(TelemetryRetention).enforce(Date.now() + 3 * DAY);
+    await app.get(Retention).enforce(Date.now() + 3 * DAY);
     expect(await partitions()).not.toContain(nameOf(old));
     expect((await list({ source: 'old' })).events).toEqual([]);
     expect((await list({ source: 'bulk' })).events).toHaveLength(100);
 
-    await app.get(TelemetryRetention).enforce(Date.now() + (days + 2) * DAY);
+    await app.get(Retention).enforce(Date.now() + (days + 2) * DAY);
     expect(await app.db.query(`SELECT 1 FROM telemetry_batches`)).toEqual([]);
     // What was dropped is made again for an event that falls there.
     expect(await send([{ event_type: 'new', source: 'new', data: {} }])).toMatchObject({ accepted_count: 1 });

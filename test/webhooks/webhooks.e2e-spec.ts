@@ -6,12 +6,12 @@ import { runDetached } from '../../src/platform/context/index.js';
 import { Database } from '../../src/platform/database/index.js';
 import { declaredEvents, EventBus } from '../../src/platform/events/index.js';
 import { JobQueue } from '../../src/platform/jobs/index.js';
+import { Retention } from '../../src/platform/retention/index.js';
 import { UserLoggedOut } from '../../src/security/security.events.js';
 import { actor } from '../support/actors.js';
 import { eventually, type TestApp } from '../support/app.js';
 import { Deliveries } from '../../src/webhooks/deliveries.js';
 import { WebhookHealth } from '../../src/webhooks/webhook-health.js';
-import { WebhooksWorker } from '../../src/webhooks/webhooks.worker.js';
 import { askNodeReceiver, askPythonChecks } from './printed-receivers.js';
 import { type Delivery, type Registered, WebhookBench } from './harness.js';
 import { eventBytes, type Payload, payloadOf, type Receiver, type Received, status } from './receiver.js';
@@ -506,7 +506,7 @@ describe('retention', () => {
         [id.replace(/^\w+_/, ''), days],
       );
     }
-    await app.get(WebhooksWorker).purge();
+    await app.get(Retention).run();
     expect((await bench.deliveriesOf(webhook.id)).map(({ delivery_id }) => delivery_id)).toEqual([young]);
     await bench.remove(webhook.id);
   });

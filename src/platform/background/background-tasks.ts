@@ -1,5 +1,4 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common';
-import { Settings } from '../config/index.js';
 import { type Actor, currentContext } from '../context/index.js';
 import { Database, type Tx } from '../database/index.js';
 import { AppError } from '../errors/index.js';
@@ -7,11 +6,10 @@ import { HandleJob } from '../jobs/index.js';
 import { Metrics } from '../observability/index.js';
 import { Bus } from '../realtime/index.js';
 import { type BackgroundTask, TASK_COLUMNS, type TaskLogLine, type TaskStatus } from './background-task.js';
-import { PurgeTasks, SweepTasks } from './background.jobs.js';
+import { SweepTasks } from './background.jobs.js';
 import type { TaskDefinition } from './task-definition.js';
 import { initialSteps } from './task-progress.js';
 import { CANCELLED, TaskRunner } from './task-runner.js';
-import { TaskStore } from './task-store.js';
 
 /** Seconds after which one may ask again for a task of a kind that has too many open. */
 const ASK_AGAIN_SECONDS = 30;
@@ -22,9 +20,7 @@ export class BackgroundTasks implements OnModuleInit {
   constructor(
     private readonly db: Database,
     private readonly runner: TaskRunner,
-    private readonly store: TaskStore,
     private readonly bus: Bus,
-    private readonly settings: Settings,
     private readonly metrics: Metrics,
   ) {}
 
@@ -154,10 +150,5 @@ export class BackgroundTasks implements OnModuleInit {
   @HandleJob(SweepTasks)
   sweep(): Promise<void> {
     return this.runner.dispatch();
-  }
-
-  @HandleJob(PurgeTasks)
-  purge(): Promise<number> {
-    return this.store.purge(this.settings.taskRetentionDays);
   }
 }

@@ -9,7 +9,6 @@ const SILENCE_SECONDS = 15;
 const AGAIN_SECONDS = 30;
 const DISPATCH = 200;
 const KEPT_LOG_LINES = 1000;
-const PURGE = 500;
 
 const OVERDUE = `(status = 'queued' AND run_at <= now()
    OR status = 'running' AND heartbeat_at < now() - interval '${SILENCE_SECONDS} seconds')`;
@@ -179,18 +178,5 @@ export class TaskStore {
          SELECT n FROM background_task_logs WHERE task_id = $1 ORDER BY n DESC OFFSET ${KEPT_LOG_LINES} LIMIT 1)`,
       [id],
     );
-  }
-
-  /** @returns how many ended tasks were deleted */
-  async purge(days: number): Promise<number> {
-    for (let purged = 0; ;) {
-      const [, count] = await this.db.manager.query<[unknown, number]>(
-        `DELETE FROM background_tasks WHERE id IN (
-           SELECT id FROM background_tasks WHERE finished_at < now() - make_interval(days => $1) LIMIT ${PURGE})`,
-        [days],
-      );
-      purged += count;
-      if (count < PURGE) return purged;
-    }
   }
 }

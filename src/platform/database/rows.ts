@@ -1,4 +1,4 @@
-import type { DeepPartial, EntityTarget, FindOptionsWhere, ObjectLiteral } from 'typeorm';
+import { type DeepPartial, type EntityTarget, type FindOptionsWhere, LessThan, type ObjectLiteral } from 'typeorm';
 import type { Database, Tx } from './database.js';
 
 /** The row for a change, locked until the end of the transaction, or null. */
@@ -44,25 +44,34 @@ function hydrated<E extends ObjectLiteral>(tx: Tx, entity: EntityTarget<E>, row:
 }
 
 /**
- * Deletes the rows whose time is past, a batch at a time: no statement runs long, and none holds many locks.
+ * Deletes the rows whose times (`columns`) are all past, the oldest first and a batch at a time: no statement runs long, and none
+ * holds many locks. Rows that another transaction holds are left to the next call.
  * @returns how many there were
  */
 export async function deleteBefore<E extends ObjectLiteral>(
   db: Database,
   entity: EntityTarget<E>,
-  time: keyof E & string,
+  columns: (keyof E & string)[],
   before: Date,
-  batchSize = 1000,
+  { where, signal, batchSize = 1000 }: { where?: FindOptionsWhere<E>; signal?: AbortSignal; batchSize?: number } = {},
 ): Promise<number> {
-  const { metadata } = db.repository(entity);
-  const column = metadata.findColumnWithPropertyName(time)!.databaseName;
+  const rows = db.repository(entity);
+  const expired = rows
+    .createQueryBuilder('r')
+    .select('r.ctid')
+    .where({ ...where, ...Object.fromEntries(columns.map((column) => [column, LessThan(before)])) })
+    .orderBy(`r.${columns[0]}`)
+    .limit(batchSize)
+    .setLock('pessimistic_write')
+    .setOnLocked('skip_locked');
   for (let total = 0; ;) {
-    const [, deleted] = await db.query<unknown>(
-      `DELETE FROM ${metadata.tableName} WHERE ctid = ANY (ARRAY(
-         SELECT ctid FROM ${metadata.tableName} WHERE ${column} < $1 LIMIT ${batchSize}))`,
-      [before],
-    );
-    total += Number(deleted);
-    if (Number(deleted) < batchSize) return total;
+    signal?.throwIfAborted();
+    const { affected } = await rows
+      .createQueryBuilder()
+      .delete()
+      .where(`ctid = ANY (ARRAY(${expired.getQuery()}))`, expired.getParameters())
+      .execute();
+    total += affected!;
+    if (affected! < batchSize) return total;
   }
 }

@@ -1,5 +1,4 @@
 import { Injectable } from '@nestjs/common';
-import { Settings } from '../config/index.js';
 import { Database } from '../database/index.js';
 import { isAppError } from '../errors/index.js';
 import { HandleJob, type JobContext, JobQueue, PostponeJob } from '../jobs/index.js';
@@ -14,7 +13,6 @@ const PARK_AGAIN_MS = 30_000;
 const DISPATCH = 200;
 /** A retry that was given to the queue and has not ended is given again: the queue knows it, or has lost it. */
 const AGAIN_SECONDS = 60;
-const PURGE = 1000;
 const STALLED = 100;
 const RETRY_JOB = /-dead-([0-9a-f-]{36})-(\d+)$/;
 
@@ -34,7 +32,6 @@ export class DeadLetterOffice {
     private readonly db: Database,
     private readonly jobs: JobQueue,
     private readonly handlers: EventHandlers,
-    private readonly settings: Settings,
     private readonly logger: Logger,
   ) {}
 
@@ -86,11 +83,6 @@ export class DeadLetterOffice {
   async sweep(): Promise<void> {
     await this.dispatch();
     await this.parkStalled();
-    await this.db.query(
-      `DELETE FROM event_dead_letters WHERE id IN (
-         SELECT id FROM event_dead_letters WHERE failed_at < now() - make_interval(days => $1) LIMIT ${PURGE})`,
-      [this.settings.deadLetterRetentionDays],
-    );
   }
 
   /** Jobs that ended their process each time: they failed without their handler's knowing. */

@@ -1,13 +1,8 @@
 import { Injectable } from '@nestjs/common';
-import { IsNull, LessThan } from 'typeorm';
+import { IsNull } from 'typeorm';
 import { Database, type Tx } from '../database/index.js';
 import { isAppError } from '../errors/index.js';
-import { defineJob, HandleJob } from '../jobs/index.js';
 import { Deletion } from './deletion.entity.js';
-
-const PurgeDeletions = defineJob({ name: 'http.purge-deletions', queue: 'maintenance', everyMs: 3_600_000 });
-
-const REMEMBERED_MS = 30 * 86_400_000;
 
 /**
  * Remembers for a month the ids whose rows are gone, so that a repeated DELETE is answered as the first one. Resources whose
@@ -32,11 +27,6 @@ export class Deletions {
       }
       await tx.insert(Deletion, { id, owner });
     });
-  }
-
-  @HandleJob(PurgeDeletions)
-  async purge(): Promise<void> {
-    await this.db.repository(Deletion).delete({ deletedAt: LessThan(new Date(Date.now() - REMEMBERED_MS)) });
   }
 }
 

@@ -4,6 +4,7 @@ import { ThrottlerModule } from '@nestjs/throttler';
 import { LoadedSettings, Settings } from '../config/index.js';
 import { DatabaseModule } from '../database/index.js';
 import { Logger } from '../observability/index.js';
+import { RetentionModule } from '../retention/index.js';
 import { AdmissionInterceptor } from './admission.js';
 import { ApiDocument } from './api-document.js';
 import { apiTags } from './api-tags.js';
@@ -15,8 +16,8 @@ import { DtoPipe } from './dto-pipe.js';
 import { Entrance } from './entrance.js';
 import { ErrorFilter } from './error-filter.js';
 import { IdempotencyKey } from './idempotency-key.entity.js';
-import { IdempotencyStore } from './idempotency-store.js';
 import { IdempotencyInterceptor } from './idempotency.js';
+import { IdempotencyStore } from './idempotency-store.js';
 import { InFlight } from './in-flight.js';
 import { KnownRoutes } from './known-routes.js';
 import { LeanRoutes } from './lean-routes.js';
@@ -35,6 +36,10 @@ import { WireInterceptor } from './wire.js';
   imports: [
     DatabaseModule.forFeature([Deletion, IdempotencyKey]),
     DiscoveryModule,
+    RetentionModule.forFeature([
+      { entity: Deletion, column: 'deletedAt', days: 30 },
+      { entity: IdempotencyKey, column: 'expiresAt', days: 0 },
+    ]),
     ThrottlerModule.forRootAsync({
       inject: [LoadedSettings, Settings, Logger],
       useFactory: (loaded: LoadedSettings, settings: Settings, logger: Logger) => ({

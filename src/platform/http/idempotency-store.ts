@@ -1,8 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { EncryptedColumns, SecretBox } from '../crypto/index.js';
-import { Database, deleteBefore, type Tx } from '../database/index.js';
+import type { Tx } from '../database/index.js';
 import { AppError } from '../errors/index.js';
-import { defineJob, HandleJob } from '../jobs/index.js';
 import { IdempotencyKey } from './idempotency-key.entity.js';
 
 /** What makes two requests the same: who, where and the key. */
@@ -18,12 +17,6 @@ export interface StoredAnswer {
   body: unknown;
 }
 
-const PurgeIdempotencyKeys = defineJob({
-  name: 'http.purge-idempotency-keys',
-  queue: 'maintenance',
-  everyMs: 3_600_000,
-});
-
 /** The table of stored answers. Bodies are encrypted: some hold a key that is shown once. */
 @Injectable()
 @EncryptedColumns({
@@ -33,10 +26,7 @@ const PurgeIdempotencyKeys = defineJob({
   context: ({ principal, route, key }) => contextOf({ principal, route, key }),
 })
 export class IdempotencyStore {
-  constructor(
-    private readonly db: Database,
-    private readonly box: SecretBox,
-  ) {}
+  constructor(private readonly box: SecretBox) {}
 
   /**
    * Takes the key for this transaction, waiting for another one that holds it (`lock_timeout`).
@@ -67,11 +57,6 @@ export class IdempotencyStore {
     const body = answer.body === undefined ? null : this.box.encrypt(JSON.stringify(answer.body), contextOf(request));
     const { status, headers } = answer;
     await tx.update(IdempotencyKey, request, { status, headers, body });
-  }
-
-  @HandleJob(PurgeIdempotencyKeys)
-  async purge(): Promise<void> {
-    await deleteBefore(this.db, IdempotencyKey, 'expiresAt', new Date());
   }
 }
 

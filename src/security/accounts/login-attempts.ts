@@ -1,20 +1,20 @@
 import { createHash } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { In, MoreThan, Not } from 'typeorm';
-import { Database, deleteBefore, type Tx } from '../../platform/database/index.js';
+import { Database, type Tx } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
 import { LoginAttempt } from './login-attempt.entity.js';
 import { LoginNetwork } from './login-network.entity.js';
 import { ACCOUNT_WAITS, FREE_FAILURES, KNOWN_NETWORK_WAITS, NETWORK_WAITS, type Waits } from './login-waits.js';
 
 /** Failures after which nothing came for so long are forgotten. */
-const FORGET = `interval '30 days'`;
+export const FAILURES_KEPT_DAYS = 30;
 /** A network that was last logged in from so long ago is unknown again. */
-const KNOWN_FOR_MS = 180 * 86_400_000;
+export const NETWORKS_KEPT_DAYS = 180;
 /** Looked up for a name that nobody has, so that it takes the same work. */
 const NOBODY = '00000000-0000-0000-0000-000000000000';
 /** The row that counts for all unknown networks together. */
-const ANYWHERE = '';
+export const ANYWHERE = '';
 
 export interface Attempt {
   /** The account has logged in from this network before. */
@@ -77,7 +77,7 @@ export class LoginAttempts {
 
   /** Whether the account has logged in from this network before. */
   private knows(userId: string, network: string): Promise<boolean> {
-    const lastAt = MoreThan(new Date(Date.now() - KNOWN_FOR_MS));
+    const lastAt = MoreThan(new Date(Date.now() - NETWORKS_KEPT_DAYS * 86_400_000));
     return this.db.repository(LoginNetwork).existsBy({ userId, network, lastAt });
   }
 
@@ -95,21 +95,11 @@ export class LoginAttempts {
     await tx.delete(LoginNetwork, { userId, network: Not(network) });
   }
 
-  /** Forgets what no longer counts. */
-  async purge(): Promise<void> {
-    await this.db.query(
-      `DELETE FROM login_attempts WHERE last_at < now() - ${FORGET}
-         OR (network <> $1 AND failures < ${FREE_FAILURES} AND last_at < now() - interval '1 day')`,
-      [ANYWHERE],
-    );
-    await deleteBefore(this.db, LoginNetwork, 'lastAt', new Date(Date.now() - KNOWN_FOR_MS));
-  }
-
   private async count(account: Buffer, { network, waits }: Counter): Promise<number> {
     const [counted] = await this.db.query<{ failures: number } | undefined>(
       `INSERT INTO login_attempts AS a (account, network, failures) VALUES ($1, $2, 1)
        ON CONFLICT (account, network) DO UPDATE SET last_at = now(),
-         failures = CASE WHEN a.last_at < now() - ${FORGET} THEN 1 ELSE a.failures + 1 END
+         failures = CASE WHEN a.last_at < now() - interval '${FAILURES_KEPT_DAYS} days' THEN 1 ELSE a.failures + 1 END
        WHERE a.last_at + ${waitAfter('a.failures', '$3')} <= now()
        RETURNING failures`,
       [account, network, waits],

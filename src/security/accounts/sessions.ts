@@ -3,7 +3,7 @@ import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { type FindOptionsWhere, In, IsNull, MoreThan } from 'typeorm';
 import { currentContext } from '../../platform/context/index.js';
 import { generateOneTimeToken, hashKey, parseOneTimeToken } from '../../platform/crypto/index.js';
-import { Database, deleteBefore, findForUpdate, insertRow, type Tx } from '../../platform/database/index.js';
+import { Database, findForUpdate, insertRow, type Tx } from '../../platform/database/index.js';
 import { type Page, pageNewestFirst, type PaginationDto, publicId } from '../../platform/http/index.js';
 import { Logger, Metrics } from '../../platform/observability/index.js';
 import { AccessTokens } from '../access/access-tokens.js';
@@ -158,11 +158,6 @@ export class Sessions implements OnModuleInit {
   /** Whether the user has or had this session; ended ones are known until they would have expired. */
   exists(tx: Tx, userId: string, id: string): Promise<boolean> {
     return tx.existsBy(Session, { id, userId });
-  }
-
-  /** Deletes sessions whose time is over. */
-  async purge(): Promise<void> {
-    await deleteBefore(this.db, Session, 'expiresAt', new Date());
   }
 }
 

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { IsNull, Not } from 'typeorm';
 import { type Actor, currentContext } from '../../platform/context/index.js';
-import { Database, deleteBefore, takeLock, type Tx } from '../../platform/database/index.js';
+import { Database, takeLock, type Tx } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
 import { EventBus } from '../../platform/events/index.js';
 import { pageNewestFirst, type PaginationDto, publicId, resolvePage } from '../../platform/http/index.js';
@@ -27,7 +27,6 @@ const WINDOW = `interval '1 hour'`;
 /** Subjects of one type within the window; the others share one more alert, so that many senders cannot fill the table. */
 const MOST_SUBJECTS = 100;
 const EVERYONE_ELSE = 'many';
-const KEPT_MS = 90 * 86_400_000;
 const SIZES = { default: 20, max: 100 };
 
 /** What happened to the server's own security: raised once per type, subject and hour, told as an event. */
@@ -119,10 +118,6 @@ export class SecurityAlerts {
       await tx.update(StoredAlert, { id, acknowledgedAt: IsNull() }, first);
       return this.get(id);
     });
-  }
-
-  async purge(): Promise<void> {
-    await deleteBefore(this.db, StoredAlert, 'createdAt', new Date(Date.now() - KEPT_MS));
   }
 }
 

@@ -3,7 +3,7 @@ import { Injectable } from '@nestjs/common';
 import { type FindOptionsWhere, In, IsNull, MoreThan } from 'typeorm';
 import type { Actor } from '../../platform/context/index.js';
 import { generateKey } from '../../platform/crypto/index.js';
-import { Database, deleteBefore, findForUpdate, insertRow, type Tx } from '../../platform/database/index.js';
+import { Database, findForUpdate, insertRow, type Tx } from '../../platform/database/index.js';
 import { EventBus } from '../../platform/events/index.js';
 import { type Page, pageNewestFirst, type PaginationDto, parsePublicId, publicId } from '../../platform/http/index.js';
 import { invalidToken } from '../access/presented-credential.js';
@@ -26,7 +26,6 @@ export type UsedKey = Pick<Credential, 'id' | 'kind' | 'expiresAt'>;
 
 const DAY_MS = 86_400_000;
 /** An ended key is shown, and revoking it again answered, for so long. */
-const ENDED_KEPT_MS = 30 * DAY_MS;
 
 /** Keys of every kind: only their hash is stored, and the row is what gives them rights. */
 @Injectable()
@@ -139,13 +138,6 @@ export class Credentials {
     const key = await tx.findOne(Credential, { where: live, lock: { mode: 'pessimistic_read' } });
     if (!key) throw invalidToken();
     return key;
-  }
-
-  /** Deletes keys that ended a month ago. */
-  async purge(): Promise<void> {
-    const before = new Date(Date.now() - ENDED_KEPT_MS);
-    await deleteBefore(this.db, Credential, 'expiresAt', before);
-    await deleteBefore(this.db, Credential, 'revokedAt', before);
   }
 }
 
