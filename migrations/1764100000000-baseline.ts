@@ -769,7 +769,7 @@ const TABLES = [
     CONSTRAINT webhook_deliveries_status_check CHECK (status IN ('pending', 'delivered', 'failed', 'cancelled'))
   )`,
   `CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook_id, next_attempt_at) WHERE status = 'pending'`,
-  `CREATE INDEX webhook_deliveries_finished ON webhook_deliveries (finished_at) WHERE status <> 'pending'`,
+  `CREATE INDEX webhook_deliveries_finished ON webhook_deliveries (finished_at) WHERE finished_at IS NOT NULL`,
   'CREATE INDEX webhook_deliveries_newest ON webhook_deliveries (webhook_id, created_at, id)',
   'CREATE INDEX webhook_deliveries_replay ON webhook_deliveries (replay_id, status) WHERE replay_id IS NOT NULL',
   `CREATE TABLE webhook_attempts (

@@ -4,16 +4,16 @@ import { broaderTypeOf, filterFields, filterOf, matchesEvent } from '../platform
 import { Bus } from '../platform/realtime/index.js';
 import { scopeOfEvent } from '../streaming/index.js';
 import { isPrivateEvent } from './private-events.js';
-import type { Webhook } from './webhook.entity.js';
+import { Webhook } from './webhook.entity.js';
+import type { Wants } from './webhooks.queries.js';
 
-export interface Subscription extends Wants {
-  id: string;
-  filters: object | null;
-  /** Whether many events go into one delivery. */
-  batched: boolean;
-  /** Whether the last attempts failed, as of a few seconds ago. */
-  failing: boolean;
-}
+/** What is known of an active webhook, as of a few seconds ago. */
+export type Subscription = Wants & Pick<Webhook, 'id' | 'filters' | 'batchSize' | 'failingSince'>;
+
+const SUBSCRIPTION = {
+  ...{ id: true, events: true, privateEvents: true, readerScopes: true },
+  ...{ filters: true, batchSize: true, failingSince: true },
+} as const;
 
 /** What is looked at to know who wants an event. */
 export type WantedEvent = Parameters<typeof filterFields>[0];
@@ -62,12 +62,9 @@ export class ActiveWebhooks implements OnModuleDestroy {
 
   private all(): Promise<Subscription[]> {
     if (!this.loading || Date.now() - this.loadedAt > KEEP_MS) {
-      this.loadedAt = Date.now();
-      const loading = this.db.query<Subscription>(
-        `SELECT id, ${WANTS_COLUMNS}, filters, batch_size IS NOT NULL AS batched, failing_since IS NOT NULL AS failing
-         FROM webhooks WHERE active`,
-      );
+      const loading = this.db.repository(Webhook).find({ select: SUBSCRIPTION, where: { active: true } });
       this.loading = loading;
+      this.loadedAt = Date.now();
       loading.catch(() => {
         if (this.loading === loading) this.loading = undefined;
       });
@@ -75,11 +72,6 @@ export class ActiveWebhooks implements OnModuleDestroy {
     return this.loading;
   }
 }
-
-/** What a webhook wants, as far as the kind of an event tells. */
-export type Wants = Pick<Webhook, 'events' | 'privateEvents' | 'readerScopes'>;
-
-export const WANTS_COLUMNS = 'events, private_events AS "privateEvents", reader_scopes AS "readerScopes"';
 
 /** The type under which a webhook gets events of a kind: their own, or the one that includes it; null: it does not get them. */
 export function typeFor(webhook: Wants, type: string): string | null {

@@ -1,15 +1,16 @@
 import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
 import { WebhookSettings } from './webhooks.settings.js';
 import { runDetached } from '../platform/context/index.js';
+import { Database } from '../platform/database/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
 import {
   type AttemptOutcome,
+  claimDeliveries,
   type ClaimedDelivery,
-  Deliveries,
   type DueDelivery,
-  EVENT_EXPIRED,
-} from './deliveries.js';
-import { DeliveryAttempt } from './delivery-attempt.js';
+  finishAttempts,
+} from './deliveries.queries.js';
+import { DeliveryAttempt, EVENT_EXPIRED } from './delivery-attempt.js';
 import { Lanes } from './lanes.js';
 import { WebhookHealth } from './webhook-health.js';
 
@@ -40,7 +41,7 @@ export class Courier implements BeforeApplicationShutdown {
   private readonly attempts;
 
   constructor(
-    private readonly deliveries: Deliveries,
+    private readonly db: Database,
     private readonly attempt: DeliveryAttempt,
     private readonly health: WebhookHealth,
     private readonly logger: Logger,
@@ -94,7 +95,7 @@ export class Courier implements BeforeApplicationShutdown {
   private async claim(ids: string[]): Promise<void> {
     const left = new Set(ids);
     try {
-      for (const delivery of await this.deliveries.claim(ids)) {
+      for (const delivery of await claimDeliveries(this.db.manager, ids)) {
         left.delete(delivery.id);
         void this.send(delivery);
       }
@@ -131,7 +132,7 @@ export class Courier implements BeforeApplicationShutdown {
       while (this.finished.length > 0) {
         const batch = this.finished.slice(0, FINISH_BATCH);
         try {
-          const unnoted = await this.deliveries.finish(batch);
+          const unnoted = await finishAttempts(this.db.manager, batch);
           this.finished.splice(0, batch.length);
           await this.health.report(batch, unnoted);
         } catch (error) {

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { EgressClient, EgressError, type EgressResponse } from '../platform/egress/index.js';
 import { publicId } from '../platform/http/index.js';
-import { type AttemptOutcome, type ClaimedDelivery, EVENT_EXPIRED } from './deliveries.js';
+import type { AttemptOutcome, ClaimedDelivery } from './deliveries.queries.js';
 import { type DeliveryInfo, deliveryInfoOf, withDeliveryInfo } from './delivery-info.js';
 import { messageId } from './event-body.js';
 import { pauseMs, retryAfterSeconds } from './retry-policy.js';
@@ -15,6 +15,9 @@ const GONE = 410;
 const BUSY_MS = 500;
 const LEFT_ALONE_MS = 15_000;
 
+/** Error code of a delivery that was not sent because its event had expired. */
+export const EVENT_EXPIRED = 'EXPIRED';
+
 /** Says nothing of the receiver. */
 const EXPIRED = {
   result: 'failed',
@@ -23,7 +26,7 @@ const EXPIRED = {
   pauseMs: 0,
   statusCode: null,
   latencyMs: null,
-  snippet: null,
+  responseSnippet: null,
   deliveryInfo: null,
 } as const;
 
@@ -37,55 +40,57 @@ export class DeliveryAttempt {
 
   /** Never rejects. Redirects are not followed: they are failures. */
   async run(delivery: ClaimedDelivery): Promise<AttemptOutcome> {
-    const startedAt = new Date();
-    const base = { id: delivery.id, webhookId: delivery.webhook_id, n: delivery.attempts, startedAt };
-    if (delivery.expires_at && delivery.expires_at <= startedAt) return { ...base, ...EXPIRED };
-    const info = deliveryInfoOf(delivery, startedAt);
+    const at = new Date();
+    const base = { deliveryId: delivery.id, webhookId: delivery.webhookId, n: delivery.attempts, at };
+    if (delivery.expiresAt && delivery.expiresAt <= at) return { ...base, ...EXPIRED };
+    const info = deliveryInfoOf(delivery, at);
     const body = withDeliveryInfo(delivery.body, info);
     const sent = { ...base, deliveryInfo: JSON.stringify(info) };
     try {
       const response = await this.egress.request({
         method: 'POST',
         url: delivery.url,
-        headers: this.headers(delivery, startedAt, body, info),
+        headers: this.headers(delivery, at, body, info),
         body,
         timeoutMs: TIMEOUT_MS,
       });
-      const told = { statusCode: response.status, latencyMs: response.durationMs, snippet: snippetOf(response.body) };
-      return { ...sent, ...told, ...judge(delivery, response) };
+      const { status: statusCode, durationMs: latencyMs } = response;
+      const responseSnippet = snippetOf(response.body);
+      return { ...sent, statusCode, latencyMs, responseSnippet, ...meaningOf(delivery, response) };
     } catch (cause) {
       const { code, message } = describe(cause);
-      const error = { statusCode: null, snippet: null, errorCode: code, error: message };
+      const error = { statusCode: null, responseSnippet: null, errorCode: code, error: message };
       if (code === 'BUSY' || code === 'CIRCUIT_OPEN') {
         const pause = (code === 'BUSY' ? BUSY_MS : LEFT_ALONE_MS) * (1 + Math.random());
         return { ...sent, ...error, result: 'unsent', pauseMs: pause, latencyMs: null };
       }
-      return { ...sent, ...error, ...again(delivery), latencyMs: Date.now() - startedAt.getTime() };
+      return { ...sent, ...error, ...again(delivery), latencyMs: Date.now() - at.getTime() };
     }
   }
 
   private headers(delivery: ClaimedDelivery, now: Date, body: Buffer, info: DeliveryInfo): Record<string, string> {
     const message = {
-      id: messageId(delivery.event_type, delivery.event_id),
+      id: messageId(delivery.eventType, delivery.eventId),
       timestamp: Math.floor(now.getTime() / 1000),
       body,
     };
     return {
       'content-type': 'application/json',
       'user-agent': 'Nexus-Webhooks/1',
-      'x-nexus-event': delivery.event_type,
+      'x-nexus-event': delivery.eventType,
       'x-nexus-delivery': `${publicId('dlv', delivery.id)}.${delivery.attempts}`,
       'x-nexus-attempt': String(info.attempt),
       'x-nexus-max-attempts': String(info.max_attempts),
-      ...(delivery.replay_id ? { 'x-nexus-replay': publicId('replay', delivery.replay_id) } : {}),
-      ...signatureHeaders(message, this.secrets.open(delivery.webhook_id, delivery)),
+      ...(delivery.replayId ? { 'x-nexus-replay': publicId('replay', delivery.replayId) } : {}),
+      ...signatureHeaders(message, this.secrets.open(delivery.webhookId, delivery)),
     };
   }
 }
 
-type Judgement = Pick<AttemptOutcome, 'result' | 'pauseMs' | 'errorCode' | 'error'>;
-
-function judge(delivery: ClaimedDelivery, { status, headers }: EgressResponse): Judgement {
+function meaningOf(
+  delivery: ClaimedDelivery,
+  { status, headers }: EgressResponse,
+): Pick<AttemptOutcome, 'result' | 'pauseMs' | 'errorCode' | 'error'> {
   if (status >= 200 && status < 300) return { result: 'delivered', pauseMs: 0, errorCode: null, error: null };
   if (status === GONE) {
     return { result: 'failed', pauseMs: 0, errorCode: 'GONE', error: 'The receiver wants no more deliveries' };
@@ -99,7 +104,7 @@ function judge(delivery: ClaimedDelivery, { status, headers }: EgressResponse): 
 }
 
 function again(delivery: ClaimedDelivery, askedSeconds = 0): Pick<AttemptOutcome, 'result' | 'pauseMs'> {
-  const pause = pauseMs(delivery.retry_config, delivery.failures + 1, askedSeconds);
+  const pause = pauseMs(delivery.retryConfig, delivery.failures + 1, askedSeconds);
   return pause === null ? { result: 'failed', pauseMs: 0 } : { result: 'retry', pauseMs: pause };
 }
 

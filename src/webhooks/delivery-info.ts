@@ -1,4 +1,6 @@
-import { pauseMs, type RetryConfig } from './retry-policy.js';
+import { pauseMs } from './retry-policy.js';
+import type { WebhookDelivery } from './webhook-delivery.entity.js';
+import type { Webhook } from './webhook.entity.js';
 
 /** What the body of an attempt says of itself. */
 export interface DeliveryInfo {
@@ -9,19 +11,17 @@ export interface DeliveryInfo {
   next_retry: string | null;
 }
 
-export interface Progress {
-  /** Attempts so far, with this one. */
-  attempts: number;
-  /** Those that failed since the delivery was started or started over. */
-  failures: number;
-  retry_config: RetryConfig;
-}
-
-export function deliveryInfoOf({ attempts, failures, retry_config }: Progress, now: Date): DeliveryInfo {
-  const pause = pauseMs(retry_config, failures + 1, 0, () => 0);
+/**
+ * @param delivery with its attempts so far, this one among them, and those that failed since it was started or started over
+ */
+export function deliveryInfoOf(
+  { attempts, failures, retryConfig }: Pick<WebhookDelivery, 'attempts' | 'failures'> & Pick<Webhook, 'retryConfig'>,
+  now: Date,
+): DeliveryInfo {
+  const pause = pauseMs(retryConfig, failures + 1, 0, () => 0);
   return {
     attempt: attempts,
-    max_attempts: attempts + Math.max(0, retry_config.max_retries - failures),
+    max_attempts: attempts + Math.max(0, retryConfig.max_retries - failures),
     next_retry: pause === null ? null : new Date(now.getTime() + pause).toISOString(),
   };
 }

@@ -1,9 +1,16 @@
 import { SERVER_SOURCE, type StoredEvent } from '../platform/events/index.js';
 import { publicId } from '../platform/http/index.js';
-import type { EventBody } from './deliveries.js';
 
 export type TellableEvent = Pick<StoredEvent, 'id' | 'type' | 'data' | 'occurredAt'> &
   Partial<Pick<StoredEvent, 'source' | 'priority' | 'correlationId' | 'metadata' | 'expiresAt'>>;
+
+export interface EventBody {
+  eventId: string;
+  eventType: string;
+  body: Buffer;
+  /** ISO 8601; null: never. */
+  expiresAt: string | null;
+}
 
 /**
  * The bytes that are stored of an event and begin the body of every attempt of every webhook. Behind them comes what changes from attempt to

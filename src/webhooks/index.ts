@@ -1,5 +1,5 @@
 export { ManagedWebhooks, type ManagedWebhook } from './managed-webhooks.js';
 export { BatchConfigDto, RetryConfigDto } from './webhooks.dto.js';
 export { WebhooksModule } from './webhooks.module.js';
-export { type DeliveryCounts, EventDeliveries, type EventDelivery } from './event-deliveries.js';
+export { EventDeliveries, type EventDelivery } from './event-deliveries.js';
 export { WebhookReplays } from './webhook-replays.js';

@@ -4,7 +4,7 @@ import { Lanes } from './lanes.js';
 const LIMITS = { total: 20, most: 40, perWebhook: 4, suspects: 3 };
 
 function offer(lanes: Lanes, webhook: string, count: number, failing = false): void {
-  for (let n = 0; n < count; n++) lanes.offer({ id: `${webhook}-${n}`, webhook_id: webhook, failing });
+  for (let n = 0; n < count; n++) lanes.offer({ id: `${webhook}-${n}`, webhookId: webhook, failing });
 }
 
 describe('lanes', () => {
@@ -67,7 +67,7 @@ describe('lanes', () => {
     offer(lanes, 'dead', 10, true);
     offer(lanes, 'good', 99);
     expect(lanes.unready()).toEqual(['dead']);
-    lanes.offer({ id: 'one-more', webhook_id: 'good', failing: false });
+    lanes.offer({ id: 'one-more', webhookId: 'good', failing: false });
     expect(lanes.unready()).toEqual(['dead', 'good']);
   });
 

@@ -1,4 +1,4 @@
-import type { DueDelivery } from './deliveries.js';
+import type { DueDelivery } from './deliveries.queries.js';
 
 export interface LaneLimits {
   /** Requests at once to webhooks that are no suspects. */
@@ -44,13 +44,13 @@ export class Lanes {
   ) {}
 
   /** What does not fit is left to the next sweep. */
-  offer({ id, webhook_id, failing }: DueDelivery): void {
+  offer({ id, webhookId, failing }: DueDelivery): void {
     if (this.known.has(id)) return;
-    const lane = this.lanes.get(webhook_id) ?? newLane(failing);
+    const lane = this.lanes.get(webhookId) ?? newLane(failing);
     if (lane.pausedUntil > this.now() || lane.waiting.length >= MAX_WAITING) return;
-    this.lanes.set(webhook_id, lane);
+    this.lanes.set(webhookId, lane);
     lane.waiting.push(id);
-    this.known.set(id, webhook_id);
+    this.known.set(id, webhookId);
   }
 
   /** Takes what may be sent now, one of each lane in turn. Every one must come back through {@link release}. */

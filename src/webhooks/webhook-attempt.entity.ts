@@ -1,4 +1,5 @@
 import { Column, Entity, ForeignKey, PrimaryColumn } from 'typeorm';
+import type { DeliveryInfo } from './delivery-info.js';
 import { WebhookDelivery } from './webhook-delivery.entity.js';
 
 /** One HTTP request for a delivery. */
@@ -30,5 +31,5 @@ export class WebhookAttempt {
   responseSnippet!: string | null;
 
   @Column('json', { nullable: true })
-  deliveryInfo!: Record<string, unknown> | null;
+  deliveryInfo!: DeliveryInfo | null;
 }

@@ -1,42 +1,34 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
+import { In } from 'typeorm';
 import { type BackgroundTask, BackgroundTasks } from '../platform/background/index.js';
 import { type Actor, currentContext } from '../platform/context/index.js';
-import { Database } from '../platform/database/index.js';
+import { Database, findForUpdate } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { type Page, type PaginationDto, paginationOf, publicId, timeAndIdAfter } from '../platform/http/index.js';
-import { mayHear, type Wants } from './active-webhooks.js';
-import { Deliveries } from './deliveries.js';
+import { type Page, pageNewestFirst, type PaginationDto, publicId } from '../platform/http/index.js';
+import { mayHear } from './active-webhooks.js';
+import { addDeliveries } from './deliveries.queries.js';
 import { bodyOf, messageId } from './event-body.js';
 import type { DeliveryDto, DeliveryQueryDto, RecoveryDto } from './webhooks.dto.js';
+import { WebhookAttempt } from './webhook-attempt.entity.js';
+import { STARTED_OVER } from './queued-deliveries.js';
+import { WebhookDelivery } from './webhook-delivery.entity.js';
 import { RecoverWebhook } from './webhook-recovery.js';
+import { Webhook } from './webhook.entity.js';
 import { WebhookPing } from './webhooks.events.js';
 
-interface DeliveryRow {
-  id: string;
-  webhook_id: string;
-  event_id: string;
-  event_type: string;
-  status: DeliveryDto['status'];
-  replay_id: string | null;
-  next_attempt_at: Date | null;
-  created_at: Date;
-  finished_at: Date | null;
-  log: DeliveryDto['attempts'];
-}
-
-const COLUMNS = `d.id, d.webhook_id, d.event_id, d.event_type, d.status, d.replay_id, d.next_attempt_at, d.created_at, d.finished_at,
-  (SELECT coalesce(json_agg(json_build_object('attempt', a.n, 'at', a.at, 'status_code', a.status_code,
-     'latency_ms', a.latency_ms, 'error_code', a.error_code, 'error', a.error,
-     'response_snippet', a.response_snippet, 'delivery_info', a.delivery_info) ORDER BY a.n), '[]')
-   FROM webhook_attempts a WHERE a.delivery_id = d.id) AS log`;
+/** All but the body, which may be large. */
+const SHOWN = {
+  ...{ id: true, webhookId: true, eventId: true, eventType: true, status: true, replayId: true },
+  ...{ nextAttemptAt: true, createdAt: true, finishedAt: true },
+} as const;
+type ShownDelivery = Pick<WebhookDelivery, keyof typeof SHOWN>;
 
 /** What was sent, and sending it again. */
 @Injectable()
 export class WebhookDeliveries {
   constructor(
     private readonly db: Database,
-    private readonly deliveries: Deliveries,
     private readonly tasks: BackgroundTasks,
   ) {}
 
@@ -47,22 +39,12 @@ export class WebhookDeliveries {
     page: Page,
   ): Promise<{ deliveries: DeliveryDto[]; pagination: PaginationDto }> {
     await this.activeOf(webhookId);
-    const where = `d.webhook_id = $1 AND ($2::text IS NULL OR d.status = $2) AND ($3::text IS NULL OR d.event_type = $3)`;
-    const filters = [webhookId, filter.status ?? null, filter.event_type ?? null];
-    const found = await this.db.query<DeliveryRow>(
-      `SELECT ${COLUMNS} FROM webhook_deliveries d
-       WHERE ${where} AND ($6::timestamptz IS NULL OR (d.created_at, d.id) < ($6, $7::uuid))
-       ORDER BY d.created_at DESC, d.id DESC LIMIT $4 OFFSET $5`,
-      [...filters, page.limit + 1, page.offset, ...timeAndIdAfter(page)],
-    );
-    const [{ total }] = await this.db.query<{ total: number }>(
-      `SELECT count(*)::int AS total FROM webhook_deliveries d WHERE ${where}`,
-      filters,
-    );
-    const rows = found.slice(0, page.limit);
-    const last = rows.at(-1);
-    const more = { total, hasMore: found.length > page.limit, nextKeys: last && [last.created_at, last.id] };
-    return { deliveries: rows.map(toDeliveryDto), pagination: paginationOf(page, more) };
+    const list = this.db.repository(WebhookDelivery).createQueryBuilder('delivery');
+    list.select(Object.keys(SHOWN).map((column) => `delivery.${column}`)).where({ webhookId });
+    if (filter.status) list.andWhere({ status: filter.status });
+    if (filter.event_type) list.andWhere({ eventType: filter.event_type });
+    const { rows, pagination } = await pageNewestFirst(list, page);
+    return { deliveries: await this.withAttempts(rows), pagination };
   }
 
   /**
@@ -71,26 +53,19 @@ export class WebhookDeliveries {
    */
   async redeliver(id: string): Promise<DeliveryDto> {
     return this.db.transaction(async (tx) => {
-      const [found] = await tx.query<(Omit<Wants, 'events'> & { active: boolean; event_type: string })[]>(
-        `SELECT w.active, w.private_events AS "privateEvents", w.reader_scopes AS "readerScopes", d.event_type FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE d.id = $1 FOR UPDATE OF d`,
-        [id],
-      );
-      if (!found) throw AppError.notFound('delivery', publicId('dlv', id));
-      if (!found.active) throw notActive();
-      if (!mayHear(found, found.event_type)) {
+      const delivery = await findForUpdate(tx, WebhookDelivery, { id });
+      if (!delivery) throw AppError.notFound('delivery', publicId('dlv', id));
+      const webhook = await tx.findOneByOrFail(Webhook, { id: delivery.webhookId });
+      if (!webhook.active) throw notActive();
+      if (!mayHear(webhook, delivery.eventType)) {
         throw AppError.conflict(
           'The webhook goes by the rights of who set it up, and those do not cover this event any more',
         );
       }
       // While an attempt is under way its lease stays: two at once would tell nothing more.
-      await tx.query(
-        `UPDATE webhook_deliveries SET status = 'pending', failures = 0, finished_at = NULL, replay_id = NULL,
-           next_attempt_at = CASE WHEN sending_since IS NULL THEN now() ELSE next_attempt_at END
-         WHERE id = $1`,
-        [id],
-      );
-      const [row] = await tx.query<DeliveryRow[]>(`SELECT ${COLUMNS} FROM webhook_deliveries d WHERE d.id = $1`, [id]);
-      return toDeliveryDto(row);
+      const nextAttemptAt = delivery.sendingSince ? delivery.nextAttemptAt : STARTED_OVER.nextAttemptAt;
+      await tx.update(WebhookDelivery, { id }, { ...STARTED_OVER, nextAttemptAt, replayId: null });
+      return this.show(id);
     });
   }
 
@@ -99,12 +74,9 @@ export class WebhookDeliveries {
     if (!(await this.activeOf(webhookId))) throw notActive();
     const data = { webhook_id: publicId('webhook', webhookId), message: 'This is a test.' };
     const event = { id: randomUUID(), type: WebhookPing.type, data, occurredAt: new Date().toISOString() };
-    const [added] = await this.deliveries.add([{ ...bodyOf(event), webhookIds: [webhookId] }]);
+    const [added] = await addDeliveries(this.db.manager, [{ ...bodyOf(event), webhookIds: [webhookId] }]);
     if (!added) throw notActive();
-    const [row] = await this.db.query<DeliveryRow>(`SELECT ${COLUMNS} FROM webhook_deliveries d WHERE d.id = $1`, [
-      added.id,
-    ]);
-    return toDeliveryDto(row);
+    return this.show(added.id);
   }
 
   /**
@@ -138,9 +110,26 @@ export class WebhookDeliveries {
   }
 
   private async activeOf(id: string): Promise<boolean> {
-    const [webhook] = await this.db.query<{ active: boolean }>('SELECT active FROM webhooks WHERE id = $1', [id]);
+    const webhook = await this.db.repository(Webhook).findOneBy({ id });
     if (!webhook) throw AppError.notFound('webhook', publicId('webhook', id));
     return webhook.active;
+  }
+
+  private async show(id: string): Promise<DeliveryDto> {
+    const delivery = await this.db.repository(WebhookDelivery).findOneOrFail({ select: SHOWN, where: { id } });
+    const [shown] = await this.withAttempts([delivery]);
+    return shown;
+  }
+
+  private async withAttempts(deliveries: readonly ShownDelivery[]): Promise<DeliveryDto[]> {
+    const deliveryId = In(deliveries.map(({ id }) => id));
+    const attempts = await this.db.repository(WebhookAttempt).find({ where: { deliveryId }, order: { n: 'ASC' } });
+    return deliveries.map((delivery) =>
+      toDeliveryDto(
+        delivery,
+        attempts.filter((attempt) => attempt.deliveryId === delivery.id),
+      ),
+    );
   }
 }
 
@@ -148,18 +137,27 @@ function notActive(): AppError {
   return AppError.conflict('The webhook is not active: nothing is sent to it');
 }
 
-function toDeliveryDto(row: DeliveryRow): DeliveryDto {
+function toDeliveryDto(delivery: ShownDelivery, attempts: readonly WebhookAttempt[]): DeliveryDto {
   return {
-    delivery_id: publicId('dlv', row.id),
-    webhook_id: publicId('webhook', row.webhook_id),
-    event_id: messageId(row.event_type, row.event_id),
-    event_type: row.event_type,
-    status: row.status,
-    replay_id: row.replay_id && publicId('replay', row.replay_id),
-    next_attempt_at: row.next_attempt_at?.toISOString() ?? null,
-    created_at: row.created_at.toISOString(),
-    finished_at: row.finished_at?.toISOString() ?? null,
-    attempts: row.log.map((attempt) => ({ ...attempt, at: new Date(attempt.at).toISOString() })),
+    delivery_id: publicId('dlv', delivery.id),
+    webhook_id: publicId('webhook', delivery.webhookId),
+    event_id: messageId(delivery.eventType, delivery.eventId),
+    event_type: delivery.eventType,
+    status: delivery.status,
+    replay_id: delivery.replayId && publicId('replay', delivery.replayId),
+    next_attempt_at: delivery.nextAttemptAt?.toISOString() ?? null,
+    created_at: delivery.createdAt.toISOString(),
+    finished_at: delivery.finishedAt?.toISOString() ?? null,
+    attempts: attempts.map((attempt) => ({
+      attempt: attempt.n,
+      at: attempt.at.toISOString(),
+      status_code: attempt.statusCode,
+      latency_ms: attempt.latencyMs,
+      error_code: attempt.errorCode,
+      error: attempt.error,
+      response_snippet: attempt.responseSnippet,
+      delivery_info: attempt.deliveryInfo,
+    })),
   };
 }
 

@@ -4,7 +4,7 @@ import { Webhook } from './webhook.entity.js';
 /** One message to one webhook. */
 @Entity('webhook_deliveries')
 @Index('webhook_deliveries_due', ['webhookId', 'nextAttemptAt'], { where: "status = 'pending'" })
-@Index('webhook_deliveries_finished', ['finishedAt'], { where: "status <> 'pending'" })
+@Index('webhook_deliveries_finished', ['finishedAt'], { where: 'finished_at IS NOT NULL' })
 @Index('webhook_deliveries_newest', ['webhookId', 'createdAt', 'id'])
 @Index('webhook_deliveries_replay', ['replayId', 'status'], { where: 'replay_id IS NOT NULL' })
 @Unique(['eventId', 'webhookId'])

@@ -1,12 +1,16 @@
 import { Injectable } from '@nestjs/common';
+import { MoreThanOrEqual } from 'typeorm';
 import { defineBackgroundTask, HandleTask, type TaskContext } from '../platform/background/index.js';
-import { Database } from '../platform/database/index.js';
+import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EventHistory, type HistoryPlace, type StoredEvent } from '../platform/events/index.js';
-import { fits, type Subscription, typeFor, type Wants, WANTS_COLUMNS } from './active-webhooks.js';
-import { Batches } from './batches.js';
-import { Deliveries } from './deliveries.js';
+import { fits, typeFor } from './active-webhooks.js';
+import { recoverDeliveries } from './deliveries.queries.js';
 import { BATCH_TYPE, bodyOf } from './event-body.js';
+import { STARTED_OVER } from './queued-deliveries.js';
+import { WebhookDelivery } from './webhook-delivery.entity.js';
+import { Webhook } from './webhook.entity.js';
+import { addBatchItems } from './webhooks.queries.js';
 
 const PAGE = 500;
 
@@ -23,9 +27,7 @@ interface RecoveryState {
   recovered: number;
 }
 
-type Target = Wants & Pick<Subscription, 'filters' | 'batched'>;
-
-/** Delivers to a webhook what failed, and what it missed, since a time (row WHK-08). */
+/** Delivers to a webhook what failed, and what it missed, since a time. */
 export const RecoverWebhook = defineBackgroundTask<Recovery, RecoveryState>({
   kind: 'webhook.recover',
   queue: 'webhooks',
@@ -38,8 +40,6 @@ export class WebhookRecovery {
   constructor(
     private readonly db: Database,
     private readonly history: EventHistory,
-    private readonly deliveries: Deliveries,
-    private readonly batches: Batches,
   ) {}
 
   @HandleTask(RecoverWebhook)
@@ -52,7 +52,7 @@ export class WebhookRecovery {
       const events = page.items.map(({ event }) => event);
       const before = state;
       state = await this.db.transaction(async (tx) => {
-        const recovered = before.recovered + (await this.deliver(context.input.webhookId, events));
+        const recovered = before.recovered + (await this.deliver(tx, context.input.webhookId, events));
         const done = { after: page.next, recovered };
         await context.checkpoint(done, tx);
         return done;
@@ -68,26 +68,33 @@ export class WebhookRecovery {
   private restartBatches(context: TaskContext<Recovery, RecoveryState>): Promise<RecoveryState> {
     const { webhookId, since } = context.input;
     return this.db.transaction(async (tx) => {
-      const state = { after: null, recovered: await this.deliveries.restart(webhookId, BATCH_TYPE, since) };
+      const failed = {
+        webhookId,
+        eventType: BATCH_TYPE,
+        createdAt: MoreThanOrEqual(new Date(since)),
+        status: 'failed',
+      };
+      const { affected } = await tx.update(WebhookDelivery, failed, STARTED_OVER);
+      const state = { after: null, recovered: affected ?? 0 };
       await context.checkpoint(state, tx);
       return state;
     });
   }
 
   /** @returns how many deliveries there are to make. @throws AppError `conflict` when the webhook is not active any more */
-  private async deliver(webhookId: string, events: readonly StoredEvent[]): Promise<number> {
-    const [webhook] = await this.db.query<Target>(
-      `SELECT ${WANTS_COLUMNS}, filters, batch_size IS NOT NULL AS batched FROM webhooks WHERE id = $1 AND active`,
-      [webhookId],
-    );
+  private async deliver(tx: Tx, webhookId: string, events: readonly StoredEvent[]): Promise<number> {
+    const webhook = await tx.findOneBy(Webhook, { id: webhookId, active: true });
     if (!webhook) throw AppError.conflict('The webhook is not active any more');
     const wanted = events.flatMap((event) => {
       const type = typeFor(webhook, event.type);
       return type !== null && fits(webhook, event) ? [{ ...event, type }] : [];
     });
     if (wanted.length === 0) return 0;
-    if (!webhook.batched) return this.deliveries.recover(webhookId, wanted.map(bodyOf));
+    if (webhook.batchSize === null) return recoverDeliveries(tx, webhookId, wanted.map(bodyOf));
     const webhookIds = [webhookId];
-    return this.batches.add(wanted.map((event) => ({ ...bodyOf(event), seq: event.seq, webhookIds })));
+    return addBatchItems(
+      tx,
+      wanted.map((event) => ({ ...bodyOf(event), seq: event.seq, webhookIds })),
+    );
   }
 }

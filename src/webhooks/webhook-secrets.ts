@@ -1,10 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { EncryptedColumns, SecretBox } from '../platform/crypto/index.js';
-
-interface StoredSecrets {
-  secret_box: string;
-  previous_secret_box: string | null;
-}
+import type { Webhook } from './webhook.entity.js';
 
 /** The secrets that sign deliveries: one per webhook, encrypted at rest, two while one replaces the other. */
 @Injectable()
@@ -22,8 +18,11 @@ export class WebhookSecrets {
   }
 
   /** The current one first. */
-  open(webhookId: string, { secret_box, previous_secret_box }: StoredSecrets): string[] {
-    return [secret_box, previous_secret_box]
+  open(
+    webhookId: string,
+    { secretBox, previousSecretBox }: Pick<Webhook, 'secretBox' | 'previousSecretBox'>,
+  ): string[] {
+    return [secretBox, previousSecretBox]
       .filter((box) => box !== null)
       .map((box) => this.box.decrypt(box, contextOf(webhookId)));
   }

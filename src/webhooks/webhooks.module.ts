@@ -1,15 +1,14 @@
 import { Module, type OnModuleInit } from '@nestjs/common';
+import { IsNull, Not } from 'typeorm';
 import { Database, DatabaseModule } from '../platform/database/index.js';
 import { HttpModule } from '../platform/http/index.js';
 import { JobsModule } from '../platform/jobs/index.js';
-import { Not } from 'typeorm';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
 import { RetentionModule } from '../platform/retention/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import { Batches } from './batches.js';
 import { Courier } from './courier.js';
 import { DeliveriesController } from './deliveries.controller.js';
-import { Deliveries } from './deliveries.js';
 import { DeliveryAttempt } from './delivery-attempt.js';
 import { EventDeliveries } from './event-deliveries.js';
 import { ManagedWebhooks } from './managed-webhooks.js';
@@ -49,7 +48,6 @@ import { WebhooksWorker } from './webhooks.worker.js';
     ActiveWebhooks,
     Batches,
     Courier,
-    Deliveries,
     DeliveryAttempt,
     EventDeliveries,
     ManagedWebhooks,
@@ -72,25 +70,20 @@ export class WebhooksModule implements OnModuleInit {
   ) {}
 
   onModuleInit(): void {
-    const { db } = this;
+    const pending = (): Promise<number> => this.db.repository(WebhookDelivery).countBy({ status: 'pending' });
     this.metrics.sharedGauge(
       'nexus_webhook_deliveries_pending',
       'Deliveries that have not ended',
       [],
       async function () {
-        const [{ n }] = await db.query<{ n: number }>(
-          `SELECT count(*)::int AS n FROM webhook_deliveries WHERE status = 'pending'`,
-        );
-        this.set(n);
+        this.set(await pending());
       },
     );
     this.health.register('webhooks', async () => {
-      const [counts] = await db.query<Record<string, unknown>>(
-        `SELECT (SELECT count(*)::int FROM webhooks WHERE active) AS active,
-           (SELECT count(*)::int FROM webhooks WHERE disabled_at IS NOT NULL) AS disabled,
-           (SELECT count(*)::int FROM webhook_deliveries WHERE status = 'pending') AS deliveries_pending`,
-      );
-      return counts;
+      const webhooks = this.db.repository(Webhook);
+      const active = await webhooks.countBy({ active: true });
+      const disabled = await webhooks.countBy({ disabledAt: Not(IsNull()) });
+      return { active, disabled, deliveries_pending: await pending() };
     });
   }
 }

@@ -26,6 +26,7 @@ import { Webhook } from './webhook.entity.js';
 import { narrowed } from './webhook-rights.js';
 import { WebhookSecrets } from './webhook-secrets.js';
 import type { CreateWebhookDto, RotateSecretDto, UpdateWebhookDto, WebhookDetailDto } from './webhooks.dto.js';
+import { deliveryStats } from './webhooks.queries.js';
 
 const DEFAULT_OVERLAP_SECONDS = 86_400;
 
@@ -83,14 +84,7 @@ export class WebhooksService {
   async get(id: string): Promise<Webhook & { stats: WebhookDetailDto['stats'] }> {
     const webhook = await this.db.repository(Webhook).findOneBy({ id });
     if (!webhook) throw notFound(id);
-    const [stats] = await this.db.query<WebhookDetailDto['stats']>(
-      `SELECT count(*) FILTER (WHERE status = 'pending')::int AS pending,
-              count(*) FILTER (WHERE status = 'delivered' AND finished_at > now() - interval '1 day')::int AS delivered_24h,
-              count(*) FILTER (WHERE status = 'failed' AND finished_at > now() - interval '1 day')::int AS failed_24h
-       FROM webhook_deliveries WHERE webhook_id = $1`,
-      [id],
-    );
-    return { ...webhook, stats };
+    return { ...webhook, stats: await deliveryStats(this.db.manager, id) };
   }
 
   /**

@@ -1,20 +1,19 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
-import { Database, prepared, type Tx } from '../platform/database/index.js';
+import { Database, type Tx } from '../platform/database/index.js';
 import { EventBus, isExpired, OnEveryEvent, type StoredEvent } from '../platform/events/index.js';
 import { HandleJob } from '../platform/jobs/index.js';
-import { ActiveWebhooks, type Subscription, typeFor, type Wants, WANTS_COLUMNS } from './active-webhooks.js';
-import { type BatchItem, Batches } from './batches.js';
+import { ActiveWebhooks, type Subscription, typeFor } from './active-webhooks.js';
+import { Batches } from './batches.js';
 import { Courier } from './courier.js';
-import { Deliveries, type DeliveryOrder } from './deliveries.js';
+import { addDeliveries, type DeliveryOrder, dueDeliveries } from './deliveries.queries.js';
 import { bodyOf } from './event-body.js';
 import { SweepDeliveries } from './webhooks.jobs.js';
+import { addBatchItems, type BatchItem, distinctWants } from './webhooks.queries.js';
 
 const HANDLER = 'webhooks.deliver';
 /** Deliveries that one round of the relay writes itself. With more, jobs write them while the relay goes on. */
 const MAX_IN_RELAY = 100;
-
-const WANTS = prepared('webhooks.wants', `SELECT DISTINCT ${WANTS_COLUMNS} FROM webhooks WHERE active`);
 
 /** The deliveries of events, by who is to get them. */
 interface Orders {
@@ -29,7 +28,6 @@ export class WebhooksWorker implements OnModuleInit {
   constructor(
     private readonly db: Database,
     private readonly active: ActiveWebhooks,
-    private readonly deliveries: Deliveries,
     private readonly batches: Batches,
     private readonly courier: Courier,
     private readonly settings: Settings,
@@ -39,7 +37,7 @@ export class WebhooksWorker implements OnModuleInit {
   /** Most kinds of events have no webhook: they cost one look for a whole batch instead of a job each. */
   onModuleInit(): void {
     this.events.narrow(HANDLER, async (tx, types) => {
-      const asked = await tx.query<Wants[]>(WANTS);
+      const asked = await distinctWants(tx);
       return new Set(types.filter((type) => asked.some((one) => typeFor(one, type) !== null)));
     });
     if (this.settings.runsWorkers) this.events.handleInRelay(HANDLER, (tx, events) => this.deliverInRelay(tx, events));
@@ -57,7 +55,7 @@ export class WebhooksWorker implements OnModuleInit {
     }
     if (orders.length === 0) return left;
     if (orders.reduce((sum, { webhookIds }) => sum + webhookIds.length, 0) > MAX_IN_RELAY) return events;
-    const due = await this.deliveries.add(orders, tx);
+    const due = await addDeliveries(tx, orders);
     this.db.afterCommit(tx, () => this.courier.offer(due));
     return left;
   }
@@ -65,13 +63,13 @@ export class WebhooksWorker implements OnModuleInit {
   @OnEveryEvent({ handler: HANDLER, queue: 'webhooks' })
   async deliver(events: StoredEvent[]): Promise<void> {
     const { healthy, failing, batched } = await this.ordersOf(events.filter((one) => !isExpired(one)));
-    if (healthy.length > 0) this.courier.offer(await this.deliveries.add(healthy));
+    if (healthy.length > 0) this.courier.offer(await addDeliveries(this.db.manager, healthy));
     if (batched.length > 0) {
-      await this.batches.add(batched);
+      await addBatchItems(this.db.manager, batched);
       this.courier.offer(await this.batches.close());
     }
     // Once the others are on their way; the next sweep is soon enough to send these.
-    if (failing.length > 0) await this.deliveries.add(failing);
+    if (failing.length > 0) await addDeliveries(this.db.manager, failing);
   }
 
   private async ordersOf(events: StoredEvent[]): Promise<Orders> {
@@ -83,10 +81,12 @@ export class WebhooksWorker implements OnModuleInit {
         const idsOf = (which: (one: Subscription) => boolean): string[] => ofType.filter(which).map(({ id }) => id);
         const body = bodyOf({ ...event, type });
         for (const part of ['healthy', 'failing'] as const) {
-          const webhookIds = idsOf((one) => !one.batched && one.failing === (part === 'failing'));
+          const webhookIds = idsOf(
+            (one) => one.batchSize === null && (one.failingSince !== null) === (part === 'failing'),
+          );
           if (webhookIds.length > 0) orders[part].push({ ...body, webhookIds });
         }
-        const webhookIds = idsOf((one) => one.batched);
+        const webhookIds = idsOf((one) => one.batchSize !== null);
         if (webhookIds.length > 0) orders.batched.push({ ...body, seq: event.seq, webhookIds });
       }
     }
@@ -95,7 +95,7 @@ export class WebhooksWorker implements OnModuleInit {
 
   @HandleJob(SweepDeliveries)
   async sweep(): Promise<void> {
-    this.courier.offer(await this.deliveries.due(this.courier.unready()));
+    this.courier.offer(await dueDeliveries(this.db.manager, this.courier.unready()));
     this.courier.offer(await this.batches.close());
   }
 }

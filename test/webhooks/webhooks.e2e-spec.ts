@@ -10,7 +10,8 @@ import { Retention } from '../../src/platform/retention/index.js';
 import { UserLoggedOut } from '../../src/security/security.events.js';
 import { actor } from '../support/actors.js';
 import { eventually, type TestApp } from '../support/app.js';
-import { Deliveries } from '../../src/webhooks/deliveries.js';
+import { ActiveWebhooks } from '../../src/webhooks/active-webhooks.js';
+import { addDeliveries } from '../../src/webhooks/deliveries.queries.js';
 import { WebhookHealth } from '../../src/webhooks/webhook-health.js';
 import { askNodeReceiver, askPythonChecks } from './printed-receivers.js';
 import { type Delivery, type Registered, WebhookBench } from './harness.js';
@@ -309,7 +310,7 @@ describe('what a webhook hears', () => {
           body: Buffer.from('{}'),
           expiresAt: null,
         };
-        await app.get(Deliveries).add([{ ...event, webhookIds: [uuid] }], tx);
+        await addDeliveries(tx, [{ ...event, webhookIds: [uuid] }]);
         let done = false;
         disabling = runDetached(() => app.get(WebhookHealth).disable(uuid, 'rights')).then(() => void (done = true));
         await eventually(async () => {
@@ -328,7 +329,11 @@ describe('what a webhook hears', () => {
 
     it('leave it to a job when its deliveries could not be written', async () => {
       const { id, path } = await bench.register();
-      vi.spyOn(app.get(Deliveries), 'add').mockImplementationOnce((_orders, tx) => tx?.query('SELECT 1 / 0') as never);
+      const active = app.get(ActiveWebhooks);
+      const matching = active.matching.bind(active);
+      vi.spyOn(active, 'matching').mockImplementationOnce(async (event) =>
+        (await matching(event)).map((one) => ({ ...one, id: 'refused by the database' })),
+      );
       const { job, webhooks } = await relayed(await bench.publish());
       expect(job).toBeDefined();
       expect(webhooks).toEqual([]);
