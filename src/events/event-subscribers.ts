@@ -1,20 +1,11 @@
 import { Injectable } from '@nestjs/common';
-import { Database, prepared } from '../platform/database/index.js';
+import { Database } from '../platform/database/index.js';
 import { filterFields, filterOf, type StoredEvent } from '../platform/events/index.js';
 import { scopeOfEvent } from '../streaming/index.js';
 import { EventDeliveries } from '../webhooks/index.js';
+import { streamsWanting } from './events.queries.js';
 
-/** Saved streams that are looked at to count those that want one event. */
-const MOST = 1000;
-
-const STREAMS = prepared(
-  'events.streams',
-  `SELECT filters FROM event_subscriptions
-   WHERE enabled AND delivery_method = 'stream' AND event_patterns && $1::text[] AND $2 = ANY (reader_scopes)
-   LIMIT ${MOST}`,
-);
-
-/** Who wants an event at the moment (row EVT-01). */
+/** Who wants an event at the moment. */
 @Injectable()
 export class EventSubscribers {
   constructor(
@@ -24,10 +15,7 @@ export class EventSubscribers {
 
   /** Webhooks, those of subscriptions among them, and saved streams. */
   async count(event: StoredEvent): Promise<number> {
-    const streams = await this.db.query<{ filters: object | null }>(STREAMS, [
-      patternsFor(event.type),
-      scopeOfEvent(event.type),
-    ]);
+    const streams = await streamsWanting(this.db.manager, patternsFor(event.type), scopeOfEvent(event.type));
     const fields = filterFields(event);
     const wanting = streams.filter(({ filters }) => filterOf(filters)?.({ fields }) ?? true);
     return wanting.length + (await this.deliveries.countWanting(event));

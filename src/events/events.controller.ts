@@ -3,8 +3,8 @@ import { ApiCreatedResponse, ApiGoneResponse, ApiOkResponse, ApiOperation, ApiTa
 import type { Actor } from '../platform/context/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { Allow, CurrentActor, IdParam, RateLimit, resolvePage, Wire } from '../platform/http/index.js';
-import type { EventCriteria } from './event-conditions.js';
 import { EventQueries } from './event-queries.js';
+import type { EventCriteria } from './events.queries.js';
 import { EmitEventDto, EmittedEventAnswerDto, EventDetailDto, EventListDto, EventQueryDto } from './events.dto.js';
 import { EventsService } from './events.service.js';
 

@@ -23,4 +23,5 @@ export { EventFeed } from './event-feed.js';
 export { OnEveryEvent, OnEvent, OnEvents } from './on-event.js';
 export { OutboxStatus } from './outbox-status.js';
 export { EventsModule } from './events.module.js';
+export type { DomainEvent } from './event.entity.js';
 export { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';
