@@ -1,6 +1,9 @@
 import { Column, Entity, PrimaryColumn } from 'typeorm';
 
-/** Refused requests of one caller, network and route within a minute, counted instead of written one by one. */
+/**
+ * Requests of one caller, network and route within a minute that one audit entry stands for. Where strangers come from is their `network`; it
+ * is empty for principals, whom their credential tells apart.
+ */
 @Entity('audit_minutes')
 export class AuditMinute {
   @PrimaryColumn('timestamptz')

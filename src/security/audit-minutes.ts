@@ -1,21 +1,7 @@
 import type { RequestContext } from '../platform/context/index.js';
 import { networkOf } from '../platform/http/index.js';
+import type { AuditMinute } from './audit-minute.entity.js';
 import { cut } from './audit-text.js';
-
-/** Requests of one minute that one audit entry stands for. */
-export interface MinuteCount {
-  /** Its start, epoch milliseconds. */
-  minute: number;
-  actorId: string;
-  credentialId: string;
-  action: string;
-  status: number;
-  /** Where strangers come from; empty for principals, whom their credential tells apart. */
-  network: string;
-  count: number;
-  ip: string | null;
-  userAgent: string | null;
-}
 
 /** Counts held while the database is away. */
 const MAX_COUNTS = 20_000;
@@ -29,7 +15,7 @@ const IPV4_BITS = 24;
  * principal, and strangers by network. The number of different counts is bounded as well.
  */
 export class AuditMinutes {
-  private counts = new Map<string, MinuteCount>();
+  private counts = new Map<string, AuditMinute>();
   private strangers = new Set<string>();
   private strangersMinute = 0;
 
@@ -38,38 +24,38 @@ export class AuditMinutes {
   }
 
   /** @returns false when there is no room for it */
-  add(context: RequestContext, status: number): boolean {
-    const minute = Math.floor(Date.now() / 60_000) * 60_000;
+  add(context: RequestContext, statusCode: number): boolean {
+    const minute = new Date(Math.floor(Date.now() / 60_000) * 60_000);
     const action = `${context.method} ${context.route ?? 'unmatched'}`;
-    const { actor, ip = null, userAgent = null } = context;
-    const base = { minute, action, status, count: 1 };
+    const { actor, ip: ipAddress = null, userAgent = null } = context;
+    const base = { minute, action, statusCode, count: 1 };
     if (actor) {
       const [actorId, credentialId] = [actor.id, actor.credentialId ?? ''];
-      return this.count({ ...base, actorId, credentialId, network: '', ip, userAgent: cut(userAgent) });
+      return this.count({ ...base, actorId, credentialId, network: '', ipAddress, userAgent: cut(userAgent) });
     }
     const stranger = { ...base, actorId: 'anonymous', credentialId: '' };
-    const named = { ...stranger, network: networkOf(ip ?? undefined, IPV4_BITS) };
+    const named = { ...stranger, network: networkOf(ipAddress ?? undefined, IPV4_BITS) };
     if (this.mayName(minute, keyOf(named))) {
-      return this.count({ ...named, ip: named.network, userAgent: cut(userAgent) });
+      return this.count({ ...named, ipAddress: named.network, userAgent: cut(userAgent) });
     }
-    return this.count({ ...stranger, network: '', ip: null, userAgent: null });
+    return this.count({ ...stranger, network: '', ipAddress: null, userAgent: null });
   }
 
   /** Hands over all counts, in one order for all processes: two that write the same ones must not wait in a circle. */
-  take(): MinuteCount[] {
+  take(): AuditMinute[] {
     const taken = [...this.counts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, count]) => count);
     this.counts = new Map();
     return taken;
   }
 
   /** @returns how many of the requests counted meanwhile have lost their room to the older ones given back */
-  putBack(older: readonly MinuteCount[]): number {
+  putBack(older: readonly AuditMinute[]): number {
     const newer = this.take();
     for (const count of older) this.count(count);
     return newer.reduce((lost, count) => (this.count(count) ? lost : lost + count.count), 0);
   }
 
-  private count(one: MinuteCount): boolean {
+  private count(one: AuditMinute): boolean {
     const key = keyOf(one);
     const known = this.counts.get(key);
     if (known) known.count += one.count;
@@ -78,9 +64,9 @@ export class AuditMinutes {
     return true;
   }
 
-  private mayName(minute: number, key: string): boolean {
-    if (minute !== this.strangersMinute) {
-      this.strangersMinute = minute;
+  private mayName(minute: Date, key: string): boolean {
+    if (minute.getTime() !== this.strangersMinute) {
+      this.strangersMinute = minute.getTime();
       this.strangers = new Set();
     }
     if (this.strangers.has(key)) return true;
@@ -91,8 +77,8 @@ export class AuditMinutes {
   }
 }
 
-function keyOf({ minute, actorId, credentialId, action, status, network }: MinuteCount | StrangerKey): string {
-  return `${minute} ${actorId} ${credentialId} ${action} ${status} ${network}`;
+function keyOf({ minute, actorId, credentialId, action, statusCode, network }: AuditMinute | StrangerKey): string {
+  return `${minute.getTime()} ${actorId} ${credentialId} ${action} ${statusCode} ${network}`;
 }
 
-type StrangerKey = Omit<MinuteCount, 'ip' | 'userAgent'>;
+type StrangerKey = Omit<AuditMinute, 'ipAddress' | 'userAgent'>;

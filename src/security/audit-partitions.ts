@@ -1,8 +1,11 @@
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
-import { SecuritySettings } from './security.settings.js';
+import { LessThan } from 'typeorm';
 import { CAREFUL_DROPS, Database, DatabaseClock, RangePartitions } from '../platform/database/index.js';
 import { Logger } from '../platform/observability/index.js';
 import { Retention, type RetentionRun } from '../platform/retention/index.js';
+import { AuditMinute } from './audit-minute.entity.js';
+import { appendOnlyTrigger } from './audit.queries.js';
+import { SecuritySettings } from './security.settings.js';
 
 const DAY_MS = 86_400_000;
 /** Made ahead of time: an entry whose month has no partition could not be written. */
@@ -21,14 +24,7 @@ export class AuditPartitions implements OnApplicationBootstrap {
     private readonly logger: Logger,
   ) {
     retention.contribute('audit_entries', (run) => this.enforceRetention(run));
-    this.partitions = new RangePartitions(
-      db.bulk,
-      'audit_entries',
-      'month',
-      // Statement triggers guard only the table that a statement names.
-      (name) => `CREATE TRIGGER audit_entries_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ${name}
-        FOR EACH STATEMENT EXECUTE FUNCTION audit_entries_append_only()`,
-    );
+    this.partitions = new RangePartitions(db.bulk, 'audit_entries', 'month', appendOnlyTrigger);
   }
 
   /** Before the first request, also where no worker has run for months. */
@@ -42,7 +38,7 @@ export class AuditPartitions implements OnApplicationBootstrap {
     const limit = now - this.settings.auditRetentionDays * DAY_MS;
     const dropped = await this.partitions.dropBefore(limit, clocksAgree ? undefined : CAREFUL_DROPS);
     if (dropped.length === 0) return;
-    await this.db.query(`DELETE FROM audit_minutes WHERE minute < to_timestamp($1 / 1000.0)`, [limit]);
+    await this.db.repository(AuditMinute).delete({ minute: LessThan(new Date(limit)) });
     this.logger.info({ partitions: dropped }, 'Audit entries past their retention dropped');
   }
 

@@ -1,23 +1,11 @@
 import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import type { RequestContext } from '../platform/context/index.js';
-import { Database, prepared, type Tx } from '../platform/database/index.js';
+import { Database, type Tx } from '../platform/database/index.js';
 import { type FinishedRequest, RequestObservers } from '../platform/http/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
-import { AuditMinutes, type MinuteCount } from './audit-minutes.js';
+import { addToMinutes, insertEntries, moveMinutesToEntries, type NewAuditEntry } from './audit.queries.js';
+import { AuditMinutes } from './audit-minutes.js';
 import { clean, cut } from './audit-text.js';
-
-interface Entry {
-  at: string;
-  actorId: string;
-  credentialId: string | null;
-  action: string;
-  resourceId: string | null;
-  status: number;
-  ip: string | null;
-  userAgent: string | null;
-  claimedUserId: string | null;
-  requestId: string;
-}
 
 const FLUSH_MS = 500;
 /** Entries held while the database is away; what comes once there is no room is dropped and counted. */
@@ -33,7 +21,7 @@ const PUBLIC_ID = /\b[a-z]+_[0-9a-f]{8}-[0-9a-f-]{27}\b/g;
  */
 @Injectable()
 export class AuditTrail implements OnModuleInit, OnApplicationBootstrap, OnApplicationShutdown {
-  private pending: Entry[] = [];
+  private pending: NewAuditEntry[] = [];
   /** Entries of `pending` that are on their way to the database. */
   private underWay = 0;
   private readonly minutes = new AuditMinutes();
@@ -66,7 +54,7 @@ export class AuditTrail implements OnModuleInit, OnApplicationBootstrap, OnAppli
   private async inTransaction(tx: Tx, context: RequestContext): Promise<void> {
     const { method } = context;
     if (context.audited || context.auditByMinute || method === undefined || SAFE_METHODS.has(method)) return;
-    await tx.query(INSERT_ENTRIES, columnsOf([entryOf(context, context.expectedStatus ?? 200)]));
+    await insertEntries(tx, [entryOf(context, context.expectedStatus ?? 200)]);
     context.audited = true;
   }
 
@@ -96,7 +84,7 @@ export class AuditTrail implements OnModuleInit, OnApplicationBootstrap, OnAppli
         const batch = this.pending.splice(0, this.batchSize);
         this.underWay = batch.length;
         try {
-          await this.db.bulk.query(INSERT_ENTRIES, columnsOf(batch));
+          await insertEntries(this.db.bulk, batch);
           this.batchSize = Math.min(BATCH, this.batchSize * 2);
         } catch (error) {
           this.setAside(batch, error);
@@ -107,7 +95,7 @@ export class AuditTrail implements OnModuleInit, OnApplicationBootstrap, OnAppli
       if (this.minutes.size > 0) {
         const counts = this.minutes.take();
         try {
-          await this.db.bulk.query(ADD_TO_MINUTES, minuteColumnsOf(counts));
+          await addToMinutes(this.db.bulk, counts);
         } catch (error) {
           this.dropped.inc(this.minutes.putBack(counts));
           throw error;
@@ -119,7 +107,7 @@ export class AuditTrail implements OnModuleInit, OnApplicationBootstrap, OnAppli
   }
 
   /** Keeps what could not be written; an entry that the database refuses for what it says is found by halves and dropped. */
-  private setAside(batch: Entry[], error: unknown): void {
+  private setAside(batch: NewAuditEntry[], error: unknown): void {
     const refused = /^2[23]/.test((error as { code?: string }).code ?? '');
     if (refused && batch.length === 1) {
       this.dropped.inc();
@@ -134,12 +122,9 @@ export class AuditTrail implements OnModuleInit, OnApplicationBootstrap, OnAppli
     this.batchSize = Math.ceil(batch.length / 2);
   }
 
-  /** Moves minutes that are over into the append-only entries; safe to run twice or in two processes. */
+  /** Moves minutes that are over into the append-only entries. */
   async sealMinutes(): Promise<void> {
-    await this.db.query(`
-      WITH over AS (DELETE FROM audit_minutes WHERE minute < now() - interval '70 seconds' RETURNING *)
-      INSERT INTO audit_entries (at, actor_id, credential_id, action, status_code, count, ip_address, user_agent)
-      SELECT minute, actor_id, nullif(credential_id, ''), action, status_code, count, ip_address, user_agent FROM over`);
+    await moveMinutesToEntries(this.db.manager);
   }
 
   async onApplicationShutdown(): Promise<void> {
@@ -149,61 +134,19 @@ export class AuditTrail implements OnModuleInit, OnApplicationBootstrap, OnAppli
   }
 }
 
-const INSERT_ENTRIES = prepared(
-  'audit.entries',
-  `INSERT INTO audit_entries (at, actor_id, credential_id, action, resource_id, status_code, ip_address, user_agent, claimed_user_id, request_id)
-  SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::text[], $8::text[], $9::text[], $10::text[])`,
-);
-
-const ADD_TO_MINUTES = `
-  INSERT INTO audit_minutes AS m (minute, actor_id, credential_id, action, status_code, count, ip_address, user_agent, network)
-  SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::int[], $7::text[], $8::text[], $9::text[])
-  ON CONFLICT (minute, actor_id, credential_id, action, status_code, network) DO UPDATE SET count = m.count + excluded.count`;
-
-function entryOf(context: RequestContext, status: number): Entry {
+function entryOf(context: RequestContext, status: number): NewAuditEntry {
   const path = context.path ?? '';
   const actor = context.actor ?? context.auditedAs;
   return {
-    at: new Date().toISOString(),
+    at: new Date(),
     actorId: actor?.id ?? 'anonymous',
     credentialId: actor?.credentialId ?? null,
     action: clean(`${context.method} ${path}`).slice(0, 500),
     resourceId: context.resourceId ?? path.match(PUBLIC_ID)?.at(-1) ?? null,
-    status,
-    ip: context.ip ?? null,
+    statusCode: status,
+    ipAddress: context.ip ?? null,
     userAgent: cut(context.userAgent ?? null),
     claimedUserId: context.claimedUserId ?? null,
     requestId: context.requestId,
   };
-}
-
-function columnsOf(entries: Entry[]): unknown[][] {
-  const column = <K extends keyof Entry>(key: K): Entry[K][] => entries.map((e) => e[key]);
-  return [
-    column('at'),
-    column('actorId'),
-    column('credentialId'),
-    column('action'),
-    column('resourceId'),
-    column('status'),
-    column('ip'),
-    column('userAgent'),
-    column('claimedUserId'),
-    column('requestId'),
-  ];
-}
-
-function minuteColumnsOf(counts: MinuteCount[]): unknown[][] {
-  const column = <K extends keyof MinuteCount>(key: K): MinuteCount[K][] => counts.map((c) => c[key]);
-  return [
-    counts.map((c) => new Date(c.minute).toISOString()),
-    column('actorId'),
-    column('credentialId'),
-    column('action'),
-    column('status'),
-    column('count'),
-    column('ip'),
-    column('userAgent'),
-    column('network'),
-  ];
 }

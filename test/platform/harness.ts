@@ -6,7 +6,13 @@ import { DataSource } from 'typeorm';
 import { BackgroundModule } from '../../src/platform/background/index.js';
 import { ConfigModule } from '../../src/platform/config/index.js';
 import { CryptoModule } from '../../src/platform/crypto/index.js';
-import { Database, DatabaseModule, dataSourceOptions, schemaOf } from '../../src/platform/database/index.js';
+import {
+  Database,
+  DatabaseModule,
+  dataSourceOptions,
+  type Schema,
+  schemaOf,
+} from '../../src/platform/database/index.js';
 import { EventsModule } from '../../src/platform/events/index.js';
 import { FeaturesModule } from '../../src/platform/features/index.js';
 import { JobsModule } from '../../src/platform/jobs/index.js';
@@ -30,11 +36,13 @@ export interface OpenDatabase {
   close(): Promise<void>;
 }
 
-/** The real `Database` on a fresh database, with a pool of `poolSize`. */
-export async function openDatabase(poolSize = 4): Promise<OpenDatabase> {
+/** The real `Database` on a fresh database, with a pool of `poolSize` and these entities besides those of the platform. */
+export async function openDatabase(poolSize = 4, entities: Schema['entities'] = []): Promise<OpenDatabase> {
   const database = await createTestDatabase();
   const { url } = database;
-  const source = await new DataSource(dataSourceOptions(url, schema, poolSize)).initialize();
+  const source = await new DataSource(
+    dataSourceOptions(url, { ...schema, entities: [...schema.entities, ...entities] }, poolSize),
+  ).initialize();
   const bulk = new pg.Pool({ connectionString: url, max: 2 });
   bulk.on('error', () => undefined);
   const beside = new pg.Client({ connectionString: url });

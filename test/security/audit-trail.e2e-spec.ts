@@ -8,6 +8,7 @@ import { DatabaseClock, RangePartitions } from '../../src/platform/database/inde
 import { Features } from '../../src/platform/features/index.js';
 import { HealthRegistry, Metrics } from '../../src/platform/observability/index.js';
 import { Retention } from '../../src/platform/retention/index.js';
+import { AuditMinute } from '../../src/security/audit-minute.entity.js';
 import { AuditPartitions } from '../../src/security/audit-partitions.js';
 import { AuditTrail } from '../../src/security/audit-trail.js';
 import { type OpenDatabase, openDatabase, silent } from '../platform/harness.js';
@@ -62,7 +63,7 @@ const away = (): Promise<unknown> => opened.beside.query('ALTER TABLE audit_entr
 const back = (): Promise<unknown> => opened.beside.query('ALTER TABLE elsewhere RENAME TO audit_entries');
 
 beforeEach(async () => {
-  opened = await openDatabase();
+  opened = await openDatabase(4, [AuditMinute]);
 });
 afterEach(() => opened.close());
 
