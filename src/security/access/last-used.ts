@@ -3,6 +3,7 @@ import type { Actor } from '../../platform/context/index.js';
 import { Database } from '../../platform/database/index.js';
 import { parsePublicId } from '../../platform/http/index.js';
 import { Logger } from '../../platform/observability/index.js';
+import { noteUsed } from './access.queries.js';
 
 const FLUSH_MS = 5000;
 /** A credential's time is written at most this often. */
@@ -41,11 +42,7 @@ export class LastUsed implements OnApplicationBootstrap, BeforeApplicationShutdo
     const sessions = ids.map((id) => parsePublicId('sess', id)).filter((id) => id !== null);
     const keys = ids.map((id) => parsePublicId('key', id) ?? parsePublicId('token', id)).filter((id) => id !== null);
     try {
-      await this.db.bulk.query(
-        `WITH s AS (UPDATE sessions SET last_seen_at = now() WHERE id = ANY ($1::uuid[]))
-         UPDATE credentials SET last_used_at = now() WHERE id = ANY ($2::uuid[])`,
-        [sessions, keys],
-      );
+      await noteUsed(this.db.bulk, sessions, keys);
     } catch (error) {
       this.logger.warn({ err: String(error) }, 'Times of last use could not be written');
     }
