@@ -5,10 +5,9 @@ import { Database, type Tx } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
 import { LoginAttempt } from './login-attempt.entity.js';
 import { LoginNetwork } from './login-network.entity.js';
-import { ACCOUNT_WAITS, FREE_FAILURES, KNOWN_NETWORK_WAITS, NETWORK_WAITS, type Waits } from './login-waits.js';
+import { countFailure, type FailureCounter, secondsToWait, undoFailure } from './login.queries.js';
+import { ACCOUNT_WAITS, FREE_FAILURES, KNOWN_NETWORK_WAITS, NETWORK_WAITS } from './login-waits.js';
 
-/** Failures after which nothing came for so long are forgotten. */
-export const FAILURES_KEPT_DAYS = 30;
 /** A network that was last logged in from so long ago is unknown again. */
 export const NETWORKS_KEPT_DAYS = 180;
 /** Looked up for a name that nobody has, so that it takes the same work. */
@@ -25,11 +24,6 @@ export interface Attempt {
   succeeded(): Promise<void>;
   /** The password could not be checked: the attempt does not count. */
   undone(): Promise<void>;
-}
-
-interface Counter {
-  network: string;
-  waits: Waits;
 }
 
 /**
@@ -51,14 +45,14 @@ export class LoginAttempts {
     const known = await this.knows(userId ?? NOBODY, network);
     // People type passwords into the name field; so names are kept as hashes only.
     const account = createHash('sha256').update(username.normalize('NFKC').toLowerCase()).digest();
-    const own: Counter = { network, waits: known ? KNOWN_NETWORK_WAITS : NETWORK_WAITS };
-    const together: Counter = { network: ANYWHERE, waits: ACCOUNT_WAITS };
-    const failures = await this.count(account, own);
+    const own: FailureCounter = { account, network, waits: known ? KNOWN_NETWORK_WAITS : NETWORK_WAITS };
+    const together: FailureCounter = { account, network: ANYWHERE, waits: ACCOUNT_WAITS };
+    const failures = await this.count(own);
     if (!known) {
       try {
-        await this.count(account, together);
+        await this.count(together);
       } catch (error) {
-        await this.undo(account, own);
+        await undoFailure(this.db.manager, own);
         throw error;
       }
     }
@@ -69,8 +63,8 @@ export class LoginAttempts {
         await this.db.repository(LoginAttempt).delete({ account, network: In([network, ANYWHERE]) });
       },
       undone: async () => {
-        await this.undo(account, own);
-        if (!known) await this.undo(account, together);
+        await undoFailure(this.db.manager, own);
+        if (!known) await undoFailure(this.db.manager, together);
       },
     };
   }
@@ -83,11 +77,7 @@ export class LoginAttempts {
 
   /** Remembers that the account has logged in from this network. */
   async remember(tx: Tx, userId: string, network: string): Promise<void> {
-    await tx.query(
-      `INSERT INTO login_networks (user_id, network) VALUES ($1, $2)
-       ON CONFLICT (user_id, network) DO UPDATE SET last_at = now()`,
-      [userId, network],
-    );
+    await tx.upsert(LoginNetwork, { userId, network, lastAt: new Date() }, ['userId', 'network']);
   }
 
   /** Whoever knew the old password may have logged in from the other networks. */
@@ -95,37 +85,11 @@ export class LoginAttempts {
     await tx.delete(LoginNetwork, { userId, network: Not(network) });
   }
 
-  private async count(account: Buffer, { network, waits }: Counter): Promise<number> {
-    const [counted] = await this.db.query<{ failures: number } | undefined>(
-      `INSERT INTO login_attempts AS a (account, network, failures) VALUES ($1, $2, 1)
-       ON CONFLICT (account, network) DO UPDATE SET last_at = now(),
-         failures = CASE WHEN a.last_at < now() - interval '${FAILURES_KEPT_DAYS} days' THEN 1 ELSE a.failures + 1 END
-       WHERE a.last_at + ${waitAfter('a.failures', '$3')} <= now()
-       RETURNING failures`,
-      [account, network, waits],
-    );
-    if (counted) return counted.failures;
-    const [locked] = await this.db.query<{ seconds: number } | undefined>(
-      `SELECT ceil(extract(epoch FROM last_at + ${waitAfter('failures', '$3')} - now()))::int AS seconds
-       FROM login_attempts WHERE account = $1 AND network = $2`,
-      [account, network, waits],
-    );
+  private async count(counter: FailureCounter): Promise<number> {
+    const failures = await countFailure(this.db.manager, counter);
+    if (failures !== undefined) return failures;
     throw new AppError('locked', 'Too many failed attempts; try again later', {
-      retryAfter: Math.max(1, locked?.seconds ?? 1),
+      retryAfter: await secondsToWait(this.db.manager, counter),
     });
   }
-
-  /** As if the attempt had not been made: the wait before it was over and does not begin again. */
-  private async undo(account: Buffer, { network, waits }: Counter): Promise<void> {
-    await this.db.query(
-      `UPDATE login_attempts SET failures = failures - 1, last_at = now() - ${waitAfter('failures - 1', '$3')}
-       WHERE account = $1 AND network = $2 AND failures > 0`,
-      [account, network, waits],
-    );
-  }
-}
-
-/** SQL of the time to wait after so many failures; `waits` names the parameter with the seconds. */
-function waitAfter(failures: string, waits: string): string {
-  return `make_interval(secs => coalesce((${waits}::int[])[least(${failures}, cardinality(${waits}::int[]))], 0))`;
 }

@@ -1,3 +1,6 @@
+/** Failures after which nothing came for so long are forgotten. */
+export const FAILURES_KEPT_DAYS = 30;
+
 /** Failures of one network on one account that cost no wait. */
 export const FREE_FAILURES = 5;
 /** Failures in a row of all unknown networks together before they are stopped. */

@@ -7,6 +7,7 @@ import { EventBus } from '../../platform/events/index.js';
 import { networkOf, parsePublicId, publicId } from '../../platform/http/index.js';
 import { AlertSignals } from '../alerts/alert-signals.js';
 import { UserLoggedIn, UserLoggedOut } from '../security.events.js';
+import { noteLogin } from './login.queries.js';
 import { type Attempt, LoginAttempts } from './login-attempts.js';
 import type { Session } from './session.entity.js';
 import { Sessions, type Tokens } from './sessions.js';
@@ -45,13 +46,9 @@ export class LoginService {
     await this.checkPassword(username, found, password);
     // The password was right, so there is a user with one.
     const { id, passwordHash } = found!;
-    const fresh = this.hasher.needsRehash(passwordHash!) ? await this.hasher.hash(password) : undefined;
+    const fresh = this.hasher.needsRehash(passwordHash!) ? await this.hasher.hash(password) : null;
     return this.db.transaction(async (tx) => {
-      // By hand: a login is no change of the user, whose version and time of change stay.
-      await tx.query(
-        'UPDATE users SET last_login_at = now(), password_hash = coalesce($2, password_hash) WHERE id = $1',
-        [id, fresh],
-      );
+      await noteLogin(tx, id, fresh);
       const user = await tx.findOneByOrFail(User, { id });
       await this.attempts.remember(tx, user.id, network);
       const opened = await this.sessions.open(tx, user, remember);

@@ -1,5 +1,5 @@
 import { type BeforeApplicationShutdown, Injectable, type OnModuleInit } from '@nestjs/common';
-import { In } from 'typeorm';
+import { In, LessThan } from 'typeorm';
 import { currentContext, runDetached } from '../../platform/context/index.js';
 import { hashKey, parseKey, safeEqual } from '../../platform/crypto/index.js';
 import { Database, type Tx } from '../../platform/database/index.js';
@@ -8,14 +8,12 @@ import { Logger } from '../../platform/observability/index.js';
 import { Credential } from '../keys/credential.entity.js';
 import { credentialId } from '../keys/credentials.js';
 import { SIGNAL_RULES, type SignalKind } from './alert-rules.js';
+import { addSignals } from './alerts.queries.js';
+import type { SecurityAlert } from './security-alert.entity.js';
 import { SecurityAlerts } from './security-alerts.js';
+import { SecuritySignal } from './security-signal.entity.js';
 
-interface Signal {
-  kind: SignalKind;
-  subject: string;
-  count: number;
-  details: Record<string, unknown>;
-}
+type Signal = Pick<SecuritySignal, 'kind' | 'subject' | 'count'> & Pick<SecurityAlert, 'details'>;
 
 interface RefusedKey {
   keyId: string;
@@ -26,9 +24,9 @@ interface RefusedKey {
 
 const FLUSH_MS = 500;
 /** Subjects, and keys, held between two flushes; further ones are not counted, and neither is memory. */
-const MOST_HELD = 1000;
-/** Rows of the shared counts; past it a process counts what it sees itself within one flush. */
-const MOST_ROWS = 20_000;
+const MAX_HELD = 1000;
+/** No rule looks back further. */
+const SIGNALS_KEPT_MS = 10 * 60_000;
 
 /**
  * Counts refusals per subject and raises alerts for bursts. Costs nothing where nothing is refused: a refusal is noted in memory, and
@@ -74,7 +72,7 @@ export class AlertSignals implements OnModuleInit, BeforeApplicationShutdown {
     const name = `${hash.toString('latin1')} ${networkOf(ip)}`;
     const known = this.keys.get(name);
     if (known) known.count++;
-    else if (this.keys.size < MOST_HELD) this.keys.set(name, { keyId: parsed.keyId, hash, ip, count: 1 });
+    else if (this.keys.size < MAX_HELD) this.keys.set(name, { keyId: parsed.keyId, hash, ip, count: 1 });
     this.flushSoon();
   }
 
@@ -95,7 +93,7 @@ export class AlertSignals implements OnModuleInit, BeforeApplicationShutdown {
     const name = `${kind} ${subject}`;
     const known = this.signals.get(name);
     if (known) known.count += count;
-    else if (this.signals.size < MOST_HELD) this.signals.set(name, { kind, subject, count, details });
+    else if (this.signals.size < MAX_HELD) this.signals.set(name, { kind, subject, count, details });
     this.flushSoon();
   }
 
@@ -127,7 +125,7 @@ export class AlertSignals implements OnModuleInit, BeforeApplicationShutdown {
     } catch (error) {
       this.logger.warn({ err: String(error) }, 'Refusals could not be counted and are kept for the next time');
       for (const { kind, subject, details, count } of signals.values()) this.note(kind, subject, details, count);
-      for (const [name, key] of keys) if (this.keys.size < MOST_HELD) this.keys.set(name, key);
+      for (const [name, key] of keys) if (this.keys.size < MAX_HELD) this.keys.set(name, key);
     }
   }
 
@@ -151,30 +149,13 @@ export class AlertSignals implements OnModuleInit, BeforeApplicationShutdown {
 
   /** Adds to the shared counts. @returns the signals that are a burst by now, with all that belong to it */
   private async bursts(tx: Tx, signals: Signal[]): Promise<(Signal & { total: number })[]> {
-    await tx.query(`DELETE FROM security_signals WHERE minute < now() - interval '10 minutes'`);
-    const totals = await tx.query<{ total: number }[]>(
-      `WITH s AS (
-         SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::int[]) WITH ORDINALITY AS s (kind, subject, count, minutes, n)
-       ), added AS (
-         INSERT INTO security_signals AS t (kind, subject, minute, count)
-         SELECT kind, subject, date_trunc('minute', now()), count FROM s
-         WHERE (SELECT count(*) FROM security_signals) < ${MOST_ROWS}
-         ON CONFLICT (kind, subject, minute) DO UPDATE SET count = t.count + excluded.count
-       )
-       SELECT (s.count + coalesce((
-         -- As it was before this statement.
-         SELECT sum(t.count) FROM security_signals t WHERE t.kind = s.kind AND t.subject = s.subject
-           AND t.minute >= date_trunc('minute', now()) - s.minutes * interval '1 minute'), 0))::int AS total
-       FROM s ORDER BY n`,
-      [
-        signals.map(({ kind }) => kind),
-        signals.map(({ subject }) => subject),
-        signals.map(({ count }) => count),
-        signals.map(({ kind }) => SIGNAL_RULES[kind].minutes),
-      ],
+    await tx.delete(SecuritySignal, { minute: LessThan(new Date(Date.now() - SIGNALS_KEPT_MS)) });
+    const totals = await addSignals(
+      tx,
+      signals.map((signal) => ({ ...signal, minutes: SIGNAL_RULES[signal.kind].minutes })),
     );
     return signals
-      .map((signal, n) => ({ ...signal, total: totals[n].total }))
+      .map((signal, n) => ({ ...signal, total: totals[n] }))
       .filter(({ kind, total }) => total >= SIGNAL_RULES[kind].threshold);
   }
 }

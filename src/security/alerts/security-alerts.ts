@@ -8,25 +8,10 @@ import { pageNewestFirst, type PaginationDto, publicId, resolvePage } from '../.
 import { Metrics } from '../../platform/observability/index.js';
 import { SecurityAlert } from '../security.events.js';
 import { powerfulScopes } from './alert-rules.js';
+import { addOrInsertAlert, type NewAlert, type RaisedAlert } from './alerts.queries.js';
 import type { AlertQueryDto } from './alerts.dto.js';
 import { SecurityAlert as StoredAlert } from './security-alert.entity.js';
 
-/** Details hold no secrets: they go to webhooks and streams. */
-export type NewAlert = Pick<StoredAlert, 'type' | 'subject' | 'severity' | 'message' | 'details' | 'occurrences'> & {
-  /** Of `occurrences`, those that an alert raised before does not know yet. */
-  fresh: number;
-};
-
-type RaisedAlert = Pick<
-  StoredAlert,
-  'id' | 'type' | 'subject' | 'severity' | 'message' | 'details' | 'occurrences' | 'createdAt'
->;
-
-/** The same goes on as one alert for so long after it was raised. */
-const WINDOW = `interval '1 hour'`;
-/** Subjects of one type within the window; the others share one more alert, so that many senders cannot fill the table. */
-const MOST_SUBJECTS = 100;
-const EVERYONE_ELSE = 'many';
 const SIZES = { default: 20, max: 100 };
 
 /** What happened to the server's own security: raised once per type, subject and hour, told as an event. */
@@ -50,21 +35,7 @@ export class SecurityAlerts {
   /** Raises the alert, or adds to the one that was raised for the same within the hour. */
   async raise(tx: Tx, alert: NewAlert): Promise<void> {
     await this.takeTurns(tx);
-    const [row] = await tx.query<RaisedAlert[]>(
-      `WITH recent AS MATERIALIZED (
-         SELECT id, subject FROM security_alerts WHERE type = $1 AND created_at > now() - ${WINDOW}
-       ), target AS (
-         SELECT CASE WHEN $2 IN (SELECT subject FROM recent) OR (SELECT count(*) FROM recent) < ${MOST_SUBJECTS}
-           THEN $2 ELSE '${EVERYONE_ELSE}' END AS subject
-       ), known AS (
-         UPDATE security_alerts a SET occurrences = a.occurrences + $6, last_seen_at = now()
-         FROM recent r JOIN target USING (subject) WHERE a.id = r.id RETURNING a.id
-       )
-       INSERT INTO security_alerts (type, subject, severity, message, details, occurrences)
-       SELECT $1, target.subject, $3, $4, $5, $7 FROM target WHERE NOT EXISTS (SELECT FROM known)
-       RETURNING id, type, subject, severity, message, details, occurrences, created_at AS "createdAt"`,
-      [alert.type, alert.subject, alert.severity, alert.message, alert.details, alert.fresh, alert.occurrences],
-    );
+    const row = await addOrInsertAlert(tx, alert);
     if (!row) return;
     const data = toEventData(row);
     await this.events.publish(tx, SecurityAlert, data.alert_id, data);
