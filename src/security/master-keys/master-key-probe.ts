@@ -2,18 +2,12 @@ import { Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { MasterKeys, SecretBox, SecretBoxError } from '../../platform/crypto/index.js';
 import { Database, StartError, type Tx } from '../../platform/database/index.js';
 import { Logger } from '../../platform/observability/index.js';
+import { MasterKeyProbe as StoredProbe } from './master-key-probe.entity.js';
+import { announceKey, forgetKeys, lockProbes, othersEncrypting } from './master-keys.queries.js';
 
 const CONTEXT = 'master_key_probe.sealed';
 const PROBE = 'nexus';
 const ANNOUNCE_MS = 20_000;
-/** A process that has not announced its key for so long has ended or encrypts with another one. */
-const SILENCE_SECONDS = 60;
-
-interface KeyInUse {
-  key_id: string;
-  /** Null for a key of which only the id is known. */
-  sealed: string | null;
-}
 
 /**
  * The master keys that values of the database are or may be encrypted with. Every process must hold all of them, so that none
@@ -33,10 +27,9 @@ export class MasterKeyProbe implements OnModuleDestroy {
   /** @throws StartError with one sentence when this process lacks a key that is in use */
   async check(): Promise<void> {
     await this.db.transaction(async (tx) => {
-      // Of processes that start at once with different keys, one is the first.
-      await tx.query(`LOCK TABLE master_key_probe IN SHARE ROW EXCLUSIVE MODE`);
-      const inUse = await tx.query<KeyInUse[]>(`SELECT key_id, sealed FROM master_key_probe ORDER BY key_id`);
-      const missing = inUse.filter((key) => !this.holds(key)).map(({ key_id }) => `"${key_id}"`);
+      await lockProbes(tx);
+      const inUse = await tx.find(StoredProbe, { order: { keyId: 'ASC' } });
+      const missing = inUse.filter((key) => !this.holds(key)).map(({ keyId }) => `"${keyId}"`);
       if (missing.length > 0) {
         throw new StartError(
           `The master keys of this process are not those of the database: values are encrypted with the key ${missing.join(' and ')}, which it lacks or has another key for; give it the NEXUS_MASTER_KEYS of the other processes, or the file master-key of the data folder that the database was first used with.`,
@@ -52,13 +45,8 @@ export class MasterKeyProbe implements OnModuleDestroy {
   }
 
   /** Keys besides this one that a running process encrypts with. */
-  async othersEncrypting(keyId: string): Promise<string[]> {
-    const rows = await this.db.query<KeyInUse>(
-      `SELECT key_id FROM master_key_probe
-       WHERE key_id <> $1 AND encrypting_at > now() - interval '${SILENCE_SECONDS} seconds' ORDER BY key_id`,
-      [keyId],
-    );
-    return rows.map(({ key_id }) => key_id);
+  othersEncrypting(keyId: string): Promise<string[]> {
+    return othersEncrypting(this.db.manager, keyId);
   }
 
   /**
@@ -66,17 +54,13 @@ export class MasterKeyProbe implements OnModuleDestroy {
    * @returns the forgotten ones and those that are still in use
    */
   async forget(needed: readonly string[]): Promise<{ forgotten: string[]; inUse: string[] }> {
-    const [gone] = await this.db.manager.query<[KeyInUse[], number]>(
-      `DELETE FROM master_key_probe
-       WHERE key_id <> ALL ($1) AND encrypting_at <= now() - interval '${SILENCE_SECONDS} seconds' RETURNING key_id`,
-      [needed],
-    );
-    const left = await this.db.query<KeyInUse>(`SELECT key_id FROM master_key_probe ORDER BY key_id`);
-    return { forgotten: gone.map(({ key_id }) => key_id).sort(), inUse: left.map(({ key_id }) => key_id) };
+    const forgotten = await forgetKeys(this.db.manager, needed);
+    const left = await this.db.repository(StoredProbe).find({ order: { keyId: 'ASC' } });
+    return { forgotten, inUse: left.map(({ keyId }) => keyId) };
   }
 
-  private holds({ key_id, sealed }: KeyInUse): boolean {
-    if (sealed === null) return this.keys.list.some(({ id }) => id === key_id);
+  private holds({ keyId, sealed }: StoredProbe): boolean {
+    if (sealed === null) return this.keys.list.some(({ id }) => id === keyId);
     try {
       return this.box.decrypt(sealed, CONTEXT) === PROBE;
     } catch (error) {
@@ -85,12 +69,8 @@ export class MasterKeyProbe implements OnModuleDestroy {
     }
   }
 
-  private async announce(tx: Tx): Promise<void> {
-    await tx.query(
-      `INSERT INTO master_key_probe AS p (key_id, sealed) VALUES ($1, $2)
-       ON CONFLICT (key_id) DO UPDATE SET encrypting_at = now(), sealed = coalesce(p.sealed, excluded.sealed)`,
-      [this.box.currentKeyId, this.box.encrypt(PROBE, CONTEXT)],
-    );
+  private announce(tx: Tx): Promise<void> {
+    return announceKey(tx, { keyId: this.box.currentKeyId, sealed: this.box.encrypt(PROBE, CONTEXT) });
   }
 
   private async announceAgain(): Promise<void> {

@@ -5,13 +5,13 @@ import { EncryptedColumns, type EncryptedTable, SecretBox, SecretBoxError } from
 import { Database } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
 import { MasterKeyProbe } from './master-key-probe.js';
+import { type EncryptedRow, lockOldRows, olderKeys, updateEncrypted } from './master-keys.queries.js';
 import { type ReencryptionInput, type ReencryptionState, ReencryptSecrets } from './reencryption.task.js';
 
 /** Rows encrypted in one transaction; whoever wants to change one of them waits for it. */
 const BATCH = 100;
 
 type Context = TaskContext<ReencryptionInput, ReencryptionState>;
-type Row = Record<string, string | null> & { row_key: string[] };
 
 /** Encrypts every encrypted column with the first master key, then forgets the keys that nothing is encrypted with any more. */
 @Injectable()
@@ -37,7 +37,8 @@ export class Reencryption {
       for (let after: string[] | null = []; after;) after = await this.reencryptSome(context, table, after);
     }
     await context.step('forget');
-    const { forgotten, inUse } = await this.probe.forget([keyId, ...(await this.olderKeys(tables))]);
+    const older = await olderKeys(this.db.manager, tables, this.prefix);
+    const { forgotten, inUse } = await this.probe.forget([keyId, ...older]);
     const result = {
       reencrypted: context.state?.reencrypted ?? 0,
       forgotten_keys: forgotten,
@@ -57,27 +58,15 @@ export class Reencryption {
   /** @param after key of the last row of the batch before; empty at the beginning. @returns that of this batch; null after the last one */
   private reencryptSome(context: Context, table: EncryptedTable, after: string[]): Promise<string[] | null> {
     context.signal.throwIfAborted();
-    const { key, columns } = table;
-    const old = columns.map((column) => `NOT starts_with(${column}, $1)`).join(' OR ');
-    const later = after.length > 0 ? `AND (${key.join()}) > (${key.map((_, n) => `$${n + 2}`).join()})` : '';
     const before = context.state?.reencrypted ?? 0;
     return this.db.transaction(async (tx) => {
-      // Not FOR UPDATE: rows that refer to these can be inserted meanwhile.
-      const rows = await tx.query<Row[]>(
-        `SELECT ARRAY[${key.map((column) => `${column}::text`).join()}] AS row_key, ${columns.join()} FROM ${table.table}
-         WHERE (${old}) ${later} ORDER BY ${key.join()} LIMIT ${BATCH} FOR NO KEY UPDATE`,
-        [this.prefix, ...after],
-      );
+      const rows = await lockOldRows(tx, table, { prefix: this.prefix, after, limit: BATCH });
       if (rows.length === 0) return null;
       let reencrypted = before;
       for (const row of rows) {
         const values = this.reencryptRow(context, table, row);
         if (!values) continue;
-        await tx.query(
-          `UPDATE ${table.table} SET ${columns.map((column, n) => `${column} = $${n + 1}`).join()}
-           WHERE (${key.join()}) = (${key.map((_, n) => `$${columns.length + n + 1}`).join()})`,
-          [...values, ...row.row_key],
-        );
+        await updateEncrypted(tx, table, row.row_key, values);
         reencrypted++;
       }
       await context.checkpoint({ reencrypted }, tx);
@@ -87,7 +76,7 @@ export class Reencryption {
   }
 
   /** The new values of the columns; null for a row that cannot be read with the keys of this process. */
-  private reencryptRow(context: Context, table: EncryptedTable, row: Row): (string | null)[] | null {
+  private reencryptRow(context: Context, table: EncryptedTable, row: EncryptedRow): (string | null)[] | null {
     const bound = table.context(Object.fromEntries(table.key.map((column, n) => [column, row.row_key[n]])));
     try {
       return table.columns.map((column) => {
@@ -100,15 +89,6 @@ export class Reencryption {
       context.log(`${table.table} ${row.row_key.join(' ')} stays as it is: ${error.message}`, 'warn');
       return null;
     }
-  }
-
-  /** Keys other than the first one that some value is still encrypted with. */
-  private async olderKeys(tables: readonly EncryptedTable[]): Promise<string[]> {
-    const parts = tables.flatMap(({ table, columns }) =>
-      columns.map((c) => `SELECT split_part(${c}, '.', 2) AS id FROM ${table} WHERE NOT starts_with(${c}, $1)`),
-    );
-    const rows = await this.db.query<{ id: string }>(parts.join(' UNION '), [this.prefix]);
-    return rows.map(({ id }) => id);
   }
 
   private get prefix(): string {
