@@ -1,12 +1,13 @@
 import { Injectable } from '@nestjs/common';
 import { CommandsService } from '../commands/index.js';
 import type { Actor } from '../platform/context/index.js';
-import { Database, type Tx } from '../platform/database/index.js';
+import { Database } from '../platform/database/index.js';
 import { isAppError } from '../platform/errors/index.js';
 import { EventBus, OnEvent, type StoredEvent } from '../platform/events/index.js';
 import { parsePublicId, publicId } from '../platform/http/index.js';
 import { EventDeliveries } from '../webhooks/index.js';
-import type { ActionOutcome } from './alert.js';
+import { type ActionOutcome, Alert } from './alert.entity.js';
+import { recordOutcome } from './alerts.queries.js';
 import {
   type AlertEventData,
   AlertRaised,
@@ -32,30 +33,30 @@ export class AlertActions {
   async act(event: StoredEvent<AlertEventData>): Promise<void> {
     const { data } = event;
     const id = parsePublicId('rule', data.rule_id);
+    const alertId = parsePublicId('alert', data.alert_id);
     const rule = id && (await this.db.repository(AlertRule).findOneBy({ id, enabled: true }));
-    if (!rule) return;
+    if (!rule || !alertId) return;
     for (const [n, action] of rule.definition.actions.entries()) {
       if (action.type === 'event') {
-        await this.publish(data, n);
+        await this.publish(alertId, data, n);
         continue;
       }
-      await this.record(this.db.manager, data.alert_id, n, await this.perform(rule, action, event, n));
+      await recordOutcome(this.db.manager, alertId, n, await this.perform(rule, action, event, n));
     }
   }
 
   /** Tells the webhooks of the end that were, or are about to be, told of the beginning. */
   @OnEvent(AlertResolved, { handler: 'alerts.end', queue: 'commands' })
   async end(event: StoredEvent<AlertResolvedData>): Promise<void> {
-    const rows = await this.db.query<{ webhook_id: string }>(
-      `SELECT action->>'webhook_id' AS webhook_id FROM alert_rules, jsonb_array_elements(definition->'actions') AS action
-       WHERE id = $1 AND enabled AND action->>'type' = 'webhook' AND NOT 'webhook' = ANY (suspended_actions)
-       UNION
-       SELECT action.value->>'webhook_id' FROM alerts, jsonb_each(actions) AS action
-       WHERE id = $2 AND action.value->>'webhook_id' IS NOT NULL
-         AND NOT EXISTS (SELECT 1 FROM alert_rules r WHERE r.id = rule_id AND 'webhook' = ANY (r.suspended_actions))`,
-      [parsePublicId('rule', event.data.rule_id), parsePublicId('alert', event.data.alert_id)],
-    );
-    for (const { webhook_id } of rows) await this.tell(webhook_id, event);
+    const ruleId = parsePublicId('rule', event.data.rule_id);
+    const alertId = parsePublicId('alert', event.data.alert_id);
+    const rule = ruleId && (await this.db.repository(AlertRule).findOneBy({ id: ruleId }));
+    const alert = alertId && (await this.db.repository(Alert).findOneBy({ id: alertId }));
+    if (rule && rule.suspendedActions.includes('webhook')) return;
+    const planned = rule && rule.enabled ? rule.definition.actions : [];
+    const done = alert ? Object.values(alert.actions) : [];
+    const webhooks = [...planned, ...done].flatMap((action) => ('webhook_id' in action ? [action.webhook_id] : []));
+    for (const webhook of new Set(webhooks)) await this.tell(webhook, event);
   }
 
   private async perform(
@@ -79,9 +80,9 @@ export class AlertActions {
     return { type: 'webhook', error: 'The webhook is gone or not active' };
   }
 
-  private async publish(data: AlertEventData, n: number): Promise<void> {
+  private async publish(alertId: string, data: AlertEventData, n: number): Promise<void> {
     await this.db.transaction(async (tx) => {
-      if (!(await this.record(tx, data.alert_id, n, { type: 'event' }))) return;
+      if (!(await recordOutcome(tx, alertId, n, { type: 'event' }))) return;
       await this.events.publish(tx, ThresholdExceeded, data.alert_id, data);
     });
   }
@@ -106,16 +107,6 @@ export class AlertActions {
       if (!isAppError(error) || error.retryable) throw error;
       return { type: 'command', error: error.message.slice(0, 500) };
     }
-  }
-
-  /** The first outcome stays. @returns whether this was it */
-  private async record(tx: Tx, alertId: string, n: number, outcome: ActionOutcome): Promise<boolean> {
-    const [rows] = await tx.query<[unknown[], number]>(
-      `UPDATE alerts SET actions = actions || jsonb_build_object($2::text, $3::jsonb)
-       WHERE id = $1 AND NOT jsonb_exists(actions, $2) RETURNING id`,
-      [parsePublicId('alert', alertId), String(n), JSON.stringify(outcome)],
-    );
-    return rows.length > 0;
   }
 }
 

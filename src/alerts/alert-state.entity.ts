@@ -2,7 +2,16 @@ import { Check, Column, Entity, ForeignKey, Index, PrimaryColumn, UpdateDateColu
 import { AlertRule } from './alert-rule.entity.js';
 import type { Phase } from './alert-state.js';
 import type { Grouping } from './compiled-rule.js';
-import type { Sample } from './group-draft.js';
+
+/** What is kept of the newest event for which the condition held, for an alert that the clock raises. */
+export interface Sample {
+  event_id: string | null;
+  source: string | null;
+  metric_name: string | null;
+  value: number | null;
+  unit: string | null;
+  tags: Record<string, string>;
+}
 
 /** Where one group of a rule stands: the memory between two events. */
 @Entity('alert_states')
@@ -55,6 +64,7 @@ export class AlertState {
   @UpdateDateColumn({ type: 'timestamptz', precision: 3 })
   updatedAt!: Date;
 
+  /** Receipt and id of the last event with the time `lastTs`; null when that is of no event. */
   @Column({ type: 'timestamptz', precision: 3, nullable: true })
   lastReceivedAt!: Date | null;
 

@@ -1,8 +1,23 @@
 import { Check, Column, Entity, Index, PrimaryColumn } from 'typeorm';
 import { bigintAsNumber } from '../platform/database/index.js';
-import type { ActionOutcome, AlertNote, ClearReason } from './alert.js';
 import type { Grouping } from './compiled-rule.js';
 import type { Severity } from './rule-definition.js';
+
+export type ClearReason = 'condition' | 'manual' | 'rule_changed' | 'rule_disabled' | 'rule_deleted';
+
+export interface AlertNote {
+  at: string;
+  by: string;
+  action: 'acknowledged' | 'resolved';
+  text: string;
+}
+
+/** What became of an action of the rule, by its place in the list. */
+export type ActionOutcome =
+  | { type: 'command'; command_id: string }
+  | { type: 'webhook'; webhook_id: string }
+  | { type: 'command' | 'webhook'; error: string }
+  | { type: 'event' };
 
 /** An alert that a rule has raised for one group. */
 @Entity('alerts')

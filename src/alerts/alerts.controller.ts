@@ -2,7 +2,8 @@ import { Body, Controller, Get, HttpCode, Post, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../platform/context/index.js';
 import { Allow, CurrentActor, IdParam, publicId, resolvePage, RateLimit, Wire } from '../platform/http/index.js';
-import { type Alert, messageOf } from './alert.js';
+import { messageOf } from './alert.js';
+import type { Alert } from './alert.entity.js';
 import { AlertDto, AlertListDto, AlertListQueryDto, AlertNoteDto } from './alerts.dto.js';
 import { AlertsService } from './alerts.service.js';
 
@@ -60,19 +61,33 @@ export class AlertsController {
 }
 
 function toAlertDto(alert: Alert): AlertDto {
-  const { id, rule_id, group_id: _group, notified_at: _notified, grouping, ...rest } = alert;
   return {
-    alert_id: publicId('alert', id),
-    rule_id: publicId('rule', rule_id),
-    ...rest,
-    acknowledged: alert.acknowledged_at !== null,
+    alert_id: publicId('alert', alert.id),
+    rule_id: publicId('rule', alert.ruleId),
+    rule_name: alert.ruleName,
+    severity: alert.severity,
+    status: alert.status,
+    acknowledged: alert.acknowledgedAt !== null,
+    condition: alert.condition,
     message: messageOf(alert),
-    group: grouping,
-    count: Number(alert.count),
-    started_at: alert.started_at.toISOString(),
-    last_at: alert.last_at?.toISOString() ?? null,
-    cleared_at: alert.cleared_at?.toISOString() ?? null,
-    acknowledged_at: alert.acknowledged_at?.toISOString() ?? null,
+    group: alert.grouping,
+    source: alert.source,
+    metric_name: alert.metricName,
+    value: alert.value,
+    unit: alert.unit,
+    tags: alert.tags,
+    event_id: alert.eventId,
+    started_at: alert.startedAt.toISOString(),
+    last_value: alert.lastValue,
+    last_at: alert.lastAt?.toISOString() ?? null,
+    count: alert.count,
+    cleared_at: alert.clearedAt?.toISOString() ?? null,
+    clear_reason: alert.clearReason,
+    cleared_by: alert.clearedBy,
+    acknowledged_at: alert.acknowledgedAt?.toISOString() ?? null,
+    acknowledged_by: alert.acknowledgedBy,
+    silenced: alert.silenced,
+    notes: alert.notes,
     actions: Object.values(alert.actions),
   };
 }

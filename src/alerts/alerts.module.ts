@@ -78,10 +78,7 @@ export class AlertsModule implements OnModuleInit {
 
   onModuleInit(): void {
     const { db } = this;
-    const active = async (): Promise<number> => {
-      const [{ n }] = await db.query<{ n: number }>(`SELECT count(*)::int AS n FROM alerts WHERE status = 'active'`);
-      return n;
-    };
+    const active = (): Promise<number> => db.repository(Alert).countBy({ status: 'active' });
     this.metrics.sharedGauge('nexus_alerts_active', 'Alerts that have not been cleared', [], async function () {
       this.set(await active());
     });

@@ -1,25 +1,19 @@
 import { Injectable } from '@nestjs/common';
+import { IsNull, LessThan, MoreThanOrEqual, Not } from 'typeorm';
 import type { Actor } from '../platform/context/index.js';
-import { Database, type Tx } from '../platform/database/index.js';
+import { Database, findForUpdate, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import {
-  type Page,
-  paginationOf,
-  type PaginationDto,
-  parsePublicId,
-  publicId,
-  timeAndIdAfter,
-} from '../platform/http/index.js';
+import { type Page, pageNewestFirst, type PaginationDto, parsePublicId, publicId } from '../platform/http/index.js';
 import { rangeOf } from '../telemetry/index.js';
-import { type Alert, ALERT_COLUMNS, type AlertNote } from './alert.js';
+import { Alert, type AlertNote } from './alert.entity.js';
 import { AlertWriter } from './alert-writer.js';
 import type { AlertListQueryDto } from './alerts.dto.js';
 
 /** Matches are counted up to here. */
-const COUNTED = 10_000;
+const MAX_COUNT = 10_000;
 const MAX_NOTES = 100;
 
-/** Reads alerts, and what people do with them (row TEL-08). An agent sees those about itself alone (rule 12). */
+/** Reads alerts, and what people do with them. An agent sees those about itself alone. */
 @Injectable()
 export class AlertsService {
   constructor(
@@ -33,110 +27,69 @@ export class AlertsService {
     query: AlertListQueryDto,
     page: Page,
   ): Promise<{ alerts: Alert[]; pagination: PaginationDto }> {
-    const { where, params } = conditions(actor, query);
-    const [{ total }] = await this.db.query<{ total: number }>(
-      `SELECT count(*)::int AS total FROM (SELECT 1 FROM alerts WHERE ${where} LIMIT ${COUNTED + 1}) AS matching`,
-      params,
-    );
-    const n = params.length;
-    const found = await this.db.query<Alert>(
-      `SELECT ${ALERT_COLUMNS} FROM alerts
-       WHERE ${where} AND ($${n + 1}::timestamptz IS NULL OR (started_at, id) < ($${n + 1}, $${n + 2}::uuid))
-       ORDER BY started_at DESC, id DESC LIMIT $${n + 3} OFFSET $${n + 4}`,
-      [...params, ...timeAndIdAfter(page), page.limit + 1, page.offset],
-    );
-    const alerts = found.slice(0, page.limit);
-    const last = alerts.at(-1);
-    return {
-      alerts,
-      pagination: paginationOf(page, {
-        total: Math.min(total, COUNTED),
-        exact: total <= COUNTED,
-        hasMore: found.length > page.limit,
-        nextKeys: last && [last.started_at.toISOString(), last.id],
-      }),
-    };
+    const { from, to } = rangeOf(query);
+    const { status, severity, rule_id, source, acknowledged } = query;
+    const list = this.db.repository(Alert).createQueryBuilder('alert').where(ownOf(actor));
+    if (status) list.andWhere({ status });
+    if (severity) list.andWhere({ severity });
+    if (rule_id !== undefined) list.andWhere({ ruleId: parsePublicId('rule', rule_id) });
+    if (source !== undefined) list.andWhere({ source });
+    if (from !== undefined) list.andWhere({ startedAt: MoreThanOrEqual(new Date(from)) });
+    if (to !== undefined) list.andWhere({ startedAt: LessThan(new Date(to)) });
+    if (acknowledged !== undefined) list.andWhere({ acknowledgedAt: acknowledged ? Not(IsNull()) : IsNull() });
+    const { rows, pagination } = await pageNewestFirst(list, page, 'startedAt', MAX_COUNT);
+    return { alerts: rows, pagination };
   }
 
   /** @throws AppError `not_found` */
-  get(actor: Actor, id: string): Promise<Alert> {
-    return find(this.db.manager, actor, id);
+  async get(actor: Actor, id: string): Promise<Alert> {
+    return found(id, await this.db.repository(Alert).findOneBy({ id, ...ownOf(actor) }));
   }
 
   /** Somebody looks after it. A second time changes nothing but may add a note. @throws AppError `not_found` */
   async acknowledge(actor: Actor, id: string, text: string | undefined): Promise<Alert> {
     return this.db.transaction(async (tx) => {
-      const { acknowledged_at } = await find(tx, actor, id, 'FOR UPDATE');
-      if (acknowledged_at === null) {
-        await tx.query(`UPDATE alerts SET acknowledged_at = now(), acknowledged_by = $2 WHERE id = $1`, [id, actor.id]);
-      }
-      await addNote(tx, actor, id, 'acknowledged', acknowledged_at === null ? (text ?? '') : text);
-      return find(tx, actor, id);
+      const alert = await lock(tx, actor, id);
+      const isFirst = alert.acknowledgedAt === null;
+      if (isFirst) Object.assign(alert, { acknowledgedAt: new Date(), acknowledgedBy: actor.id });
+      addNote(alert, actor, 'acknowledged', isFirst ? (text ?? '') : text);
+      return tx.save(alert);
     });
   }
 
   /** Ends it by hand; what raises it again is newer data. An alert that has ended stays as it is. */
   async resolve(actor: Actor, id: string, text: string | undefined): Promise<Alert> {
     return this.db.transaction(async (tx) => {
-      const { rule_id, group_id, status } = await find(tx, actor, id);
-      if (status === 'cleared') return find(tx, actor, id);
-      await this.writer.change(tx, rule_id, group_id, (draft) => {
+      const before = found(id, await tx.findOneBy(Alert, { id, ...ownOf(actor) }));
+      if (before.status === 'cleared') return before;
+      await this.writer.change(tx, before.ruleId, before.groupId, (draft) => {
         if (draft.alertId === id) draft.stop('manual', actor.id);
       });
-      await addNote(tx, actor, id, 'resolved', text);
-      return find(tx, actor, id);
+      const alert = await lock(tx, actor, id);
+      addNote(alert, actor, 'resolved', text);
+      return tx.save(alert);
     });
   }
 }
 
-async function find(tx: Tx, actor: Actor, id: string, lock = ''): Promise<Alert> {
-  const [alert] = await tx.query<Alert[]>(
-    `SELECT ${ALERT_COLUMNS} FROM alerts WHERE id = $1 AND ($2::text IS NULL OR source = $2) ${lock}`,
-    [id, ownSource(actor)],
-  );
+/** @throws AppError `not_found` */
+async function lock(tx: Tx, actor: Actor, id: string): Promise<Alert> {
+  return found(id, await findForUpdate(tx, Alert, { id, ...ownOf(actor) }));
+}
+
+function found(id: string, alert: Alert | null): Alert {
   if (!alert) throw AppError.notFound('alert', publicId('alert', id));
   return alert;
 }
 
 /** Nothing to say is no note. @throws AppError `conflict` past the limit */
-async function addNote(
-  tx: Tx,
-  actor: Actor,
-  id: string,
-  action: AlertNote['action'],
-  text: string | undefined,
-): Promise<void> {
+function addNote(alert: Alert, actor: Actor, action: AlertNote['action'], text: string | undefined): void {
   if (text === undefined || text === '') return;
-  const note: AlertNote = { at: new Date().toISOString(), by: actor.id, action, text };
-  const [rows] = await tx.query<[unknown[], number]>(
-    `UPDATE alerts SET notes = notes || $2::jsonb
-     WHERE id = $1 AND jsonb_array_length(notes) < ${MAX_NOTES} RETURNING id`,
-    [id, JSON.stringify([note])],
-  );
-  if (rows.length === 0) throw AppError.conflict(`An alert has at most ${MAX_NOTES} notes`);
+  if (alert.notes.length >= MAX_NOTES) throw AppError.conflict(`An alert has at most ${MAX_NOTES} notes`);
+  alert.notes = [...alert.notes, { at: new Date().toISOString(), by: actor.id, action, text }];
 }
 
-function conditions(actor: Actor, query: AlertListQueryDto): { where: string; params: unknown[] } {
-  const { from, to } = rangeOf(query);
-  const { acknowledged } = query;
-  const clauses = ['true'];
-  const params: unknown[] = [];
-  const add = (value: unknown, clause: (place: string) => string): void => {
-    if (value === undefined || value === null) return;
-    params.push(value);
-    clauses.push(clause(`$${params.length}`));
-  };
-  add(ownSource(actor), (p) => `source = ${p}`);
-  add(query.status, (p) => `status = ${p}`);
-  add(query.severity, (p) => `severity = ${p}`);
-  add(query.rule_id && parsePublicId('rule', query.rule_id), (p) => `rule_id = ${p}`);
-  add(query.source, (p) => `source = ${p}`);
-  add(from === undefined ? from : new Date(from), (p) => `started_at >= ${p}`);
-  add(to === undefined ? to : new Date(to), (p) => `started_at < ${p}`);
-  if (acknowledged !== undefined) clauses.push(`acknowledged_at IS ${acknowledged ? 'NOT ' : ''}NULL`);
-  return { where: clauses.join(' AND '), params };
-}
-
-function ownSource(actor: Actor): string | null {
-  return actor.type === 'agent' ? actor.name : null;
+/** An agent sees the alerts about itself alone. */
+function ownOf(actor: Actor): { source?: string } {
+  return actor.type === 'agent' ? { source: actor.name } : {};
 }

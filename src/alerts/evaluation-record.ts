@@ -3,8 +3,10 @@ import { type BeforeApplicationShutdown, Injectable, type OnApplicationBootstrap
 import { Settings } from '../platform/config/index.js';
 import { Database } from '../platform/database/index.js';
 import { Logger } from '../platform/observability/index.js';
-import { addRepeats, type Repeats } from './alert-counts.js';
+import { AlertEvaluator } from './alert-evaluator.entity.js';
+import { addRepeats, beat } from './alerts.queries.js';
 import { Evaluator } from './evaluator.js';
+import type { Repeats } from './group-draft.js';
 import { OpenGroups } from './open-groups.js';
 import { Rejudge } from './rejudge.js';
 import { RuleSet } from './rule-set.js';
@@ -50,7 +52,7 @@ export class EvaluationRecord implements OnApplicationBootstrap, BeforeApplicati
     if (this.evaluator.behindSince !== null || !this.registered) return;
     try {
       await this.flushCounts();
-      await this.db.query(`DELETE FROM alert_evaluators WHERE id = $1`, [this.id]);
+      await this.db.repository(AlertEvaluator).delete({ id: this.id });
     } catch (error) {
       this.logger.warn({ err: String(error) }, 'Another process will look after the last alerts');
     }
@@ -75,11 +77,7 @@ export class EvaluationRecord implements OnApplicationBootstrap, BeforeApplicati
     await this.flushCounts();
     const behindSince = this.evaluator.behindSince;
     const doneBefore = Math.min(Date.now() - ON_THE_WAY_MS, behindSince ?? Infinity);
-    await this.db.query(
-      `INSERT INTO alert_evaluators (id, beat_at, done_before) VALUES ($1, now(), $2)
-       ON CONFLICT (id) DO UPDATE SET beat_at = now(), done_before = excluded.done_before`,
-      [this.id, new Date(doneBefore)],
-    );
+    await beat(this.db.manager, { id: this.id, doneBefore: new Date(doneBefore) });
     this.registered = true;
     if (behindSince === null) return;
     this.evaluator.behindSince = null;
@@ -102,6 +100,6 @@ export class EvaluationRecord implements OnApplicationBootstrap, BeforeApplicati
         group.uncounted = 0;
       }
     }
-    await addRepeats((sql, params) => this.db.query(sql, params), repeats);
+    await addRepeats(this.db.manager, repeats);
   }
 }

@@ -1,39 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import type { JudgedEvent } from './judged-event.js';
-import type { Alert, ClearReason } from './alert.js';
-import type { Repeats } from './alert-counts.js';
+import type { Alert, ClearReason } from './alert.entity.js';
+import type { AlertState, Sample } from './alert-state.entity.js';
 import { end, type GroupState, newState, raise, takeEvent, takeTime } from './alert-state.js';
-import { type CompiledRule, type Grouping, tagsOf } from './compiled-rule.js';
+import { type CompiledRule, tagsOf } from './compiled-rule.js';
 import type { Verdict } from './verdict.js';
-
-/** What is kept of the newest event for which the condition held, for an alert that the clock raises. */
-export interface Sample {
-  event_id: string | null;
-  source: string | null;
-  metric_name: string | null;
-  value: number | null;
-  unit: string | null;
-  tags: Record<string, string>;
-}
-
-/** A row of `alert_states`. */
-export interface StateRow {
-  rule_id: string;
-  group_id: string;
-  group_key: string;
-  grouping: Grouping;
-  phase: GroupState['phase'];
-  matches: number;
-  since: Date | null;
-  last_ts: Date;
-  /** Receipt and id of the last event with the time `last_ts`; null when that is of no event. */
-  last_received_at: Date | null;
-  last_event_id: string | null;
-  raised_at: Date | null;
-  due_at: Date | null;
-  alert_id: string | null;
-  sample: Sample | null;
-}
 
 export interface Clearing {
   alertId: string;
@@ -41,6 +12,15 @@ export interface Clearing {
   by: string | null;
   lastValue: number | null;
   lastAt: Date | null;
+}
+
+/** Further events for which the condition of an open alert held. */
+export interface Repeats {
+  alertId: string;
+  count: number;
+  lastValue: number | null;
+  /** Time of the newest, ms since 1970. */
+  lastTs: number;
 }
 
 /** An event that a rule has judged. */
@@ -74,7 +54,7 @@ export class GroupDraft {
   private readonly before: string;
 
   constructor(
-    readonly row: StateRow,
+    readonly row: AlertState,
     /** Not needed to clear. */
     private readonly rule: CompiledRule | null,
     private readonly now: number,
@@ -83,15 +63,15 @@ export class GroupDraft {
       phase: row.phase,
       matches: row.matches,
       since: row.since?.getTime() ?? null,
-      lastTs: row.last_ts.getTime(),
-      raisedAt: row.raised_at?.getTime() ?? null,
-      dueAt: row.due_at?.getTime() ?? null,
+      lastTs: row.lastTs.getTime(),
+      raisedAt: row.raisedAt?.getTime() ?? null,
+      dueAt: row.dueAt?.getTime() ?? null,
     } satisfies GroupState);
-    this.alertId = row.alert_id;
+    this.alertId = row.alertId;
     this.sample = row.sample;
     this.last =
-      row.last_received_at && row.last_event_id !== null
-        ? { receivedAt: row.last_received_at.getTime(), eventId: row.last_event_id }
+      row.lastReceivedAt && row.lastEventId !== null
+        ? { receivedAt: row.lastReceivedAt.getTime(), eventId: row.lastEventId }
         : null;
     this.before = this.fingerprint();
   }
@@ -150,31 +130,31 @@ export class GroupDraft {
     this.alertId = randomUUID();
     this.raised.push({
       id: this.alertId,
-      rule_id: rule.id,
-      group_id: this.row.group_id,
-      rule_name: rule.name,
+      ruleId: rule.id,
+      groupId: this.row.groupId,
+      ruleName: rule.name,
       severity: rule.severity,
       condition: this.rule.conditionText,
       grouping: this.row.grouping,
       source: sample?.source ?? this.row.grouping.source ?? null,
-      metric_name: sample?.metric_name ?? rule.definition.metric_name,
+      metricName: sample?.metric_name ?? rule.definition.metric_name,
       unit: sample?.unit ?? null,
       tags: sample?.tags ?? {},
-      event_id: sample?.event_id ?? null,
+      eventId: sample?.event_id ?? null,
       value: sample?.value ?? null,
       status: 'active',
-      started_at: new Date(this.now),
-      last_value: sample?.value ?? null,
-      last_at: new Date(this.state.lastTs),
-      count: '1',
-      cleared_at: null,
-      cleared_by: null,
-      clear_reason: null,
-      acknowledged_at: null,
-      acknowledged_by: null,
+      startedAt: new Date(this.now),
+      lastValue: sample?.value ?? null,
+      lastAt: new Date(this.state.lastTs),
+      count: 1,
+      clearedAt: null,
+      clearedBy: null,
+      clearReason: null,
+      acknowledgedAt: null,
+      acknowledgedBy: null,
       notes: [],
       silenced: false,
-      notified_at: null,
+      notifiedAt: null,
       actions: {},
     });
   }
@@ -183,8 +163,8 @@ export class GroupDraft {
     const lastValue = metric?.value ?? null;
     const own = this.raised.find(({ id }) => id === alertId);
     if (own) {
-      own.count = String(Number(own.count) + 1);
-      own.last_value = lastValue;
+      own.count++;
+      own.lastValue = lastValue;
       return;
     }
     this.repeats = { alertId, count: (this.repeats?.count ?? 0) + 1, lastValue, lastTs: ts };
@@ -195,8 +175,8 @@ export class GroupDraft {
     const own = this.raised.find((alert) => alert.id === id);
     const lastValue = row?.metric?.value ?? null;
     if (own) {
-      Object.assign(own, { status: 'cleared', cleared_at: new Date(this.now), clear_reason: reason, cleared_by: by });
-      own.last_value = lastValue ?? own.last_value;
+      Object.assign(own, { status: 'cleared', clearedAt: new Date(this.now), clearReason: reason, clearedBy: by });
+      own.lastValue = lastValue ?? own.lastValue;
     } else if (id !== null) {
       this.clearing = { alertId: id, reason, by, lastValue, lastAt: row ? new Date(row.ts) : null };
     }

@@ -1,6 +1,8 @@
 import { Injectable } from '@nestjs/common';
-import { Database } from '../platform/database/index.js';
+import { MoreThan, Not } from 'typeorm';
+import { Database, DatabaseClock } from '../platform/database/index.js';
 import type { Phase } from './alert-state.js';
+import { AlertState } from './alert-state.entity.js';
 
 /** What a process remembers of a group that is not `ok`, or of which events are on their way into the database. */
 export interface OpenGroup {
@@ -17,16 +19,8 @@ export interface OpenGroup {
 
 export type Remembered = Pick<OpenGroup, 'phase' | 'since' | 'alertId'> & { ruleId: string; groupKey: string };
 
-interface StateRow {
-  rule_id: string;
-  group_key: string;
-  phase: Phase;
-  since: Date | null;
-  alert_id: string | null;
-}
-
 /** Changes of the last seconds are read again: what commits late must not be missed. */
-const OVERLAP_SECONDS = 5;
+const OVERLAP_MS = 5000;
 
 /**
  * The groups that are not `ok`, as this process knows them: whatever is not among them needs no look into the database unless the
@@ -37,9 +31,12 @@ export class OpenGroups {
   private readonly byRule = new Map<string, Map<string, OpenGroup>>();
   /** Groups that are not `ok`, for rules that have any. */
   private readonly counts = new Map<string, number>();
-  private upTo: Date | null = null;
+  private upTo: number | null = null;
 
-  constructor(private readonly db: Database) {}
+  constructor(
+    private readonly db: Database,
+    private readonly clock: DatabaseClock,
+  ) {}
 
   of(ruleId: string): ReadonlyMap<string, OpenGroup> | undefined {
     return this.byRule.get(ruleId);
@@ -80,22 +77,14 @@ export class OpenGroups {
 
   /** Reads what has changed since the last time, everything at first. */
   async refresh(): Promise<void> {
-    const [{ now }] = await this.db.query<{ now: Date }>('SELECT now() AS now');
-    const rows = await this.db.query<StateRow>(
-      `SELECT rule_id, group_key, phase, since, alert_id FROM alert_states
-       WHERE CASE WHEN $1::timestamptz IS NULL THEN phase <> 'ok'
-             ELSE updated_at > $1 - interval '${OVERLAP_SECONDS} seconds' END`,
-      [this.upTo],
-    );
-    for (const { rule_id, group_key, phase, since, alert_id } of rows) {
-      if (this.byRule.get(rule_id)?.get(group_key)?.busy) continue;
-      this.remember({
-        ruleId: rule_id,
-        groupKey: group_key,
-        phase,
-        since: since?.getTime() ?? null,
-        alertId: alert_id,
-      });
+    const { now } = await this.clock.read();
+    const states = await this.db.repository(AlertState).find({
+      select: { ruleId: true, groupId: true, groupKey: true, phase: true, since: true, alertId: true },
+      where: this.upTo === null ? { phase: Not('ok') } : { updatedAt: MoreThan(new Date(this.upTo - OVERLAP_MS)) },
+    });
+    for (const { ruleId, groupKey, phase, since, alertId } of states) {
+      if (this.byRule.get(ruleId)?.get(groupKey)?.busy) continue;
+      this.remember({ ruleId, groupKey, phase, since: since?.getTime() ?? null, alertId });
     }
     this.upTo = now;
   }

@@ -5,6 +5,7 @@ import { Bus } from '../platform/realtime/index.js';
 import type { JudgedEvent } from './judged-event.js';
 import { CompiledRule } from './compiled-rule.js';
 import { AlertRule } from './alert-rule.entity.js';
+import { stateOfRules } from './alerts.queries.js';
 
 /** Bus channel: some rule is not what it was. */
 const CHANGED = 'alerts.rules';
@@ -81,9 +82,7 @@ export class RuleSet implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   private async load(): Promise<void> {
-    const [{ state }] = await this.db.query<{ state: string }>(
-      `SELECT concat_ws(' ', count(*), sum(version), max(updated_at)) AS state FROM alert_rules`,
-    );
+    const state = await stateOfRules(this.db.manager);
     if (state === this.loaded) return;
     const order = { createdAt: 'ASC', id: 'ASC' } as const;
     const rows = await this.db.repository(AlertRule).find({ where: { enabled: true }, order });

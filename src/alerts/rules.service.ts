@@ -15,7 +15,7 @@ import {
 } from '../platform/http/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
 import { EventDeliveries } from '../webhooks/index.js';
-import type { ClearReason } from './alert.js';
+import type { ClearReason } from './alert.entity.js';
 import { AlertRule } from './alert-rule.entity.js';
 import { AlertWriter } from './alert-writer.js';
 import type { RuleDefinition } from './rule-definition.js';

@@ -156,6 +156,23 @@ describe('an alert', () => {
     expect((await bench.call('GET', `/alerts?from=${hour(1)}&to=${hour(-1)}`)).status).toBe(400);
   });
 
+  it('is counted up to 10000, while all of them can be read', async () => {
+    const source = bench.source();
+    await bench.app.db.query(
+      `INSERT INTO alerts (id, rule_id, group_id, rule_name, severity, condition, "grouping", source, tags, started_at,
+                           status, cleared_at)
+       SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'many', 'info', 'x', '{}', $1, '{}',
+              now() - n * interval '1 second', 'cleared', now()
+       FROM generate_series(1, 10001) AS n`,
+      [source],
+    );
+    type Answer = { alerts: Alert[]; pagination: { total: number; total_is_exact: boolean; has_more: boolean } };
+    const list = async (query: string): Promise<Answer> =>
+      (await bench.call<Answer>('GET', `/alerts?source=${source}&limit=1${query}`)).body;
+    expect((await list('')).pagination).toMatchObject({ total: 10_000, total_is_exact: false, has_more: true });
+    expect(await list('&offset=10000')).toMatchObject({ alerts: [{ source }], pagination: { has_more: false } });
+  });
+
   it('says which of its actions came to nothing, and why; the others are done', async () => {
     const source = bench.source();
     const webhook = await bench.app.call<{ webhook_id: string }>('POST', '/api/v1/webhooks', {
