@@ -12,6 +12,7 @@ import { HookRefusals } from './hook-refusals.js';
 import { HookSecrets } from './hook-secrets.js';
 import { SIGNATURE_HEADERS, verifyCall } from './hook-signature.js';
 import type { ReceivedCallDto } from './hooks.dto.js';
+import { countAccepted } from './hooks.queries.js';
 
 export interface HookCall {
   name: string;
@@ -114,11 +115,7 @@ export class HookCalls {
         await tx.update(HookReceipt, { hookId: hook.id, messageId }, became);
       }
       // Last, since calls of one hook wait here for each other.
-      const [, count] = await tx.query<[unknown[], number]>(
-        'UPDATE hooks SET received_count = received_count + 1, last_received_at = now() WHERE id = $1 AND enabled',
-        [hook.id],
-      );
-      if (count === 0) throw refused();
+      if (!(await countAccepted(tx, hook.id))) throw refused();
       return answer(event.id, hook.eventType, false);
     });
   }

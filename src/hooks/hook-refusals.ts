@@ -1,6 +1,7 @@
 import { type BeforeApplicationShutdown, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { Database } from '../platform/database/index.js';
 import { Logger } from '../platform/observability/index.js';
+import { countRejected } from './hooks.queries.js';
 
 const FLUSH_MS = 2000;
 
@@ -25,15 +26,10 @@ export class HookRefusals implements OnApplicationBootstrap, BeforeApplicationSh
 
   async flush(): Promise<void> {
     if (this.pending.size === 0) return;
-    const counted = [...this.pending].sort(([a], [b]) => (a < b ? -1 : 1));
+    const counted = this.pending;
     this.pending = new Map();
     try {
-      await this.db.bulk.query(
-        `WITH r AS (
-           SELECT h.id, n FROM hooks h JOIN unnest($1::uuid[], $2::int[]) AS r (id, n) USING (id) ORDER BY h.id FOR UPDATE OF h)
-         UPDATE hooks h SET rejected_count = rejected_count + r.n FROM r WHERE h.id = r.id`,
-        [counted.map(([id]) => id), counted.map(([, n]) => n)],
-      );
+      await countRejected(this.db.bulk, counted);
     } catch (error) {
       this.logger.warn({ err: String(error) }, 'Refused calls of hooks could not be counted');
     }
