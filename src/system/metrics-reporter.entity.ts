@@ -3,7 +3,7 @@ import { Check, Column, Entity, PrimaryColumn } from 'typeorm';
 /** One row: the process that reports the figures of the whole installation. */
 @Entity('metrics_reporter')
 @Check('metrics_reporter_one_check', 'one')
-export class MetricsReporter {
+export class MetricsLease {
   @PrimaryColumn('boolean', { default: true })
   one!: boolean;
 

@@ -3,6 +3,8 @@ import { type BeforeApplicationShutdown, Injectable, type OnModuleInit } from '@
 import { Settings } from '../platform/config/index.js';
 import { Database } from '../platform/database/index.js';
 import { Metrics } from '../platform/observability/index.js';
+import { MetricsLease } from './metrics-reporter.entity.js';
+import { takeMetricsLease } from './system.queries.js';
 
 /** Longer than the usual interval between scrapes; a process that is not scraped any more loses its part after it. */
 const LEASE_SECONDS = 120;
@@ -32,23 +34,15 @@ export class MetricsReporter implements OnModuleInit, BeforeApplicationShutdown 
     this.askedAt = performance.now();
     const before = this.last;
     // While the database is away, nobody else can take the lease.
-    this.last = this.takeLease().catch(() => before);
+    this.last = takeMetricsLease(this.db.manager, this.id, LEASE_SECONDS).catch(() => before);
     return this.last;
-  }
-
-  private async takeLease(): Promise<boolean> {
-    const taken = await this.db.query(
-      `INSERT INTO metrics_reporter AS m (process_id, expires_at) VALUES ($1, now() + make_interval(secs => $2))
-       ON CONFLICT (one) DO UPDATE SET process_id = excluded.process_id, expires_at = excluded.expires_at
-         WHERE m.process_id = excluded.process_id OR m.expires_at < now()
-       RETURNING one`,
-      [this.id, LEASE_SECONDS],
-    );
-    return taken.length > 0;
   }
 
   async beforeApplicationShutdown(): Promise<void> {
     if (!(await this.last)) return;
-    await this.db.query('DELETE FROM metrics_reporter WHERE process_id = $1', [this.id]).catch(() => undefined);
+    await this.db
+      .repository(MetricsLease)
+      .delete({ processId: this.id })
+      .catch(() => undefined);
   }
 }

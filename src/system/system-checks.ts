@@ -3,6 +3,7 @@ import { Settings } from '../platform/config/index.js';
 import { Database } from '../platform/database/index.js';
 import { JobQueue, JobRegistry } from '../platform/jobs/index.js';
 import { CheckFailed, HealthRegistry, Metrics } from '../platform/observability/index.js';
+import { WriteProbe } from './write-probe.entity.js';
 
 type QueueCounts = Record<string, Record<string, number>>;
 
@@ -56,14 +57,13 @@ export class SystemChecks implements OnModuleInit {
 
   /** A standby, a read-only or a full database answers questions and is of no use. */
   private async checkWrites(): Promise<void> {
+    const probe = this.db.repository(WriteProbe);
     if (performance.now() - this.writtenAt < WRITE_AGE_MS) {
-      await this.db.query('SELECT 1');
+      await probe.exists();
       return;
     }
     try {
-      await this.db.query(
-        'INSERT INTO write_probe DEFAULT VALUES ON CONFLICT (one) DO UPDATE SET written_at = excluded.written_at',
-      );
+      await probe.upsert({ one: true, writtenAt: new Date() }, ['one']);
     } catch (error) {
       throw new CheckFailed('The database takes no changes', { writable: false, reason: sqlStateOf(error) });
     }

@@ -3,7 +3,7 @@ import { DatabaseModule } from '../platform/database/index.js';
 import { HttpModule } from '../platform/http/index.js';
 import { DocsController } from './docs.controller.js';
 import { HealthService } from './health.service.js';
-import { MetricsReporter as StoredReporter } from './metrics-reporter.entity.js';
+import { MetricsLease } from './metrics-reporter.entity.js';
 import { MetricsReporter } from './metrics-reporter.js';
 import { MetricsController } from './metrics.controller.js';
 import { ProbesController } from './probes.controller.js';
@@ -13,7 +13,7 @@ import { WriteProbe } from './write-probe.entity.js';
 @Module({
   imports: [
     HttpModule.forFeature({ tags: { system: 'Health, metrics and this document' } }),
-    DatabaseModule.forFeature([StoredReporter, WriteProbe]),
+    DatabaseModule.forFeature([MetricsLease, WriteProbe]),
   ],
   controllers: [ProbesController, MetricsController, DocsController],
   providers: [HealthService, MetricsReporter, SystemChecks],
