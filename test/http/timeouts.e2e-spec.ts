@@ -39,6 +39,15 @@ class SlowController {
     });
   }
 
+  @Get('queries/:name')
+  async query(@Param('name') name: string): Promise<object> {
+    return this.work(name, async () => {
+      await gate;
+      await this.db.manager.query('SELECT 1');
+      return {};
+    });
+  }
+
   @Sse('ticks') ticks(): Observable<{ data: object }> {
     return interval(20).pipe(map((n) => ({ data: { n } })));
   }
@@ -117,9 +126,11 @@ describe('a request that takes too long', () => {
   });
 
   it('asks the database for nothing more', async () => {
-    expect((await send('GET', '/reads/idle')).status).toBe(504);
+    const late = await Promise.all([send('GET', '/reads/idle'), send('GET', '/queries/late')]);
+    expect(late.map(({ status }) => status)).toEqual([504, 504]);
     open();
     expect(await ended('idle')).toBe('idle The request took too long');
+    expect(await ended('late')).toBe('late The request took too long');
   });
 
   it('is answered alike on lean routes, and streams take as long as they like', async () => {

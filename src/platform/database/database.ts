@@ -54,18 +54,17 @@ export class Database implements OnApplicationShutdown {
 
   /** The open transaction of the work in hand, or else single statements on any connection. */
   get manager(): EntityManager {
+    assertInTime();
     return this.ambient() ?? this.source.manager;
   }
 
   /** The rows of an entity, in the open transaction of the work in hand if there is one. */
   repository<E extends ObjectLiteral>(entity: EntityTarget<E>): Repository<E> {
-    assertInTime();
     return this.manager.getRepository(entity);
   }
 
   /** One statement outside (or inside the ambient) transaction; rows as plain objects, numbers of bigint columns as text. */
   async query<Row>(sql: string, params: unknown[] = []): Promise<Row[]> {
-    assertInTime();
     return this.manager.query<Row[]>(sql, params);
   }
 
@@ -189,7 +188,7 @@ export class Database implements OnApplicationShutdown {
   }
 }
 
-/** Nothing more is done for a request that was answered 504 (GEN-22). */
+/** Nothing more is done for a request that was answered 504. */
 function assertInTime(): void {
   if (currentContext()?.deadline?.passed) throw new AppError('timeout', 'The request took too long');
 }
