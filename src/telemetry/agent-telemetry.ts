@@ -20,8 +20,8 @@ export class AgentTelemetry implements OnModuleInit {
         link.send({
           type: 'telemetry_ack',
           batch_id: batchId,
-          accepted: batch.accepted,
-          duplicates: batch.duplicates,
+          accepted: batch.acceptedCount,
+          duplicates: batch.duplicateCount,
           rejected: batch.errors.map(({ index, field, issue }) => ({ index, issue: `${field} ${issue}`.trim() })),
           warnings: batch.warnings.map(({ index = 0, field, message }) => ({ index, issue: `${field} ${message}` })),
         });

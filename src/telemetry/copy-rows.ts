@@ -1,8 +1,5 @@
 import type { TelemetryRow } from './telemetry-event.js';
 
-/** Columns in the order in which {@link encodeRows} writes them. */
-export const COPY_COLUMNS = 'event_id, ts, received_at, series_id, value, event_type, source, data, metadata';
-
 const HEADER = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1');
 const FIELDS = 9;
 /** Length of a field that is NULL. */
@@ -13,7 +10,7 @@ const FIXED_BYTES = 2 + FIELDS * 4 + 16 + 8 * 4 + 2;
 const PG_EPOCH_MS = 946_684_800_000;
 
 /**
- * Rows in the binary format of COPY (PostgreSQL manual, COPY, "Binary Format"): nothing to escape here and nothing to parse
+ * Rows, their columns in the order of `EVENT_COLUMNS`, in the binary format of COPY (PostgreSQL manual, COPY, "Binary Format"): nothing to escape here and nothing to parse
  * there, which is where most of a text COPY's time goes.
  */
 export function encodeRows(rows: readonly TelemetryRow[], buffers = new EncodeBuffers()): Buffer {
@@ -32,7 +29,7 @@ export function encodeRows(rows: readonly TelemetryRow[], buffers = new EncodeBu
     at = writeUuid(out, at, row.receipt.ids.bytes, row.index);
     at = writeTime(out, at, row.ts);
     at = writeTime(out, at, row.receipt.receivedAt);
-    at = row.series === null ? writeWord(out, at, NULL) : writeLong(out, writeWord(out, at, 8), row.series.key);
+    at = row.series === null ? writeWord(out, at, NULL) : writeLong(out, writeWord(out, at, 8), row.series.id);
     at = row.metric === null ? writeWord(out, at, NULL) : out.writeDoubleBE(row.metric.value, writeWord(out, at, 8));
     at = writeText(out, at, row.eventType);
     at = writeText(out, at, row.source);

@@ -4,6 +4,7 @@ import { TelemetrySettings } from './telemetry.settings.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import {
+  countUpTo,
   notACursor,
   type Page,
   PAGE_BYTES,
@@ -11,14 +12,21 @@ import {
   type PaginationDto,
   publicId,
   resolvePage,
-  type SizedRow,
-  withinPageBytes,
 } from '../platform/http/index.js';
-import { readNewestFirst, type Stretch } from './newest-first.js';
+import { readNewestFirst } from './newest-first.js';
+import {
+  type EventFilter,
+  type EventPart,
+  type FoundEvent,
+  readEvents,
+  selectEvents,
+  type StoredEvent,
+} from './telemetry.queries.js';
+import { TelemetryBatch } from './telemetry-batch.entity.js';
+import { TelemetryEvent } from './telemetry-event.entity.js';
 import type { BatchDto, TelemetryEventDto, TelemetryEventListDto, ListEventsDto } from './telemetry.dto.js';
 import { parseTimestamp } from './timestamp.js';
 
-/** Pages of event lists (contract C-42). */
 const SIZES = { default: 100, max: 1000 };
 /**
  * Totals are exact up to here and a lower bound beyond, so that a list costs the same however much is stored: what is counted is
@@ -31,30 +39,7 @@ const COUNT_MS = 2000;
 /** Below every id: a cursor that stands before a time as a whole. */
 const NO_ID = '00000000-0000-0000-0000-000000000000';
 
-interface StoredEvent {
-  event_id: string;
-  event_type: string;
-  source: string;
-  ts: Date;
-  received_at: Date;
-  data: Record<string, unknown>;
-  metadata: Record<string, unknown> | null;
-}
-
-type EventRow = StoredEvent & SizedRow;
-
-interface BatchRow {
-  id: string;
-  created_at: Date;
-  accepted_count: number;
-  duplicate_count: number;
-  rejected_count: number;
-  errors: BatchDto['errors'];
-}
-
-const COLUMNS = 'event_id, event_type, source, ts, received_at, data, metadata';
-
-/** Reads single events and batches. An agent sees only what it wrote (contract 3.2). */
+/** Reads single events and batches. An agent sees only what it wrote. */
 @Injectable()
 export class EventQueries {
   constructor(
@@ -63,7 +48,7 @@ export class EventQueries {
   ) {}
 
   /**
-   * Newest first (row TEL-02). What no index finds is looked for as long as that takes at most: a page may then hold fewer events
+   * Newest first. What no index finds is looked for as long as that takes at most: a page may then hold fewer events
    * than asked for, or none, and its cursor goes on from where the search has ended.
    */
   async list(actor: Actor, query: ListEventsDto): Promise<TelemetryEventListDto> {
@@ -83,32 +68,27 @@ export class EventQueries {
   /** @throws AppError `not_found` */
   async get(actor: Actor, id: string): Promise<TelemetryEventDto> {
     const own = ownSource(actor);
-    const rows = await this.db.query<StoredEvent>(
-      `SELECT ${COLUMNS} FROM telemetry_events WHERE event_id = $1 AND ($2::text IS NULL OR source = $2)
-       ORDER BY ts DESC LIMIT 1`,
-      [id, own],
-    );
-    if (rows.length === 0) throw AppError.notFound('Telemetry event', id);
-    return toEventDto(rows[0]);
+    const event = await this.db.repository(TelemetryEvent).findOne({
+      where: { eventId: id, ...(own === null ? {} : { source: own }) },
+      order: { ts: 'DESC' },
+    });
+    if (!event) throw AppError.notFound('Telemetry event', id);
+    return toEventDto(event);
   }
 
   /** @throws AppError `not_found` */
   async getBatch(actor: Actor, id: string): Promise<BatchDto> {
-    const own = ownSource(actor) === null ? null : actor.id;
-    const rows = await this.db.query<BatchRow>(
-      `SELECT * FROM telemetry_batches WHERE id = $1 AND ($2::text IS NULL OR actor_id = $2)`,
-      [id, own],
-    );
-    if (rows.length === 0) throw AppError.notFound('Telemetry batch', publicId('batch', id));
-    const [row] = rows;
+    const own = ownSource(actor) === null ? {} : { actorId: actor.id };
+    const batch = await this.db.repository(TelemetryBatch).findOneBy({ id, ...own });
+    if (!batch) throw AppError.notFound('Telemetry batch', publicId('batch', id));
     return {
-      batch_id: publicId('batch', row.id),
+      batch_id: publicId('batch', batch.id),
       status: 'completed',
-      accepted_count: row.accepted_count,
-      rejected_count: row.rejected_count,
-      duplicate_count: row.duplicate_count,
-      errors: row.errors,
-      created_at: row.created_at.toISOString(),
+      accepted_count: batch.acceptedCount,
+      rejected_count: batch.rejectedCount,
+      duplicate_count: batch.duplicateCount,
+      errors: batch.errors,
+      created_at: batch.createdAt.toISOString(),
     };
   }
 
@@ -116,19 +96,16 @@ export class EventQueries {
   private async page(filter: Filter, page: Page): Promise<Found> {
     const { limit, offset, after } = page;
     const at = after && placeOf(after);
-    const wanted = at
-      ? // The first half is what an index on the time can use.
-        and(filter, (p) => `ts <= ${p(at.ts)} AND (ts, event_id) < (${p(at.ts)}, ${p(at.id)}::uuid)`)
-      : filter;
     if (filter.isIndexed || offset > 0) {
-      return { ...(await this.read(wanted, limit + 1, offset)), unreadUntil: null };
+      return { ...(await this.read(filter, { before: at }, { limit: limit + 1, offset })), unreadUntil: null };
     }
-    const rows: EventRow[] = [];
+    const rows: FoundEvent[] = [];
     let isCut = false;
     let bytes = PAGE_BYTES;
     const newest = Math.min(at ? Date.parse(at.ts) : Infinity, this.newest(filter));
     const unreadUntil = await readNewestFirst({ since: filter.since, until: newest }, SEARCH_MS, async (stretch) => {
-      const found = await this.read(within(wanted, stretch), limit + 1 - rows.length, 0, bytes);
+      const size = { limit: limit + 1 - rows.length, offset: 0, bytes };
+      const found = await this.read(filter, { before: at, stretch }, size);
       rows.push(...found.rows);
       bytes -= found.rows.at(-1)?.bytes_until ?? 0;
       isCut = found.isCut || bytes <= 0;
@@ -137,31 +114,22 @@ export class EventQueries {
     return { rows, isCut, unreadUntil };
   }
 
-  private async read({ where, params }: Filter, limit: number, offset: number, bytes?: number): Promise<Read> {
-    const order = 'ts DESC, event_id DESC';
-    const query = `SELECT ${COLUMNS} FROM telemetry_events ${whereOf(where)}
-       ORDER BY ${order} LIMIT $${params.length + 1} OFFSET $${params.length + 2}`;
-    const sql = withinPageBytes(query, ['data', 'metadata'], order, bytes);
-    const rows = await this.db.query<EventRow>(sql, [...params, limit, offset]);
+  private async read(filter: Filter, part: EventPart, size: Parameters<typeof readEvents>[3]): Promise<Read> {
+    const rows = await readEvents(this.db.manager, filter, part, size);
     return { rows, isCut: (rows.at(0)?.found_rows ?? 0) > rows.length };
   }
 
   /** Up to {@link EXACT_TOTAL} and as far as the time for it goes. */
   private async count(filter: Filter): Promise<Counted> {
     let total = 0;
-    const add = async ({ where, params }: Filter): Promise<boolean> => {
-      const [{ count }] = await this.db.query<{ count: number }>(
-        `SELECT count(*)::int AS count
-         FROM (SELECT 1 FROM telemetry_events ${whereOf(where)} LIMIT ${EXACT_TOTAL + 1 - total}) AS matching`,
-        params,
-      );
-      total += count;
+    const add = async (part: EventPart): Promise<boolean> => {
+      total += await countUpTo(selectEvents(this.db.manager, filter, part), EXACT_TOTAL + 1 - total);
       return total <= EXACT_TOTAL;
     };
-    if (filter.isIndexed) await add(filter);
+    if (filter.isIndexed) await add({});
     else {
       const whole = { since: filter.since, until: this.newest(filter) };
-      const unread = await readNewestFirst(whole, COUNT_MS, (stretch) => add(within(filter, stretch)));
+      const unread = await readNewestFirst(whole, COUNT_MS, (stretch) => add({ stretch }));
       if (unread !== null) return { total, exact: false };
     }
     return { total: Math.min(total, EXACT_TOTAL), exact: total <= EXACT_TOTAL };
@@ -198,7 +166,7 @@ export function queryIssue(field: string, issue: string): AppError {
 }
 
 interface Read {
-  rows: EventRow[];
+  rows: FoundEvent[];
   /** More would have gone beyond the bytes of a page. */
   isCut: boolean;
 }
@@ -213,9 +181,7 @@ interface Counted {
   exact: boolean;
 }
 
-interface Filter {
-  where: string[];
-  params: unknown[];
+interface Filter extends EventFilter {
   /** The time that is asked for, as a stretch. */
   since: number;
   until: number;
@@ -225,38 +191,19 @@ interface Filter {
 
 function filterOf(actor: Actor, query: ListEventsDto): Filter {
   const { from, to } = rangeOf(query);
-  const own = ownSource(actor);
-  const { source, event_type: type, metric_name: metric, tags } = query;
-  let filter: Filter = {
-    where: [],
-    params: [],
+  const { source, event_type: eventType, metric_name: metric, tags } = query;
+  const sources = [source, ownSource(actor)].filter((name) => name !== undefined && name !== null);
+  return {
+    sources,
+    eventType,
+    metric,
+    tags,
+    from,
+    to,
     since: from === undefined ? -1 : from - 1,
     until: to ?? Infinity,
-    isIndexed: metric === undefined && tags === undefined && (type === undefined || (own ?? source) === undefined),
+    isIndexed: metric === undefined && tags === undefined && (eventType === undefined || sources.length === 0),
   };
-  const add = (value: unknown, condition: (param: string) => string): void => {
-    if (value !== undefined && value !== null) filter = and(filter, (p) => condition(p(value)));
-  };
-  add(source, (p) => `source = ${p}`);
-  add(own, (p) => `source = ${p}`);
-  add(type, (p) => `event_type = ${p}`);
-  add(from === undefined ? from : new Date(from).toISOString(), (p) => `ts >= ${p}`);
-  add(to === undefined ? to : new Date(to).toISOString(), (p) => `ts <= ${p}`);
-  add(metric, (p) => `data->>'metric_name' = ${p}`);
-  add(tags && JSON.stringify(tags), (p) => `data->'tags' @> ${p}::jsonb`);
-  return filter;
-}
-
-/** `condition` gets what gives a value its place among the parameters. */
-function and(filter: Filter, condition: (param: (value: unknown) => string) => string): Filter {
-  const params = [...filter.params];
-  const text = condition((value) => `$${params.push(value)}`);
-  return { ...filter, where: [...filter.where, text], params };
-}
-
-function within(filter: Filter, { since, until }: Stretch): Filter {
-  const [after, to] = [since, until].map((ms) => new Date(ms).toISOString());
-  return and(filter, (p) => `ts > ${p(after)} AND ts <= ${p(to)}`);
 }
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -269,8 +216,8 @@ function placeOf([ts, id]: unknown[]): { ts: string; id: string } {
   throw notACursor();
 }
 
-function keysOf(last: EventRow | undefined): unknown[] | undefined {
-  return last && [last.ts.toISOString(), last.event_id];
+function keysOf(last: StoredEvent | undefined): unknown[] | undefined {
+  return last && [last.ts.toISOString(), last.eventId];
 }
 
 /** What a page by offset shows is counted too: its end, when it has one, is the total. */
@@ -281,18 +228,14 @@ function totalOf(counted: Counted, { offset, after }: Page, shown: number, hasMo
     : { total: offset + shown, exact: true };
 }
 
-function whereOf(conditions: string[]): string {
-  return conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : '';
-}
-
-function toEventDto(row: StoredEvent): TelemetryEventDto {
+function toEventDto(event: StoredEvent): TelemetryEventDto {
   return {
-    event_id: row.event_id,
-    event_type: row.event_type,
-    source: row.source,
-    timestamp: row.ts.toISOString(),
-    received_at: row.received_at.toISOString(),
-    data: row.data,
-    metadata: row.metadata,
+    event_id: event.eventId,
+    event_type: event.eventType,
+    source: event.source,
+    timestamp: event.ts.toISOString(),
+    received_at: event.receivedAt.toISOString(),
+    data: event.data,
+    metadata: event.metadata,
   };
 }

@@ -4,83 +4,27 @@ import { Database } from '../platform/database/index.js';
 import { ownSource, queryIssue, rangeOf } from './event-queries.js';
 import { percentileOfBins } from './histogram.js';
 import type { Aggregation, MetricSeriesDto, PointDto, QueryMetricsDto } from './metrics.dto.js';
+import {
+  type Bin,
+  binsOf,
+  dirtyBuckets,
+  type LabelledSeries,
+  labelledSeries,
+  type MetricParts,
+  type Totals,
+  totalsOf,
+} from './metrics.queries.js';
 import { bucketOf, RESOLUTIONS, type Resolution } from './resolutions.js';
 import { Rollups } from './rollups.js';
-import { type DirtyBuckets, type Segment, segmentsOf } from './segments.js';
+import { type DirtyBuckets, segmentsOf } from './segments.js';
 
 const MAX_POINTS = 10_000;
 const MAX_SERIES = 10_000;
 const DEFAULT_POINTS = 300;
 const DEFAULT_RANGE_MS = 3_600_000;
 const DEFAULT_INTERVALS = ['1m', '5m', '15m', '1h', '6h', '1d', '7d', '30d'];
-/** Past this many sources the time index finds raw events faster than theirs. */
-const MANY_SOURCES = 100;
 
-interface CatalogRow {
-  id: string;
-  source: string;
-  unit: string | null;
-  label: string | null;
-}
-
-interface Query {
-  catalog: CatalogRow[];
-  /** Group of each row of the catalogue. */
-  groups: number[];
-  segments: Segment[];
-  intervalSeconds: number;
-}
-
-interface Totals {
-  grp: number;
-  at: Date;
-  count: number;
-  sum: number;
-  min: number;
-  max: number;
-  last: number;
-}
-
-/** Reads a stretch of raw events ($6, $7) of the wanted series; of their sources ($8) unless those are too many. */
-const RAW = `
-  unnest($6::timestamptz[], $7::timestamptz[]) AS g(start, stop)
-  CROSS JOIN LATERAL (
-    SELECT series_id, ts, value FROM telemetry_events
-    WHERE ts >= g.start AND ts < g.stop AND ($8::text[] IS NULL OR source = ANY($8::text[])) AND value IS NOT NULL
-  ) e
-  JOIN wanted w ON w.series_id = e.series_id`;
-
-const WANTED = `wanted AS (SELECT * FROM unnest($1::bigint[], $2::int[]) AS w(series_id, grp))`;
-
-const ROLLED = `
-  unnest($3::int[], $4::timestamptz[], $5::timestamptz[]) AS g(resolution, start, stop)
-  CROSS JOIN wanted w
-  JOIN telemetry_rollups r
-    ON r.resolution = g.resolution AND r.series_id = w.series_id AND r.bucket >= g.start AND r.bucket < g.stop`;
-
-const TOTALS = `
-  WITH ${WANTED}, parts AS (
-    SELECT w.grp, r.bucket AS at, r.count, r.sum, r.min, r.max,
-           ARRAY[extract(epoch FROM r.last_at)::float8, r.last] AS latest
-    FROM ${ROLLED}
-    UNION ALL
-    SELECT w.grp, e.ts, 1, e.value, e.value, e.value, ARRAY[extract(epoch FROM e.ts)::float8, e.value] FROM ${RAW}
-  )
-  SELECT grp, date_bin($9 * interval '1 second', at, 'epoch') AS at, sum(count)::float8 AS count, sum(sum) AS sum,
-         min(min) AS min, max(max) AS max, (max(latest))[2] AS last
-  FROM parts GROUP BY 1, 2 ORDER BY 1, 2`;
-
-const BINS = `
-  WITH ${WANTED}, parts AS (
-    SELECT w.grp, r.bucket AS at, b.bin, b.n
-    FROM ${ROLLED} CROSS JOIN LATERAL unnest(r.bins, r.bin_counts) AS b(bin, n)
-    UNION ALL
-    SELECT w.grp, e.ts, telemetry_bin(e.value), 1 FROM ${RAW}
-  )
-  SELECT grp, date_bin($9 * interval '1 second', at, 'epoch') AS at, bin, sum(n)::float8 AS count
-  FROM parts GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`;
-
-/** Reads metrics as series of points from rollups and, for what is not rolled up yet, from raw events (row TEL-09). */
+/** Reads metrics as series of points from rollups and, for what is not rolled up yet, from raw events. */
 @Injectable()
 export class MetricQueries {
   constructor(
@@ -106,7 +50,7 @@ export class MetricQueries {
     if (labels.length * points > MAX_POINTS * 5) throw queryIssue('group_by', 'gives too many points; ask for fewer');
     const index = new Map(labels.map((label, i) => [label, i]));
     const series = await this.read(query.agg ?? 'avg', labels.length, {
-      catalog,
+      series: catalog,
       groups: catalog.map(({ label }) => index.get(label) as number),
       segments: segmentsOf(resolution, from, to, dirty, (r) => this.rollups.keptSince(r, now)),
       intervalSeconds: seconds,
@@ -149,47 +93,30 @@ export class MetricQueries {
     return [...RESOLUTIONS].reverse().find((r) => seconds % r === 0 && whole(r));
   }
 
-  private async catalog(actor: Actor, query: QueryMetricsDto): Promise<CatalogRow[]> {
-    const { group_by: groupBy } = query;
-    const label = groupBy === undefined ? 'NULL' : groupBy === 'source' ? 'source' : 'tags->>$5';
-    const params = [query.metric_name, query.source ?? null, ownSource(actor), JSON.stringify(query.tags ?? {})];
-    // Sorted only once they are known to be few.
-    const rows = await this.db.query<CatalogRow>(
-      `SELECT * FROM (
-         SELECT id, source, unit, ${label} AS label FROM telemetry_series
-         WHERE metric_name = $1 AND ($2::text IS NULL OR source = $2) AND ($3::text IS NULL OR source = $3)
-           AND tags @> $4::jsonb
-         LIMIT ${MAX_SERIES + 1}
-       ) AS found
-       ORDER BY label, id`,
-      label.includes('$5') ? [...params, groupBy] : params,
-    );
+  private async catalog(actor: Actor, query: QueryMetricsDto): Promise<LabelledSeries[]> {
+    const rows = await labelledSeries(this.db.manager, query, ownSource(actor), MAX_SERIES + 1);
     if (rows.length > MAX_SERIES) throw queryIssue('metric_name', `has more than ${MAX_SERIES} series; filter by tags`);
     return rows;
   }
 
   private async dirty(from: number, to: number): Promise<DirtyBuckets> {
-    const rows = await this.db.query<{ resolution: Resolution; at: number }>(
-      `SELECT DISTINCT resolution, (extract(epoch FROM bucket) * 1000)::float8 AS at FROM telemetry_dirty
-       WHERE bucket < to_timestamp($2 / 1000.0) AND bucket + resolution * interval '1 second' > to_timestamp($1 / 1000.0)`,
-      [from, to],
-    );
     const dirty = new Map<Resolution, number[]>();
-    for (const { resolution, at } of rows) dirty.set(resolution, [...(dirty.get(resolution) ?? []), at]);
+    for (const { resolution, bucket } of await dirtyBuckets(this.db.manager, from, to)) {
+      dirty.set(resolution, [...(dirty.get(resolution) ?? []), bucket.getTime()]);
+    }
     return dirty;
   }
 
   /** Points of each group, in the order of the groups. */
-  private async read(agg: Aggregation, groups: number, query: Query): Promise<PointDto[][]> {
+  private async read(agg: Aggregation, groups: number, parts: MetricParts): Promise<PointDto[][]> {
     const points: PointDto[][] = Array.from({ length: groups }, () => []);
     if (groups === 0) return points;
     if (!agg.startsWith('p')) {
-      for (const row of await this.db.query<Totals>(TOTALS, paramsOf(query))) {
+      for (const row of await totalsOf(this.db.manager, parts)) {
         points[row.grp].push({ timestamp: row.at.toISOString(), value: valueOf(agg, row) });
       }
       return points;
     }
-    type Bin = { grp: number; at: Date; bin: number; count: number };
     let open: Bin[] = [];
     const close = (): void => {
       if (open.length === 0) return;
@@ -197,31 +124,13 @@ export class MetricQueries {
       points[open[0].grp].push({ timestamp: open[0].at.toISOString(), value });
       open = [];
     };
-    for (const row of await this.db.query<Bin>(BINS, paramsOf(query))) {
+    for (const row of await binsOf(this.db.manager, parts)) {
       if (open.length > 0 && (open[0].grp !== row.grp || open[0].at.getTime() !== row.at.getTime())) close();
       open.push(row);
     }
     close();
     return points;
   }
-}
-
-function paramsOf({ catalog, groups, segments, intervalSeconds }: Query): unknown[] {
-  const rolled = segments.filter((s) => s.resolution !== 0);
-  const raw = segments.filter((s) => s.resolution === 0);
-  const times = (list: Segment[], end: 'from' | 'to'): string[] => list.map((s) => new Date(s[end]).toISOString());
-  const sources = [...new Set(catalog.map((series) => series.source))];
-  return [
-    catalog.map((series) => series.id),
-    groups,
-    rolled.map((s) => s.resolution),
-    times(rolled, 'from'),
-    times(rolled, 'to'),
-    times(raw, 'from'),
-    times(raw, 'to'),
-    sources.length > MANY_SOURCES ? null : sources,
-    intervalSeconds,
-  ];
 }
 
 function valueOf(agg: Aggregation, row: Totals): number {

@@ -5,7 +5,9 @@ import { TelemetrySettings } from './telemetry.settings.js';
 import { Database } from '../platform/database/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
 import { SeriesRoom } from './series-room.js';
+import { findSeries, insertSeries, type NewSeries, touchSeries } from './telemetry.queries.js';
 import type { Metric, Series, TelemetryRow } from './telemetry-event.js';
+import type { TelemetrySeries } from './telemetry-series.entity.js';
 
 /** A series without events for long enough is deleted; what is remembered of it must not outlive that. */
 const REMEMBERED_MS = 3_600_000;
@@ -28,12 +30,6 @@ interface Remembered {
   tags: Metric['tags'];
   /** `performance.now()` from which on a look-up is worth it again. */
   retryAt: number;
-}
-
-interface SeriesRow {
-  key: string;
-  id: string;
-  last_seen: Date;
 }
 
 /**
@@ -140,19 +136,27 @@ export class SeriesCatalog implements OnApplicationBootstrap, BeforeApplicationS
     // In one order everywhere: two processes that add the same series must not wait for each other in a circle.
     const keys = [...byKey.keys()].sort();
     const found = new Map<string, Series>();
-    const take = (rows: SeriesRow[]): void => {
-      for (const r of rows) {
-        const lastSeen = r.last_seen.getTime();
-        found.set(r.key, { id: r.id, key: Number(r.id), lastSeen });
-      }
+    const take = (series: Pick<TelemetrySeries, 'key' | 'id' | 'lastSeen'>[]): void => {
+      for (const { key, id, lastSeen } of series) found.set(key, { id, lastSeen: lastSeen.getTime() });
     };
-    take(await this.select(keys));
+    const { bulk } = this.db;
+    take(await findSeries(bulk, keys));
     const fresh = keys.filter((key) => !found.has(key));
     if (fresh.length > 0) {
       const wanted = fresh.map((key) => ({ key, source: byKey.get(key)![0].source }));
       const admitted = await this.room.admit(wanted);
-      take(await this.insert(admitted.map(({ key }) => [key, byKey.get(key)![0]])));
-      take(await this.select(fresh.filter((key) => !found.has(key))));
+      take(
+        await insertSeries(
+          bulk,
+          admitted.map(({ key }) => newSeries(key, byKey.get(key)![0])),
+        ),
+      );
+      take(
+        await findSeries(
+          bulk,
+          fresh.filter((key) => !found.has(key)),
+        ),
+      );
     }
     for (const [key, rows] of byKey) {
       const series = found.get(key) ?? null;
@@ -165,28 +169,6 @@ export class SeriesCatalog implements OnApplicationBootstrap, BeforeApplicationS
         this.cache.set(cacheKey(row), remembered);
       }
     }
-  }
-
-  private async select(keys: string[]): Promise<SeriesRow[]> {
-    if (keys.length === 0) return [];
-    const sql = `SELECT key, id, last_seen FROM telemetry_series WHERE key = ANY($1::uuid[])`;
-    return (await this.db.bulk.query<SeriesRow>(sql, [keys])).rows;
-  }
-
-  private async insert(series: (readonly [string, TelemetryRow])[]): Promise<SeriesRow[]> {
-    if (series.length === 0) return [];
-    const records = series.map(([k, { source: s, metric, eventType: e, ts: t }]) => {
-      return { k, s, m: metric?.name ?? '', g: metric?.tags ?? {}, u: metric?.unit, e, t };
-    });
-    const result = await this.db.bulk.query<SeriesRow>(
-      `INSERT INTO telemetry_series (key, source, metric_name, tags, unit, event_type, first_seen, last_seen)
-       SELECT k, s, m, g, u, e, to_timestamp(t / 1000.0), to_timestamp(t / 1000.0)
-       FROM jsonb_to_recordset($1::jsonb) AS series(k uuid, s text, m text, g jsonb, u text, e text, t bigint)
-       ON CONFLICT (key) DO NOTHING
-       RETURNING key, id, last_seen`,
-      [JSON.stringify(records)],
-    );
-    return result.rows;
   }
 
   private touch(limit: number): Promise<void> {
@@ -202,17 +184,18 @@ export class SeriesCatalog implements OnApplicationBootstrap, BeforeApplicationS
     const seen = batch.map((series) => series.lastSeen);
     for (const series of batch) this.behind.delete(series);
     try {
-      await this.db.bulk.query(
-        `UPDATE telemetry_series s
-         SET last_seen = greatest(s.last_seen, to_timestamp(t.seen / 1000.0)), last_received = now()
-         FROM unnest($1::bigint[], $2::bigint[]) AS t(id, seen) WHERE s.id = t.id`,
-        [batch.map((series) => series.id), seen],
-      );
+      const ids = batch.map((series) => series.id);
+      await touchSeries(this.db.bulk, ids, seen);
     } catch (error) {
       for (const series of batch) this.behind.add(series);
       this.logger.warn({ err: (error as Error).message }, 'Last-seen times of telemetry series not written');
     }
   }
+}
+
+function newSeries(key: string, { source, metric, eventType, ts }: TelemetryRow): NewSeries {
+  const { name: metricName = '', tags = {}, unit = null } = metric ?? {};
+  return { key, source, metricName, tags, unit, eventType, firstSeen: ts };
 }
 
 /** Cheap and unambiguous (NUL never gets through the body guard); depends on the order of the tags. */

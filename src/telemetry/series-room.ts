@@ -1,5 +1,7 @@
 import type { TelemetrySettings } from './telemetry.settings.js';
 import type { Database } from '../platform/database/index.js';
+import { countSeries } from './telemetry.queries.js';
+import { TelemetrySeries } from './telemetry-series.entity.js';
 
 const COUNT_EVERY_MS = 10_000;
 
@@ -33,18 +35,13 @@ export class SeriesRoom {
 
   private async recount(sources: string[]): Promise<void> {
     if (performance.now() - this.countedAt > COUNT_EVERY_MS) {
-      const [{ count }] = await this.db.query<{ count: number }>(`SELECT count(*)::int AS count FROM telemetry_series`);
-      this.count = count;
+      this.count = await this.db.repository(TelemetrySeries).count();
       this.bySource = new Map();
       this.countedAt = performance.now();
     }
     const uncounted = sources.filter((source) => !this.bySource.has(source));
     if (uncounted.length === 0) return;
-    const rows = await this.db.query<{ source: string; count: number }>(
-      `SELECT source, count(*)::int AS count FROM telemetry_series WHERE source = ANY($1) GROUP BY source`,
-      [uncounted],
-    );
-    const counted = new Map(rows.map(({ source, count }) => [source, count]));
+    const counted = await countSeries(this.db.manager, uncounted);
     for (const source of uncounted) {
       // Another request may have counted it meanwhile, and let some of its series in.
       if (!this.bySource.has(source)) this.bySource.set(source, counted.get(source) ?? 0);

@@ -1,4 +1,8 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
+import type { EventIssue } from './telemetry-event.js';
+
+/** Why an event of a batch was not taken; `index` is its position. */
+export type BatchError = { index: number } & EventIssue;
 
 /** What became of a batch of data points. */
 @Entity('telemetry_batches')
@@ -23,5 +27,5 @@ export class TelemetryBatch {
   rejectedCount!: number;
 
   @Column('jsonb')
-  errors!: unknown[];
+  errors!: BatchError[];
 }

@@ -90,9 +90,7 @@ export class TelemetryRow {
 
 /** A row of the catalogue, as the process remembers it. */
 export interface Series {
-  id: string;
-  /** The id as a number, as the bulk format wants it. */
-  key: number;
+  id: number;
   /** Newest `timestamp` stored, ms. */
   lastSeen: number;
 }

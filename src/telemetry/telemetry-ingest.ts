@@ -16,7 +16,7 @@ import { type EventIssue, type EventRules, readEvent, type Receipt, type Telemet
 import { type BatchRecord, type Submission, TelemetryStore } from './telemetry-store.js';
 import { TelemetryWriter } from './telemetry-writer.js';
 
-/** Most events of one batch (row TEL-03). */
+/** Most events of one batch. */
 const MAX_BATCH_EVENTS = 1000;
 
 /** A batch that was taken, and what was probably not meant as it is. */
@@ -41,7 +41,7 @@ export class TelemetryIngest {
   }
 
   /**
-   * Stores one event (row TEL-01); the row tells whether it was there already (row TEL-14).
+   * Stores one event; the row tells whether it was there already.
    * @throws AppError `validation`, `unavailable`
    */
   async submitOne(actor: Actor, raw: unknown): Promise<TelemetryRow> {
@@ -61,7 +61,7 @@ export class TelemetryIngest {
   }
 
   /**
-   * Stores what is good of a batch and says what is not (row TEL-03). `keep: false` leaves no batch to look up later; `raw`
+   * Stores what is good of a batch and says what is not. `keep: false` leaves no batch to look up later; `raw`
    * are the bytes that `body` was parsed from.
    * @throws AppError `validation` when it is no batch at all, `unavailable`
    */
@@ -88,11 +88,11 @@ export class TelemetryIngest {
     }
     const batch: BatchRecord = {
       id: randomUUID(),
-      createdAt: rules.now,
+      createdAt: new Date(rules.now),
       actorId: actor.id,
-      accepted: rows.length,
-      duplicates: 0,
-      rejected: errors.length,
+      acceptedCount: rows.length,
+      duplicateCount: 0,
+      rejectedCount: errors.length,
       errors,
       kept: options.keep ?? true,
     };

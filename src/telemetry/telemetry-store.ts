@@ -1,25 +1,28 @@
-import { finished } from 'node:stream/promises';
 import { Injectable } from '@nestjs/common';
 import type { PoolClient } from 'pg';
-import { from as copyFrom } from 'pg-copy-streams';
 import { TelemetrySettings } from './telemetry.settings.js';
 import { Database, type Tx } from '../platform/database/index.js';
-import { COPY_COLUMNS, EncodeBuffers, encodeRows } from './copy-rows.js';
-import { addToRollups } from './old-rollups.js';
-import type { EventIssue, TelemetryRow } from './telemetry-event.js';
+import { EncodeBuffers, encodeRows } from './copy-rows.js';
+import { addOldToRollups } from './old-rollups.js';
+import {
+  begin,
+  commit,
+  copyEvents,
+  insertBatches,
+  insertDirtyMinutes,
+  insertEvents,
+  insertNewEvents,
+  rollback,
+  type Run,
+} from './telemetry.queries.js';
+import type { TelemetryBatch } from './telemetry-batch.entity.js';
+import type { TelemetryRow } from './telemetry-event.js';
 
-/** A batch request's row: what became of its items. */
-export interface BatchRecord {
-  id: string;
-  createdAt: number;
-  actorId: string;
-  accepted: number;
-  duplicates: number;
-  rejected: number;
-  errors: ({ index: number } & EventIssue)[];
+/** What became of a batch. */
+export type BatchRecord = TelemetryBatch & {
   /** False when the batch cannot be looked up later (it came over an agent's link). */
   kept: boolean;
-}
+};
 
 /** What was sent together and is stored together; the store sets the outcome of each row and the counts of the batch. */
 export interface Submission {
@@ -31,33 +34,7 @@ export interface Submission {
 const COPY_FROM_ROWS = 150;
 const UNIQUE_VIOLATION = '23505';
 
-const NEW_ROWS = `
-  INSERT INTO telemetry_events (${COPY_COLUMNS})
-  SELECT i, to_timestamp(t / 1000.0), to_timestamp(r / 1000.0), n, v, y, s, d, m
-  FROM jsonb_to_recordset($1::jsonb)
-    AS row(i uuid, t bigint, r bigint, n bigint, v double precision, y text, s text, d jsonb, m jsonb)
-  ON CONFLICT DO NOTHING`;
-
-const DIRTY_MINUTES = `
-  INSERT INTO telemetry_dirty (resolution, bucket) SELECT 60, to_timestamp(minute) FROM unnest($2::bigint[]) AS minute`;
-
-const INSERT_ROWS = `WITH dirty AS (${DIRTY_MINUTES}) ${NEW_ROWS}`;
-
-/** Also returns which rows were new. Needed only when callers chose the ids, or when rollups depend on it. */
-const INSERT_AND_TELL = `
-  WITH stored AS (${NEW_ROWS} RETURNING event_id), dirty AS (${DIRTY_MINUTES}) SELECT event_id FROM stored`;
-
-const INSERT_DIRTY = `
-  INSERT INTO telemetry_dirty (resolution, bucket) SELECT 60, to_timestamp(minute) FROM unnest($1::bigint[]) AS minute`;
-
-const INSERT_BATCHES = `
-  INSERT INTO telemetry_batches (id, created_at, actor_id, accepted_count, duplicate_count, rejected_count, errors)
-  SELECT i, to_timestamp(t / 1000.0), a, n, d, r, e
-  FROM jsonb_to_recordset($1::jsonb) AS batch(i uuid, t bigint, a text, n int, d int, r int, e jsonb)`;
-
-type Run = (name: string, text: string, values: unknown[]) => Promise<{ event_id: string }[]>;
-
-/** The statements that write telemetry. Everything of one call is one transaction. */
+/** Writes telemetry. Everything of one call is one transaction. */
 @Injectable()
 export class TelemetryStore {
   constructor(
@@ -86,16 +63,16 @@ export class TelemetryStore {
   /** The same inside a transaction of someone else, who commits it (a request with an `Idempotency-Key`). */
   async storeIn(tx: Tx, submissions: readonly Submission[], committed: () => void): Promise<void> {
     this.db.afterCommit(tx, committed);
-    const run: Run = (_name, text, values) => tx.query(text, values);
+    const run: Run = (_name, sql, values) => tx.query(sql, values);
     await this.insert(run, rowsOf(submissions));
-    await insertBatches(run, submissions);
+    await storeBatches(run, submissions);
   }
 
   /** Whether the row could be stored; leaves nothing behind. */
   async probe(rows: TelemetryRow[]): Promise<boolean> {
     const client = await this.db.bulk.connect();
     try {
-      await client.query('BEGIN');
+      await begin(client);
       await this.insert(runnerOf(client), rows);
       return true;
     } catch (error) {
@@ -111,41 +88,43 @@ export class TelemetryStore {
     const run = runnerOf(client);
     if (rows.length >= COPY_FROM_ROWS) {
       try {
-        await client.query('BEGIN');
+        await begin(client);
         await copy(client, rows);
         for (const row of rows) row.outcome = 'stored';
-        await run('telemetry-dirty', INSERT_DIRTY, [dirtyMinutes(rows)]);
-        await addToRollups(run, this.settings, rows.filter(isOld));
-        await insertBatches(run, submissions);
-        await client.query('COMMIT');
+        await insertDirtyMinutes(run, dirtyMinutes(rows));
+        await addOldToRollups(run, this.settings, rows.filter(isOld));
+        await storeBatches(run, submissions);
+        await commit(client);
         return;
       } catch (error) {
         // Something was sent again: the slower way below tells which.
         if ((error as { code?: string }).code !== UNIQUE_VIOLATION) throw error;
-        await client.query('ROLLBACK');
+        await rollback(client);
       }
     }
     const isOneStatement = !rows.some(isOld) && !submissions.some((s) => s.batch?.kept);
-    if (!isOneStatement) await client.query('BEGIN');
+    if (!isOneStatement) await begin(client);
     await this.insert(run, rows);
-    await insertBatches(run, submissions);
-    if (!isOneStatement) await client.query('COMMIT');
+    await storeBatches(run, submissions);
+    if (!isOneStatement) await commit(client);
   }
 
   private async insert(run: Run, rows: readonly TelemetryRow[]): Promise<void> {
     if (rows.length === 0) return;
-    const values = [`[${rows.map(rowJson).join(',')}]`, dirtyMinutes(rows)];
+    const events = `[${rows.map(rowJson).join(',')}]`;
+    const minutes = dirtyMinutes(rows);
     if (!rows.some((row) => row.clientId || row.isOld)) {
-      await run('telemetry-insert', INSERT_ROWS, values);
+      await insertEvents(run, events, minutes);
       // An id of ours that is there already was committed by an earlier try whose answer was lost.
       for (const row of rows) row.outcome = 'stored';
       return;
     }
-    const stored = new Set((await run('telemetry-insert-and-tell', INSERT_AND_TELL, values)).map((r) => r.event_id));
+    // Needed only when callers chose the ids, or when rollups depend on it.
+    const stored = await insertNewEvents(run, events, minutes);
     const newRows = rows.filter((row) => stored.delete(row.eventId));
     for (const row of rows) row.outcome = row.clientId ? 'duplicate' : 'stored';
     for (const row of newRows) row.outcome = 'stored';
-    await addToRollups(run, this.settings, newRows.filter(isOld));
+    await addOldToRollups(run, this.settings, newRows.filter(isOld));
   }
 }
 
@@ -158,24 +137,21 @@ export function isDataError(error: unknown): boolean {
 const buffers = new EncodeBuffers();
 
 async function copy(client: PoolClient, rows: readonly TelemetryRow[]): Promise<void> {
-  const stream = client.query(copyFrom(`COPY telemetry_events (${COPY_COLUMNS}) FROM STDIN (FORMAT binary)`));
   const encoded = encodeRows(rows, buffers);
-  stream.end(encoded);
-  await finished(stream);
+  await copyEvents(client, encoded);
   // Only after a success: then the server has read it all. After a failure the socket may still hold it.
   buffers.give(encoded);
 }
 
 /** Counts what became of each batch's rows, and keeps the result of those that can be looked up. */
-async function insertBatches(run: Run, submissions: readonly Submission[]): Promise<void> {
-  const records = submissions.flatMap(({ batch, rows }) => {
+async function storeBatches(run: Run, submissions: readonly Submission[]): Promise<void> {
+  const kept = submissions.flatMap(({ batch, rows }) => {
     if (!batch) return [];
-    batch.duplicates = rows.filter((row) => row.outcome === 'duplicate').length;
-    batch.accepted = rows.filter((row) => row.outcome !== 'refused').length;
-    const { id: i, createdAt: t, actorId: a, accepted: n, duplicates: d, rejected: r, errors: e } = batch;
-    return batch.kept ? [{ i, t, a, n, d, r, e }] : [];
+    batch.duplicateCount = rows.filter((row) => row.outcome === 'duplicate').length;
+    batch.acceptedCount = rows.filter((row) => row.outcome !== 'refused').length;
+    return batch.kept ? [batch] : [];
   });
-  if (records.length > 0) await run('telemetry-batches', INSERT_BATCHES, [JSON.stringify(records)]);
+  if (kept.length > 0) await insertBatches(run, kept);
 }
 
 function rowsOf(submissions: readonly Submission[]): TelemetryRow[] {
@@ -201,13 +177,14 @@ function dirtyMinutes(rows: readonly TelemetryRow[]): number[] {
 }
 
 function runnerOf(client: PoolClient): Run {
-  return async (name, text, values) => (await client.query<{ event_id: string }>({ name, text, values })).rows;
+  return async <Row>(name: string, text: string, values: unknown[]) =>
+    (await client.query({ name, text, values })).rows as Row[];
 }
 
 /** Leaves the transaction; an error when the connection is of no more use. */
 async function rolledBack(client: PoolClient): Promise<Error | undefined> {
   try {
-    await client.query('ROLLBACK');
+    await rollback(client);
     return undefined;
   } catch (error) {
     return error as Error;

@@ -168,7 +168,7 @@ export class TelemetryWriter {
       for (const row of await this.findBad(submission.rows)) {
         row.outcome = 'refused';
         if (!submission.batch) continue;
-        submission.batch.rejected++;
+        submission.batch.rejectedCount++;
         submission.batch.errors.push({
           index: row.index,
           field: '',

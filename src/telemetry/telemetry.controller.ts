@@ -169,11 +169,11 @@ function toBatchDto({ warnings, ...batch }: SubmittedBatch): BatchDto {
   return {
     batch_id: publicId('batch', batch.id),
     status: 'processing',
-    accepted_count: batch.accepted,
-    rejected_count: batch.rejected,
-    duplicate_count: batch.duplicates,
+    accepted_count: batch.acceptedCount,
+    rejected_count: batch.rejectedCount,
+    duplicate_count: batch.duplicateCount,
     errors: batch.errors,
     ...(warnings.length > 0 ? { warnings } : {}),
-    created_at: new Date(batch.createdAt).toISOString(),
+    created_at: batch.createdAt.toISOString(),
   };
 }

@@ -30,7 +30,8 @@ export async function pageNewestFirst<E extends ObjectLiteral & { id: string }>(
   return pageOf(page, found, total, (last) => [last[time], last.id], countedTo);
 }
 
-async function countUpTo<E extends ObjectLiteral>(list: SelectQueryBuilder<E>, max: number): Promise<number> {
+/** How many rows match, up to `max`. */
+export async function countUpTo<E extends ObjectLiteral>(list: SelectQueryBuilder<E>, max: number): Promise<number> {
   const matching = list.clone().select('1').limit(max);
   const counted = await list
     .createQueryBuilder()
