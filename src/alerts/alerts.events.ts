@@ -1,7 +1,7 @@
 import { defineEvent, payloadSchema } from '../platform/events/index.js';
 import { SEVERITIES, type Severity } from './rule-definition.js';
 
-/** What both events of an alert tell (contract 3.5); ids are public ids. */
+/** What both events of an alert tell; ids are public ids. */
 export interface AlertEventData {
   alert_id: string;
   rule_id: string;

@@ -41,7 +41,7 @@ class Waiting implements GroupWork {
 }
 
 /**
- * Judges telemetry by the rules, in the process that has stored it (row TEL-06). In memory as far as possible: only an event that may
+ * Judges telemetry by the rules, in the process that has stored it. In memory as far as possible: only an event that may
  * change where a group stands goes on to the writer. What cannot be written now is not kept: {@link behindSince} says from when on
  * the stored events must be judged again.
  */

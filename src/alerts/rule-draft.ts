@@ -8,7 +8,7 @@ const MAX_TAG_CHARACTERS = 200;
 const MAX_PARAMETER_BYTES = 16 * 1024;
 
 /**
- * What a request says of a rule, complete with defaults and free of contradictions (row TEL-07).
+ * What a request says of a rule, complete with defaults and free of contradictions.
  * @throws AppError `validation` naming each wrong field; of an expression with the position
  */
 export function definitionOf(given: PutRuleDto): RuleDefinition {

@@ -15,7 +15,7 @@ export class EventIds {
   readonly bytes: Buffer;
 
   /**
-   * New ids have the version 4 layout (contract C-11), but their first 48 bits are the time `now` (ms): events that arrive
+   * New ids have the version 4 layout, but their first 48 bits are the time `now` (ms): events that arrive
    * together lie together in the primary key's index, which a wholly random id would touch all over. 74 bits stay random.
    */
   constructor(count: number, now: number) {

@@ -3,7 +3,7 @@ import type { Request } from 'express';
 import type { Observable } from 'rxjs';
 import { AppError } from '../platform/errors/index.js';
 
-/** Keys that no body may hold (row GEN-20). */
+/** Keys that no body may hold. */
 const FORBIDDEN = new Set(['tag.__proto__', 'tag.constructor', 'tag.prototype']);
 
 /**
