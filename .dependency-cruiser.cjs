@@ -8,8 +8,6 @@ const domainEdges = {
   alerts: ['telemetry', 'commands', 'webhooks'],
   commands: ['security', 'agents'],
   events: ['streaming', 'webhooks'],
-  webhooks: ['streaming'],
-  hooks: ['events'],
   streaming: ['telemetry'],
   system: ['security'],
 };

@@ -1,5 +1,6 @@
 import { Module } from '@nestjs/common';
 import { DatabaseModule } from '../platform/database/index.js';
+import { EventsModule } from '../platform/events/index.js';
 import { HttpModule } from '../platform/http/index.js';
 import { JobsModule } from '../platform/jobs/index.js';
 import { SecurityModule } from '../security/index.js';
@@ -14,6 +15,7 @@ import { AgentSigningKeys } from './agent-signing-keys.js';
 import { Agent } from './agent.entity.js';
 import { AgentsHealth } from './agents-health.js';
 import { AgentsController } from './agents.controller.js';
+import { AgentRegistered, AgentStatusChanged, AgentOffline } from './agents.events.js';
 import { SweepAgents } from './agents.jobs.js';
 import { AgentsService } from './agents.service.js';
 import { AgentsWorker } from './agents.worker.js';
@@ -24,6 +26,10 @@ import { JoinTokensService } from './join-tokens.service.js';
 
 @Module({
   imports: [
+    EventsModule.forFeature({
+      events: [AgentRegistered, AgentStatusChanged, AgentOffline],
+      families: [{ types: ['ai.*', 'agent.*'], channel: 'agents.status', scope: 'ai:read' }],
+    }),
     JobsModule.forFeature([SweepAgents]),
     HttpModule.forFeature({
       tags: { ai: 'The registry of agents: hosts, AI and services', agents: 'How agents join' },

@@ -1,6 +1,7 @@
 import { Module, type OnModuleInit } from '@nestjs/common';
 import { CommandsModule } from '../commands/index.js';
 import { Database, DatabaseModule } from '../platform/database/index.js';
+import { EventsModule } from '../platform/events/index.js';
 import { HttpModule } from '../platform/http/index.js';
 import { JobsModule } from '../platform/jobs/index.js';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
@@ -17,6 +18,7 @@ import { AlertSweep } from './alert-sweep.js';
 import { AlertWriter } from './alert-writer.js';
 import { Alert } from './alert.entity.js';
 import { AlertsController } from './alerts.controller.js';
+import { AlertRaised, AlertResolved, ThresholdExceeded } from './alerts.events.js';
 import { SweepAlerts } from './alerts.jobs.js';
 import { AlertsService } from './alerts.service.js';
 import { AlertSettings } from './alerts.settings.js';
@@ -35,6 +37,10 @@ import { SilencesService } from './silences.service.js';
 /** Rules over telemetry and the alerts they raise. */
 @Module({
   imports: [
+    EventsModule.forFeature({
+      events: [AlertRaised, AlertResolved, ThresholdExceeded],
+      families: [{ types: ['telemetry.*', 'metric.*'], channel: 'system.alerts', scope: 'telemetry:read' }],
+    }),
     JobsModule.forFeature([SweepAlerts]),
     HttpModule.forFeature({ tags: { alerts: 'Rules over telemetry, the alerts they raise, and silences' } }),
     DatabaseModule.forFeature([AlertEvaluator, AlertRule, AlertSilence, AlertState, Alert]),

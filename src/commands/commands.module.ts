@@ -2,6 +2,7 @@ import { Module, type OnModuleInit } from '@nestjs/common';
 import { IsNull } from 'typeorm';
 import { AgentsModule } from '../agents/index.js';
 import { Database, DatabaseModule } from '../platform/database/index.js';
+import { EventsModule } from '../platform/events/index.js';
 import { HttpModule } from '../platform/http/index.js';
 import { JobsModule } from '../platform/jobs/index.js';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
@@ -25,15 +26,27 @@ import { CommandTypes } from './command-types.service.js';
 import { CommandWriter } from './command-writer.js';
 import { Command } from './command.entity.js';
 import { CommandsController } from './commands.controller.js';
+import {
+  CommandQueued,
+  CommandStarted,
+  CommandCompleted,
+  CommandFailed,
+  CommandCancelled,
+  CommandTimedOut,
+} from './commands.events.js';
 import { RunCommand, RunBuiltin, SendCallback, SweepCommands } from './commands.jobs.js';
 import { countPending } from './commands.queries.js';
-import { CommandSettings } from './commands.settings.js';
 import { CommandsService } from './commands.service.js';
+import { CommandSettings } from './commands.settings.js';
 import { EndpointClient } from './endpoint-client.js';
 
 /** From a command's request to its result. */
 @Module({
   imports: [
+    EventsModule.forFeature({
+      events: [CommandQueued, CommandStarted, CommandCompleted, CommandFailed, CommandCancelled, CommandTimedOut],
+      families: [{ types: ['command.*'], channel: 'commands.status', scope: 'command:read' }],
+    }),
     JobsModule.forFeature([RunCommand, RunBuiltin, SendCallback, SweepCommands]),
     HttpModule.forFeature({ tags: { commands: 'Run commands on agents and follow their output' } }),
     DatabaseModule.forFeature([CommandOutput, CommandType, Command], { filledByMigrations: ['command_types'] }),

@@ -2,10 +2,17 @@ import { Injectable } from '@nestjs/common';
 import { type Actor, actorHas } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { SERVER_SOURCE } from '../platform/events/index.js';
+import { EventCatalogue, SERVER_SOURCE } from '../platform/events/index.js';
 import { notACursor, type Page, type PaginationDto, paginationOf, publicId, shownOf } from '../platform/http/index.js';
 import { EventDeliveries } from '../webhooks/index.js';
-import { countEvents, type EventCriteria, findEvent, type FoundEvent, listEvents } from './events.queries.js';
+import {
+  countEvents,
+  type EventCriteria,
+  type EventReader,
+  findEvent,
+  type FoundEvent,
+  listEvents,
+} from './events.queries.js';
 import type { EventDetailDto, EventDto, EventStatus } from './events.dto.js';
 
 /** Matches are counted, and items skipped, up to here; a cursor goes on without end. */
@@ -19,11 +26,12 @@ export class EventQueries {
   constructor(
     private readonly db: Database,
     private readonly deliveries: EventDeliveries,
+    private readonly catalogue: EventCatalogue,
   ) {}
 
   /** @throws AppError `not_found`, also for an event that the actor may not read; `gone` when it has expired */
   async get(actor: Actor, id: string): Promise<EventDetailDto> {
-    const found = await findEvent(this.db.manager, actor, id);
+    const found = await findEvent(this.db.manager, this.readerOf(actor), id);
     if (!found) throw AppError.notFound('event', publicId('evt', id));
     const event = toEventDto(found);
     if (found.expired) {
@@ -50,8 +58,8 @@ export class EventQueries {
         location: 'query',
       });
     }
-    const total = await countEvents(this.db.manager, actor, criteria, MAX_COUNTED + 1);
-    const found = await listEvents(this.db.manager, actor, criteria, {
+    const total = await countEvents(this.db.manager, this.readerOf(actor), criteria, MAX_COUNTED + 1);
+    const found = await listEvents(this.db.manager, this.readerOf(actor), criteria, {
       oldestFirst,
       limit: page.limit + 1,
       offset: page.offset,
@@ -68,6 +76,10 @@ export class EventQueries {
         nextKeys: last && [last.micros, last.id],
       }),
     };
+  }
+
+  private readerOf(actor: Actor): EventReader {
+    return { actor, rules: this.catalogue.readingRules(actor) };
   }
 }
 

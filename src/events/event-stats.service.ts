@@ -2,9 +2,15 @@ import { Injectable } from '@nestjs/common';
 import type { Actor } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { OutboxStatus } from '../platform/events/index.js';
+import { EventCatalogue, OutboxStatus } from '../platform/events/index.js';
 import type { EventHealthDto, EventStatsDto, EventStatsQueryDto, Grouping } from './event-stats.dto.js';
-import { countBySets, countBySteps, type CountedEvents, type EventCriteria } from './events.queries.js';
+import {
+  countBySets,
+  countBySteps,
+  type CountedEvents,
+  type EventCriteria,
+  type EventReader,
+} from './events.queries.js';
 
 const DAY_MS = 86_400_000;
 const MAX_DAYS = 31;
@@ -27,6 +33,7 @@ export class EventStats {
   constructor(
     private readonly db: Database,
     private readonly outbox: OutboxStatus,
+    private readonly catalogue: EventCatalogue,
   ) {}
 
   /** @throws AppError `validation` for a range that is empty or longer than 31 days */
@@ -34,7 +41,7 @@ export class EventStats {
     const range = rangeOf(query);
     const criteria: EventCriteria = { ...range, status: 'any' };
     const unit = unitOf(query.group_by, range);
-    const rows = await countBySets(this.db.manager, actor, criteria, { unit, limit: MAX_KINDS });
+    const rows = await countBySets(this.db.manager, this.readerOf(actor), criteria, { unit, limit: MAX_KINDS });
     const of = (by: CountedEvents['by']): CountedEvents[] => rows.filter((row) => row.by === by);
     const groups = await this.groups(actor, criteria, unit, query.group_by, rows);
     const keyed = of('step').map(({ step, count }) => ({ timestamp: (step as Date).toISOString(), count }));
@@ -81,13 +88,17 @@ export class EventStats {
       .filter((row) => row.by === by)
       .map(({ key }) => key)
       .slice(0, MAX_GROUPS);
-    const found = await countBySteps(this.db.manager, actor, criteria, { unit, by, keys });
+    const found = await countBySteps(this.db.manager, this.readerOf(actor), criteria, { unit, by, keys });
     const groups = new Map<string, Record<string, number>>();
     for (const { step, key, count } of found) {
       const at = step.toISOString();
       groups.set(at, { ...groups.get(at), [key]: count });
     }
     return groups;
+  }
+
+  private readerOf(actor: Actor): EventReader {
+    return { actor, rules: this.catalogue.readingRules(actor) };
   }
 }
 

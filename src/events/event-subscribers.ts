@@ -1,7 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from '../platform/database/index.js';
-import { filterFields, filterOf, type StoredEvent } from '../platform/events/index.js';
-import { scopeOfEvent } from '../streaming/index.js';
+import { EventCatalogue, filterFields, filterOf, type StoredEvent } from '../platform/events/index.js';
 import { EventDeliveries } from '../webhooks/index.js';
 import { streamsWanting } from './events.queries.js';
 
@@ -11,11 +10,16 @@ export class EventSubscribers {
   constructor(
     private readonly db: Database,
     private readonly deliveries: EventDeliveries,
+    private readonly catalogue: EventCatalogue,
   ) {}
 
   /** Webhooks, those of subscriptions among them, and saved streams. */
   async count(event: StoredEvent): Promise<number> {
-    const streams = await streamsWanting(this.db.manager, patternsFor(event.type), scopeOfEvent(event.type));
+    const streams = await streamsWanting(
+      this.db.manager,
+      patternsFor(event.type),
+      this.catalogue.accessTo(event.type).scope,
+    );
     const fields = filterFields(event);
     const wanting = streams.filter(({ filters }) => filterOf(filters)?.({ fields }) ?? true);
     return wanting.length + (await this.deliveries.countWanting(event));

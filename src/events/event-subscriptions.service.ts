@@ -3,10 +3,10 @@ import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { type Actor, actsOn } from '../platform/context/index.js';
 import { Database, findForUpdate, insertRow, takeLock, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { filterOf } from '../platform/events/index.js';
+import { EventCatalogue, filterOf } from '../platform/events/index.js';
 import { assertVersion, Deletions, type Page, pageNewestFirst, publicId } from '../platform/http/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
-import { assertMayRead, readingScopes, SavedSubscriptions } from '../streaming/index.js';
+import { SavedSubscriptions } from '../streaming/index.js';
 import { type ManagedWebhook, ManagedWebhooks } from '../webhooks/index.js';
 import { EventSubscription } from './event-subscription.entity.js';
 import { toSubscriptionDto } from './event-subscription.js';
@@ -29,6 +29,7 @@ export class EventSubscriptions implements OnModuleInit {
     private readonly webhooks: ManagedWebhooks,
     private readonly saved: SavedSubscriptions,
     private readonly deletions: Deletions,
+    private readonly catalogue: EventCatalogue,
   ) {}
 
   onModuleInit(): void {
@@ -44,7 +45,7 @@ export class EventSubscriptions implements OnModuleInit {
    *   SUBSCRIPTION_LIMIT_EXCEEDED past 50 of one owner
    */
   async create(actor: Actor, dto: CreateSubscriptionDto): Promise<SubscriptionDto> {
-    assertMaySubscribe(actor, dto.event_patterns);
+    this.assertMaySubscribe(actor, dto.event_patterns);
     filterOf(dto.filters);
     const config = dto.webhook_config;
     assertFitting(dto);
@@ -57,7 +58,7 @@ export class EventSubscriptions implements OnModuleInit {
         id,
         ownerId: actor.id,
         deliveryMethod: dto.delivery_method,
-        ...valuesOf(actor, dto),
+        ...this.valuesOf(actor, dto),
       });
       if (!config) return toSubscriptionDto(row);
       const wanted = webhookOf(row, { ...config, batch: dto.batch_config ?? null });
@@ -90,7 +91,7 @@ export class EventSubscriptions implements OnModuleInit {
     dto: PutSubscriptionDto,
     expected: number | undefined,
   ): Promise<SubscriptionDto> {
-    assertMaySubscribe(actor, dto.event_patterns);
+    this.assertMaySubscribe(actor, dto.event_patterns);
     filterOf(dto.filters);
     assertFitting(dto);
     const { webhook_config: config } = dto;
@@ -99,7 +100,7 @@ export class EventSubscriptions implements OnModuleInit {
       const row = await lock(tx, actor, id);
       assertVersion(expected, row.version);
       if (dto.delivery_method !== row.deliveryMethod) throw bodyIssue('delivery_method', 'cannot be changed');
-      Object.assign(row, valuesOf(actor, dto), dto.enabled === false ? {} : { disabledAt: null });
+      Object.assign(row, this.valuesOf(actor, dto), dto.enabled === false ? {} : { disabledAt: null });
       await tx.save(row);
       if (!config) return toSubscriptionDto(row);
       const wanted = webhookOf(row, { ...config, batch: dto.batch_config ?? null });
@@ -115,6 +116,23 @@ export class EventSubscriptions implements OnModuleInit {
       await tx.delete(EventSubscription, { id });
     };
     return this.deletions.once(publicId('sub', id), remove, actor.id);
+  }
+
+  /** What a request says of a subscription, and from whom it has its rights. */
+  private valuesOf(actor: Actor, dto: CreateSubscriptionDto | PutSubscriptionDto): Partial<EventSubscription> {
+    return {
+      name: dto.name,
+      eventPatterns: [...new Set(dto.event_patterns)],
+      filters: dto.filters ?? null,
+      readerScopes: this.catalogue.readingScopes(actor),
+      enabled: dto.enabled ?? true,
+      ownerCredential: ownerOf(actor).credentialId,
+    };
+  }
+
+  private assertMaySubscribe(actor: Actor, patterns: readonly string[]): void {
+    if (actor.type === 'agent') throw AppError.forbidden('Agents cannot have event subscriptions');
+    this.catalogue.assertMayRead(actor, patterns, 'event_patterns');
   }
 }
 
@@ -138,23 +156,6 @@ async function lock(tx: Tx, actor: Actor, id: string): Promise<EventSubscription
   const row = await findForUpdate(tx, EventSubscription, { id, ownerId: actor.id });
   if (!row) throw notFound(id);
   return row;
-}
-
-/** What a request says of a subscription, and from whom it has its rights. */
-function valuesOf(actor: Actor, dto: CreateSubscriptionDto | PutSubscriptionDto): Partial<EventSubscription> {
-  return {
-    name: dto.name,
-    eventPatterns: [...new Set(dto.event_patterns)],
-    filters: dto.filters ?? null,
-    readerScopes: readingScopes(actor),
-    enabled: dto.enabled ?? true,
-    ownerCredential: ownerOf(actor).credentialId,
-  };
-}
-
-function assertMaySubscribe(actor: Actor, patterns: readonly string[]): void {
-  if (actor.type === 'agent') throw AppError.forbidden('Agents cannot have event subscriptions');
-  assertMayRead(actor, patterns, 'event_patterns');
 }
 
 function assertFitting(dto: PutSubscriptionDto): void {

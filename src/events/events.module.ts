@@ -1,6 +1,7 @@
 import { Module } from '@nestjs/common';
 import { BackgroundModule } from '../platform/background/index.js';
 import { DatabaseModule } from '../platform/database/index.js';
+import { EventsModule } from '../platform/events/index.js';
 import { HttpModule } from '../platform/http/index.js';
 import { StreamingModule } from '../streaming/index.js';
 import { WebhooksModule } from '../webhooks/index.js';
@@ -15,6 +16,7 @@ import { EventSubscriptionsController } from './event-subscriptions.controller.j
 import { EventSubscriptions } from './event-subscriptions.service.js';
 import { EventsController } from './events.controller.js';
 import { EventsService } from './events.service.js';
+import { FAMILIES_TO_COME } from './families-to-come.js';
 import { PurgeController } from './purge.controller.js';
 import { PurgeService } from './purge.service.js';
 import { PurgeMatching } from './purge.task.js';
@@ -28,6 +30,7 @@ import { SubscriptionRights } from './subscription-rights.js';
 /** The events API: callers publish, look up and count events (rows EVT-01..08). The outbox itself is `platform/events`. */
 @Module({
   imports: [
+    EventsModule.forFeature({ families: FAMILIES_TO_COME }),
     BackgroundModule.forFeature([ReplayEvents, PurgeMatching]),
     HttpModule.forFeature({ tags: { events: 'Events of your programs, and looking all events up' } }),
     DatabaseModule.forFeature([EventSubscription]),

@@ -1,11 +1,16 @@
 import type { EntityManager } from 'typeorm';
 import type { Actor } from '../platform/context/index.js';
 import { prepared } from '../platform/database/index.js';
-import { type DomainEvent, type EventPriority, SERVER_SOURCE } from '../platform/events/index.js';
+import { type DomainEvent, type EventPriority, type ReadingRule, SERVER_SOURCE } from '../platform/events/index.js';
 import { type SizedRow, withinPageBytes } from '../platform/http/index.js';
-import { type ReadingRule, readingRules } from '../streaming/index.js';
 import type { EventSubscription } from './event-subscription.entity.js';
 import type { EventStatus } from './events.dto.js';
+
+/** Who reads, and which kinds of events they may read. */
+export interface EventReader {
+  actor: Actor;
+  rules: readonly ReadingRule[];
+}
 
 /** Which events are meant; what is left out does not matter. */
 export interface EventCriteria {
@@ -48,8 +53,8 @@ const COLUMNS = `id, type, subject, data, actor_id AS "actorId", occurred_at AS 
   coalesce(expires_at <= now(), false) AS expired, (extract(epoch FROM occurred_at) * 1000000)::bigint AS micros`;
 
 /** The event, if the actor may read it. SQL: for its conditions, see {@link conditionsFor}. */
-export async function findEvent(db: EntityManager, actor: Actor, id: string): Promise<FoundEvent | undefined> {
-  const { where, params } = conditionsFor(actor, { id, status: 'any' });
+export async function findEvent(db: EntityManager, reader: EventReader, id: string): Promise<FoundEvent | undefined> {
+  const { where, params } = conditionsFor(reader, { id, status: 'any' });
   const [event] = await db.query<FoundEvent[]>(`SELECT ${COLUMNS} FROM events WHERE ${where}`, params);
   return event;
 }
@@ -57,11 +62,11 @@ export async function findEvent(db: EntityManager, actor: Actor, id: string): Pr
 /** How many events there are, counted up to `limit`. SQL: counts no further, however many there are. */
 export async function countEvents(
   db: EntityManager,
-  actor: Actor,
+  reader: EventReader,
   criteria: EventCriteria,
   limit: number,
 ): Promise<number> {
-  const { where, params } = conditionsFor(actor, criteria);
+  const { where, params } = conditionsFor(reader, criteria);
   const [{ total }] = await db.query<[{ total: number }]>(
     `SELECT count(*)::int AS total FROM (SELECT 1 FROM events WHERE ${where} LIMIT ${limit}) AS matching`,
     params,
@@ -72,11 +77,11 @@ export async function countEvents(
 /** Events in the order of their time. SQL: seeks by microseconds, and ends with what one page may hold. @param after `micros` and id of the last one seen */
 export function listEvents(
   db: EntityManager,
-  actor: Actor,
+  reader: EventReader,
   criteria: EventCriteria,
   page: { oldestFirst: boolean; limit: number; offset: number; after?: readonly [micros: string, id: string] },
 ): Promise<(FoundEvent & SizedRow)[]> {
-  const { where, params } = conditionsFor(actor, criteria);
+  const { where, params } = conditionsFor(reader, criteria);
   const [comparison, order] = page.oldestFirst ? ['>', 'ASC'] : ['<', 'DESC'];
   const [at, id] = [`$${params.length + 1}`, `$${params.length + 2}`];
   const seek = page.after
@@ -109,11 +114,11 @@ export interface CountedEvents {
  */
 export function countBySets(
   db: EntityManager,
-  actor: Actor,
+  reader: EventReader,
   criteria: EventCriteria,
   { unit, limit }: { unit: 'hour' | 'day'; limit: number },
 ): Promise<CountedEvents[]> {
-  const { where, params } = conditionsFor(actor, criteria);
+  const { where, params } = conditionsFor(reader, criteria);
   return db.query(
     `SELECT * FROM (
        SELECT CASE grouping(type, source, priority, step) WHEN 7 THEN 'type' WHEN 11 THEN 'source' WHEN 13 THEN 'priority'
@@ -135,11 +140,11 @@ export function countBySets(
 /** Counts events by steps of time and these values of a column. SQL: counts by expressions. */
 export function countBySteps(
   db: EntityManager,
-  actor: Actor,
+  reader: EventReader,
   criteria: EventCriteria,
   { unit, by, keys }: { unit: 'hour' | 'day'; by: keyof typeof KEYS; keys: readonly (string | null)[] },
 ): Promise<{ step: Date; key: string; count: number }[]> {
-  const { where, params } = conditionsFor(actor, criteria);
+  const { where, params } = conditionsFor(reader, criteria);
   return db.query(
     `SELECT date_trunc('${unit}', occurred_at, 'UTC') AS step, ${KEYS[by]} AS key, count(*)::int AS count
      FROM events WHERE ${where} AND ${KEYS[by]} = ANY ($${params.length + 1}) GROUP BY 1, 2 ORDER BY 1, 3 DESC`,
@@ -184,7 +189,7 @@ const STATUS = {
 };
 
 /** The events that are meant and that the actor may read: each kind needs its scope, and an agent sees only its own. */
-function conditionsFor(actor: Actor, criteria: EventCriteria): Conditions {
+function conditionsFor({ actor, rules }: EventReader, criteria: EventCriteria): Conditions {
   const params: unknown[] = [];
   const clauses = [criteria.status ? STATUS[criteria.status] : ALIVE];
   const add = (clause: string, value: unknown): void => {
@@ -204,7 +209,6 @@ function conditionsFor(actor: Actor, criteria: EventCriteria): Conditions {
   // Named in full where it is rare, so that the index over the rare ones is of use.
   if (priority === 'normal') clauses.push(`priority = 'normal'`);
   else if (priority) add(`priority = ? AND priority <> 'normal'`, priority);
-  const rules = readingRules(actor);
   if (!rules.every(({ may }) => may)) clauses.push(readable(rules));
   if (actor.type === 'agent') add(`(actor_id = ? OR subject = ? OR data ->> 'agent_id' = ?)`, actor.id);
   return { where: clauses.join(' AND '), params };
@@ -212,7 +216,7 @@ function conditionsFor(actor: Actor, criteria: EventCriteria): Conditions {
 
 /** The patterns are ours, not a caller's. The first rule that names a kind holds. */
 function readable(rules: readonly ReadingRule[]): string {
-  const cases = rules.map(({ types, may }) => `WHEN ${types.map(named).join(' OR ')} THEN ${may}`);
+  const cases = rules.map(({ pattern, may }) => `WHEN ${named(pattern)} THEN ${may}`);
   return `CASE ${cases.join(' ')} ELSE false END`;
 }
 

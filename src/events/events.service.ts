@@ -2,11 +2,10 @@ import { Injectable } from '@nestjs/common';
 import { type Actor, currentContext } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { EventBus, SERVER_SOURCE } from '../platform/events/index.js';
+import { EventBus, EventCatalogue, SERVER_SOURCE } from '../platform/events/index.js';
 import { publicId } from '../platform/http/index.js';
 import { EventSubscribers } from './event-subscribers.js';
 import type { EmitEventDto, EmittedEventAnswerDto } from './events.dto.js';
-import { isReserved } from './reserved-events.js';
 
 /** Bytes as JSON. */
 const MOST_DATA = 64 * 1024;
@@ -21,6 +20,7 @@ export class EventsService {
     private readonly db: Database,
     private readonly bus: EventBus,
     private readonly subscribers: EventSubscribers,
+    private readonly catalogue: EventCatalogue,
   ) {}
 
   /**
@@ -28,7 +28,7 @@ export class EventsService {
    * @throws AppError `validation`; `forbidden` EVENT_TYPE_RESERVED for a name of the server's own; `too_large` EVENT_TOO_LARGE
    */
   async emit(actor: Actor, dto: EmitEventDto): Promise<EmittedEventAnswerDto> {
-    const type = typeOf(dto);
+    const type = this.typeOf(dto);
     const { data, source = actor.id, metadata = null, priority = 'normal', correlation_id = null } = dto;
     if (source === SERVER_SOURCE || source.startsWith(HOOK_SOURCE)) {
       const issue = source === SERVER_SOURCE ? 'is the name of the server itself' : 'is the name of a hook';
@@ -63,28 +63,28 @@ export class EventsService {
       },
     };
   }
-}
 
-function typeOf({ type, event_type }: EmitEventDto): string {
-  const name = type ?? event_type;
-  if (name === undefined) {
-    throw AppError.validation({
-      field: 'type',
-      issue: 'is required',
-      expected: 'type or event_type',
-      location: 'body',
-    });
+  private typeOf({ type, event_type }: EmitEventDto): string {
+    const name = type ?? event_type;
+    if (name === undefined) {
+      throw AppError.validation({
+        field: 'type',
+        issue: 'is required',
+        expected: 'type or event_type',
+        location: 'body',
+      });
+    }
+    if (type !== undefined && event_type !== undefined && type !== event_type) {
+      throw AppError.validation({ field: 'event_type', issue: 'must be the same as type', location: 'body' });
+    }
+    if (this.catalogue.isReserved(name)) {
+      throw new AppError('forbidden', `Only the server itself publishes ${name}; choose a name of your own`, {
+        code: 'EVENT_TYPE_RESERVED',
+        details: { field: 'type', type: name },
+      });
+    }
+    return name;
   }
-  if (type !== undefined && event_type !== undefined && type !== event_type) {
-    throw AppError.validation({ field: 'event_type', issue: 'must be the same as type', location: 'body' });
-  }
-  if (isReserved(name)) {
-    throw new AppError('forbidden', `Only the server itself publishes ${name}; choose a name of your own`, {
-      code: 'EVENT_TYPE_RESERVED',
-      details: { field: 'type', type: name },
-    });
-  }
-  return name;
 }
 
 function assertSize(field: string, value: object, most: number): void {

@@ -1,2 +1,1 @@
 export { EventsApiModule } from './events.module.js';
-export { isReserved } from './reserved-events.js';

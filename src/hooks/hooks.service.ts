@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { isReserved } from '../events/index.js';
 import { type Actor, actorHas, actsOn } from '../platform/context/index.js';
 import { assertRotatable, newSigningSecret } from '../platform/crypto/index.js';
 import { assertRoom, Database, findForUpdate, insertIfNew, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
+import { EventCatalogue } from '../platform/events/index.js';
 import {
   assertVersion,
   Deletions,
@@ -14,9 +14,9 @@ import {
   publicId,
 } from '../platform/http/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
+import { HookSecrets } from './hook-secrets.js';
 import { Hook } from './hook.entity.js';
 import { ownEventType } from './hook.js';
-import { HookSecrets } from './hook-secrets.js';
 import type { CreateHookDto, RotateHookSecretDto, UpdateHookDto } from './hooks.dto.js';
 
 const MAX_HOOKS = 200;
@@ -29,6 +29,7 @@ export class HooksService {
     private readonly db: Database,
     private readonly secrets: HookSecrets,
     private readonly deletions: Deletions,
+    private readonly catalogue: EventCatalogue,
   ) {}
 
   /**
@@ -40,7 +41,7 @@ export class HooksService {
     const { name } = dto;
     const id = randomUUID();
     const secret = dto.secret ?? newSigningSecret();
-    const eventType = eventTypeOf(name, dto.event_type);
+    const eventType = this.eventTypeOf(name, dto.event_type);
     assertMayEmit(actor, { name, eventType });
     const hook = await this.db.transaction(async (tx) => {
       await assertRoom(tx, { lock: 'hooks', noun: 'hooks', max: MAX_HOOKS, count: () => tx.count(Hook) });
@@ -86,7 +87,7 @@ export class HooksService {
       const hook = await lock(tx, id);
       assertVersion(expected, hook.version);
       const enabled = dto.enabled ?? hook.enabled;
-      const eventType = dto.event_type === undefined ? hook.eventType : eventTypeOf(hook.name, dto.event_type);
+      const eventType = dto.event_type === undefined ? hook.eventType : this.eventTypeOf(hook.name, dto.event_type);
       // Whoever may write hooks may disable any of them.
       if (enabled || dto.event_type !== undefined) assertMayEmit(actor, { name: hook.name, eventType });
       hook.scheme = dto.scheme ?? hook.scheme;
@@ -129,6 +130,19 @@ export class HooksService {
     });
     return { until, ...(dto.secret === undefined ? { secret } : {}) };
   }
+
+  /** The name that was asked for, or the hook's own. */
+  private eventTypeOf(name: string, wanted: string | null | undefined): string {
+    const own = ownEventType(name);
+    if (wanted === undefined || wanted === null || wanted === own) return own;
+    if (this.catalogue.isReserved(wanted)) {
+      throw new AppError('forbidden', `Only the server itself publishes ${wanted}; choose a name of your own`, {
+        code: 'EVENT_TYPE_RESERVED',
+        details: { field: 'event_type', type: wanted },
+      });
+    }
+    return wanted;
+  }
 }
 
 /** @throws AppError `not_found` */
@@ -140,19 +154,6 @@ async function lock(tx: Tx, id: string): Promise<Hook> {
 
 function notFound(id: string): AppError {
   return AppError.notFound('hook', publicId('hook', id));
-}
-
-/** The name that was asked for, or the hook's own. */
-function eventTypeOf(name: string, wanted: string | null | undefined): string {
-  const own = ownEventType(name);
-  if (wanted === undefined || wanted === null || wanted === own) return own;
-  if (isReserved(wanted)) {
-    throw new AppError('forbidden', `Only the server itself publishes ${wanted}; choose a name of your own`, {
-      code: 'EVENT_TYPE_RESERVED',
-      details: { field: 'event_type', type: wanted },
-    });
-  }
-  return wanted;
 }
 
 /** @throws AppError `forbidden` when the events of a hook have a chosen name and the actor may not emit events */

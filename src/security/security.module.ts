@@ -1,12 +1,13 @@
 import { Global, Module } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
+import { LessThan, Not } from 'typeorm';
 import { DatabaseModule } from '../platform/database/index.js';
+import { EventsModule } from '../platform/events/index.js';
 import { Gatekeeper, HttpModule } from '../platform/http/index.js';
 import { CredentialWatch } from '../platform/realtime/index.js';
-import { LessThan, Not } from 'typeorm';
 import { RetentionModule } from '../platform/retention/index.js';
-import { AccessGuard } from './access/access.guard.js';
 import { AccessTokens } from './access/access-tokens.js';
+import { AccessGuard } from './access/access.guard.js';
 import { Authenticator } from './access/authenticator.js';
 import { LastUsed } from './access/last-used.js';
 import { LivePrincipals } from './access/live-principals.js';
@@ -17,11 +18,11 @@ import { AuthController } from './accounts/auth.controller.js';
 import { FirstRun } from './accounts/first-run.js';
 import { JwksController } from './accounts/jwks.controller.js';
 import { LoginAttempt } from './accounts/login-attempt.entity.js';
+import { ANYWHERE, LoginAttempts, NETWORKS_KEPT_DAYS } from './accounts/login-attempts.js';
 import { LoginNetwork } from './accounts/login-network.entity.js';
+import { FAILURES_KEPT_DAYS, FREE_FAILURES } from './accounts/login-waits.js';
 import { LoginService } from './accounts/login.service.js';
 import { RefreshToken } from './accounts/refresh-token.entity.js';
-import { ANYWHERE, LoginAttempts, NETWORKS_KEPT_DAYS } from './accounts/login-attempts.js';
-import { FAILURES_KEPT_DAYS, FREE_FAILURES } from './accounts/login-waits.js';
 import { Session } from './accounts/session.entity.js';
 import { SessionsController } from './accounts/sessions.controller.js';
 import { Sessions } from './accounts/sessions.js';
@@ -29,9 +30,9 @@ import { SessionsService } from './accounts/sessions.service.js';
 import { User } from './accounts/user.entity.js';
 import { Users } from './accounts/users.js';
 import { AlertSignals } from './alerts/alert-signals.js';
-import { SecurityAlert } from './alerts/security-alert.entity.js';
-import { SecurityAlerts } from './alerts/security-alerts.js';
 import { SecurityAlertsController } from './alerts/alerts.controller.js';
+import { SecurityAlert as StoredAlert } from './alerts/security-alert.entity.js';
+import { SecurityAlerts } from './alerts/security-alerts.js';
 import { SecuritySignal } from './alerts/security-signal.entity.js';
 import { AuditModule } from './audit.module.js';
 import { AgentCredentials } from './keys/agent-credentials.js';
@@ -45,10 +46,28 @@ import { AuthRolesController } from './roles/auth-roles.controller.js';
 import { Role } from './roles/role.entity.js';
 import { RolesController } from './roles/roles.controller.js';
 import { RolesService } from './roles/roles.service.js';
+import {
+  UserCreated,
+  UserLoggedIn,
+  UserLoggedOut,
+  TokenCreated,
+  SecurityAlert,
+  TokenRevoked,
+} from './security.events.js';
 
 @Global()
 @Module({
   imports: [
+    EventsModule.forFeature({
+      events: [UserCreated, UserLoggedIn, UserLoggedOut, TokenCreated, SecurityAlert, TokenRevoked],
+      families: [
+        { types: ['user.login', 'user.logout'], channel: 'security.events', scope: 'user:read' },
+        // Other systems have users too.
+        { types: ['user.*'], channel: 'security.events', scope: 'user:read', open: true },
+        { types: ['token.*', 'security.*'], channel: 'security.events', scope: 'security:read' },
+        { types: ['security.alert'], channel: 'system.alerts', scope: 'security:read' },
+      ],
+    }),
     HttpModule.forFeature({
       tags: { auth: 'Login, sessions, API keys', security: 'Access tokens, roles, the audit trail' },
     }),
@@ -58,7 +77,7 @@ import { RolesService } from './roles/roles.service.js';
       RefreshToken,
       Session,
       User,
-      SecurityAlert,
+      StoredAlert,
       SecuritySignal,
       Credential,
       Role,
@@ -78,7 +97,7 @@ import { RolesService } from './roles/roles.service.js';
         where: { network: Not(ANYWHERE), failures: LessThan(FREE_FAILURES) },
       },
       { entity: LoginNetwork, column: 'lastAt', days: NETWORKS_KEPT_DAYS },
-      { entity: SecurityAlert, column: 'createdAt', days: 90 },
+      { entity: StoredAlert, column: 'createdAt', days: 90 },
     ]),
   ],
   controllers: [

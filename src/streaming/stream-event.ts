@@ -1,8 +1,14 @@
 import { type Actor } from '../platform/context/index.js';
-import { type Filterable, filterFields, isExpired, type StoredEvent } from '../platform/events/index.js';
+import {
+  type EventAccess,
+  type Filterable,
+  filterFields,
+  isExpired,
+  type StoredEvent,
+} from '../platform/events/index.js';
 import { publicId } from '../platform/http/index.js';
 import type { TelemetryRow } from '../telemetry/index.js';
-import { ALL_EVENTS, homeOf, TELEMETRY_SCOPE } from './channels.js';
+import { ALL_EVENTS, TELEMETRY_SCOPE } from './channels.js';
 
 /** A telemetry event as it goes over streams and between processes. */
 export interface TelemetryMessage {
@@ -84,14 +90,16 @@ export class CatalogueEvent extends StreamEvent {
   readonly channels: readonly string[];
   private known: Readonly<Record<string, unknown>> | undefined;
 
-  constructor(private readonly event: StoredEvent) {
+  constructor(
+    private readonly event: StoredEvent,
+    { channel, scope }: EventAccess,
+  ) {
     super();
-    const home = homeOf(event.type);
     this.id = publicId('evt', event.id);
     this.seq = BigInt(event.seq);
     this.type = event.type;
-    this.scope = home.scope;
-    this.channels = [home.channel, ALL_EVENTS];
+    this.scope = scope;
+    this.channels = [channel, ALL_EVENTS];
   }
 
   get fields(): Readonly<Record<string, unknown>> {

@@ -1,16 +1,16 @@
 import { isAppError } from '../platform/errors/index.js';
 import { type Filter, filterOf } from '../platform/events/index.js';
 import { nearestNames } from '../platform/http/index.js';
-import { isSilent, knownFields, mayHave } from './channels.js';
+import type { Channels } from './channels.js';
 import { StreamProblem } from './stream-problem.js';
 
 /** The filter of each channel. @throws StreamProblem */
-export function filtersBy(filters: unknown, channels: readonly string[]): Map<string, Filter | null> {
+export function filtersBy(known: Channels, filters: unknown, channels: readonly string[]): Map<string, Filter | null> {
   try {
     const byChannel = new Map(
-      channels.map((channel) => [channel, filterOf(filters, (field) => mayHave(channel, field))]),
+      channels.map((channel) => [channel, filterOf(filters, (field) => known.mayHave(channel, field))]),
     );
-    for (const field of Object.keys(filters ?? {})) assertKnown(field, channels);
+    for (const field of Object.keys(filters ?? {})) assertKnown(known, field, channels);
     return byChannel;
   } catch (error) {
     throw isAppError(error) ? new StreamProblem('VALIDATION_ERROR', error.message) : error;
@@ -18,21 +18,21 @@ export function filtersBy(filters: unknown, channels: readonly string[]): Map<st
 }
 
 /** A filter with a slip in its name must not be no filter. */
-function assertKnown(field: string, channels: readonly string[]): void {
-  const names = knownFields();
+function assertKnown(all: Channels, field: string, channels: readonly string[]): void {
+  const names = all.knownFields();
   const known = ['source', 'priority', 'correlation_id', 'tag', ...names];
   const name = field.replace(/^data\./, '').split('.')[0];
-  if (known.includes(name) || channels.some((channel) => mayHave(channel, field))) return;
+  if (known.includes(name) || channels.some((channel) => all.mayHave(channel, field))) return;
   const text = `No event of these channels has the field ${field.slice(0, 50)}; there are ${nearestNames(name, names)}`;
   throw new StreamProblem('VALIDATION_ERROR', text);
 }
 
 /** What a subscription asks for in vain. */
-export function warningsOf(channels: readonly string[], filters: unknown): { warnings?: string[] } {
+export function warningsOf(known: Channels, channels: readonly string[], filters: unknown): { warnings?: string[] } {
   const fields = Object.keys(filters ?? {});
   const warnings = channels.flatMap((channel) => {
-    if (isSilent(channel)) return [`${channel} has no events yet`];
-    const ignored = fields.filter((field) => !mayHave(channel, field));
+    if (known.isSilent(channel)) return [`${channel} has no events yet`];
+    const ignored = fields.filter((field) => !known.mayHave(channel, field));
     return ignored.length > 0 ? [`Events of ${channel} have no ${ignored.join(', ')}: not filtered by it`] : [];
   });
   return warnings.length > 0 ? { warnings } : {};

@@ -1,6 +1,6 @@
 import { Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { isAppError } from '../platform/errors/index.js';
-import { EventFeed } from '../platform/events/index.js';
+import { EventCatalogue, EventFeed } from '../platform/events/index.js';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
 import { StreamPlaces } from '../platform/realtime/index.js';
 import { isTelemetry } from './channels.js';
@@ -31,6 +31,7 @@ export class StreamHub implements OnModuleDestroy {
     private readonly feed: EventFeed,
     private readonly telemetry: TelemetryFeed,
     private readonly streamPlaces: StreamPlaces,
+    private readonly catalogue: EventCatalogue,
     metrics: Metrics,
     health: HealthRegistry,
   ) {
@@ -84,7 +85,10 @@ export class StreamHub implements OnModuleDestroy {
   async listenTo(channels: Iterable<string>): Promise<void> {
     for (const channel of channels) {
       if (isTelemetry(channel)) this.ends.telemetry ??= this.telemetry.subscribe((event) => this.deliver(event));
-      else this.ends.events ??= this.feed.subscribe((event) => this.deliver(new CatalogueEvent(event)));
+      else
+        {this.ends.events ??= this.feed.subscribe((event) =>
+          this.deliver(new CatalogueEvent(event, this.catalogue.accessTo(event.type))),
+        );}
     }
     if (this.ends.events) await this.feed.started();
   }

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
-import { EventFeed } from '../platform/events/index.js';
+import { EventCatalogue, matcherOf, EventFeed } from '../platform/events/index.js';
 import { parsePublicId, publicIdForm } from '../platform/http/index.js';
-import { ALL_EVENTS, checked, isTelemetry, matcherOf, resolveChannels } from './channels.js';
+import { ALL_EVENTS, Channels, checked, isTelemetry } from './channels.js';
 import { SavedSubscriptions } from './saved-subscriptions.js';
 import type { StreamClient } from './stream-client.js';
 import { CatalogueEvent, type StreamEvent } from './stream-event.js';
@@ -46,6 +46,8 @@ export class StreamSubscriptions {
     private readonly feed: EventFeed,
     private readonly telemetry: TelemetryFeed,
     private readonly saved: SavedSubscriptions,
+    private readonly channels: Channels,
+    private readonly catalogue: EventCatalogue,
   ) {}
 
   /** @throws StreamProblem when the wish cannot be met whoever connects */
@@ -75,7 +77,7 @@ export class StreamSubscriptions {
       channels,
       ...(wish.patterns === undefined ? {} : { patterns: wish.patterns }),
       filters: wish.filters ?? {},
-      ...warningsOf(channels, wish.filters),
+      ...warningsOf(this.channels, channels, wish.filters),
     });
     if (!start) {
       subscription.catchingUp.clear();
@@ -133,10 +135,13 @@ export class StreamSubscriptions {
     const names = wish.channels === undefined ? [] : namesOf('channels', wish.channels);
     if (types.length > 0) names.push(ALL_EVENTS);
     if (names.length === 0) throw new StreamProblem('VALIDATION_ERROR', 'channels or patterns is needed');
-    const channels = resolveChannels(client.actor, names).filter((one) => client.only?.includes(one) ?? true);
+    const channels = this.channels.resolve(client.actor, names).filter((one) => client.only?.includes(one) ?? true);
     if (channels.length === 0) throw new StreamProblem('INSUFFICIENT_SCOPE', 'The ticket is for other channels');
     const id = typeof wish.subscription_id === 'string' ? wish.subscription_id : undefined;
-    return { subscription: new Subscription(channels, types, filtersBy(wish.filters, channels), id), channels };
+    return {
+      subscription: new Subscription(channels, types, filtersBy(this.channels, wish.filters, channels), id),
+      channels,
+    };
   }
 
   private hears(client: StreamClient, channel: string): boolean {
@@ -236,7 +241,9 @@ export class StreamSubscriptions {
     let size = FIRST_PAGE;
     for (let replayed = 0; client.open;) {
       subscription.keep();
-      const page = (await this.feed.since(place, size)).map((event) => new CatalogueEvent(event));
+      const page = (await this.feed.since(place, size)).map(
+        (event) => new CatalogueEvent(event, this.catalogue.accessTo(event.type)),
+      );
       const kept = subscription.kept();
       let sent = this.sendMissed(client, subscription, page);
       const atOnce = sent === page.length;

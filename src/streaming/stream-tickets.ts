@@ -11,7 +11,7 @@ import {
 import { Database, findForUpdate } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { SocketTickets } from '../platform/realtime/index.js';
-import { resolveChannels } from './channels.js';
+import { Channels } from './channels.js';
 import { StreamProblem } from './stream-problem.js';
 import { StreamTicket } from './stream-ticket.entity.js';
 
@@ -40,6 +40,7 @@ export class StreamTickets {
   constructor(
     private readonly db: Database,
     private readonly box: SecretBox,
+    private readonly known: Channels,
     sockets: SocketTickets,
   ) {
     sockets.contribute((ticket) => this.redeem(ticket));
@@ -50,7 +51,7 @@ export class StreamTickets {
    * @throws AppError `validation`, `forbidden` for channels that the actor may not listen to
    */
   async issue(actor: Actor, credential: string, channels: string[] | null): Promise<string> {
-    const names = channels && channelsFor(actor, channels);
+    const names = channels && this.channelsFor(actor, channels);
     const { token, hash } = generateOneTimeToken(PREFIX);
     await this.db.transaction(async (tx) => {
       await tx.delete(StreamTicket, { expiresAt: LessThan(new Date()) });
@@ -79,18 +80,18 @@ export class StreamTickets {
     const text = this.box.decrypt(credential, contextOf(hash));
     return { headers: { authorization: `Bearer ${text}` }, grant: { channels }, limited: channels !== null };
   }
+
+  private channelsFor(actor: Actor, names: string[]): string[] {
+    try {
+      return this.known.resolve(actor, names);
+    } catch (error) {
+      if (!(error instanceof StreamProblem)) throw error;
+      if (error.code === 'INSUFFICIENT_SCOPE') throw AppError.forbidden(error.message);
+      throw AppError.validation({ field: 'channels', issue: error.message, location: 'body' });
+    }
+  }
 }
 
 function contextOf(hash: Buffer): string {
   return `stream_tickets/${hash.toString('hex')}/credential`;
-}
-
-function channelsFor(actor: Actor, names: string[]): string[] {
-  try {
-    return resolveChannels(actor, names);
-  } catch (error) {
-    if (!(error instanceof StreamProblem)) throw error;
-    if (error.code === 'INSUFFICIENT_SCOPE') throw AppError.forbidden(error.message);
-    throw AppError.validation({ field: 'channels', issue: error.message, location: 'body' });
-  }
 }

@@ -2,6 +2,7 @@ import { Module } from '@nestjs/common';
 import { DatabaseModule } from '../platform/database/index.js';
 import { HttpModule } from '../platform/http/index.js';
 import { TelemetryModule } from '../telemetry/index.js';
+import { Channels } from './channels.js';
 import { SavedSubscriptions } from './saved-subscriptions.js';
 import { SseStreams } from './sse-streams.js';
 import { StreamHub } from './stream-hub.js';
@@ -21,6 +22,7 @@ import { TelemetryFeed } from './telemetry-feed.js';
   ],
   controllers: [StreamsController],
   providers: [
+    Channels,
     SavedSubscriptions,
     StreamHub,
     StreamSubscriptions,

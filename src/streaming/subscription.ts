@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import type { Filter } from '../platform/events/index.js';
+import { type Filter, matcherOf } from '../platform/events/index.js';
 import { publicId } from '../platform/http/index.js';
-import { ALL_EVENTS, isTelemetry, matcherOf } from './channels.js';
+import { ALL_EVENTS, isTelemetry } from './channels.js';
 import type { StreamEvent } from './stream-event.js';
 
 const MOST_PENDING = 5000;

@@ -24,13 +24,16 @@ class Reader extends StreamClient {
   }
 }
 
-const event = new CatalogueEvent({
-  id: '550e8400-e29b-41d4-a716-446655440000',
-  seq: '1',
-  type: 'thing.made',
-  subject: 'thing_1',
-  data: {},
-} as unknown as StoredEvent);
+const event = new CatalogueEvent(
+  {
+    id: '550e8400-e29b-41d4-a716-446655440000',
+    seq: '1',
+    type: 'thing.made',
+    subject: 'thing_1',
+    data: {},
+  } as unknown as StoredEvent,
+  { channel: 'custom.events', scope: 'event:read' },
+);
 
 it('writes what follows at once together, the first after a pause without delay', async () => {
   const pulse = new WritePulse();

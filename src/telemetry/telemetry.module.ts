@@ -1,9 +1,9 @@
 import { Module } from '@nestjs/common';
 import { AgentsModule } from '../agents/index.js';
+import type { LoadedSettings } from '../platform/config/index.js';
 import { DatabaseModule } from '../platform/database/index.js';
 import { HttpModule } from '../platform/http/index.js';
 import { JobsModule } from '../platform/jobs/index.js';
-import type { LoadedSettings } from '../platform/config/index.js';
 import { RetentionModule } from '../platform/retention/index.js';
 import { AgentTelemetry } from './agent-telemetry.js';
 import { DirtyBucket } from './dirty-bucket.entity.js';
@@ -17,15 +17,15 @@ import { Rollups } from './rollups.js';
 import { SeriesCatalog } from './series-catalog.js';
 import { TelemetryBatch } from './telemetry-batch.entity.js';
 import { TelemetryEvent } from './telemetry-event.entity.js';
-import { TelemetryController } from './telemetry.controller.js';
 import { TelemetryIngest } from './telemetry-ingest.js';
 import { TelemetryRetention } from './telemetry-retention.js';
 import { TelemetryRollup } from './telemetry-rollup.entity.js';
 import { TelemetrySeries } from './telemetry-series.entity.js';
-import { TelemetrySettings } from './telemetry.settings.js';
 import { TelemetryStore } from './telemetry-store.js';
 import { TelemetryWriter } from './telemetry-writer.js';
+import { TelemetryController } from './telemetry.controller.js';
 import { RollUpTelemetry } from './telemetry.jobs.js';
+import { TelemetrySettings } from './telemetry.settings.js';
 import { TelemetryWorker } from './telemetry.worker.js';
 
 @Module({

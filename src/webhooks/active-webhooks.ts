@@ -1,9 +1,7 @@
 import { Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { Database } from '../platform/database/index.js';
-import { broaderTypeOf, filterFields, filterOf, matchesEvent } from '../platform/events/index.js';
+import { EventCatalogue, filterFields, filterOf, matchesEvent } from '../platform/events/index.js';
 import { Bus } from '../platform/realtime/index.js';
-import { scopeOfEvent } from '../streaming/index.js';
-import { isPrivateEvent } from './private-events.js';
 import { Webhook } from './webhook.entity.js';
 import type { Wants } from './webhooks.queries.js';
 
@@ -11,7 +9,7 @@ import type { Wants } from './webhooks.queries.js';
 export type Subscription = Wants & Pick<Webhook, 'id' | 'filters' | 'batchSize' | 'failingSince'>;
 
 const SUBSCRIPTION = {
-  ...{ id: true, events: true, privateEvents: true, readerScopes: true },
+  ...{ id: true, events: true, readerScopes: true },
   ...{ filters: true, batchSize: true, failingSince: true },
 } as const;
 
@@ -33,6 +31,7 @@ export class ActiveWebhooks implements OnModuleDestroy {
   constructor(
     private readonly db: Database,
     private readonly bus: Bus,
+    private readonly catalogue: EventCatalogue,
   ) {
     this.unsubscribe = bus.subscribe(CHANGED, () => (this.loading = undefined));
   }
@@ -46,18 +45,34 @@ export class ActiveWebhooks implements OnModuleDestroy {
   async matching(event: WantedEvent): Promise<(Subscription & { type: string })[]> {
     const all = await this.all();
     return all.flatMap((one) => {
-      const type = typeFor(one, event.type);
+      const type = this.typeFor(one, event.type);
       return type !== null && fits(one, event) ? [{ ...one, type }] : [];
     });
   }
 
   /** Whether some webhook gets events of a kind, as far as this process knows. */
   async anyWants(type: string): Promise<boolean> {
-    return (await this.all()).some((one) => typeFor(one, type) !== null);
+    return (await this.all()).some((one) => this.typeFor(one, type) !== null);
+  }
+
+  /** The type under which a webhook gets events of a kind: their own, or the one that includes it; null: it does not get them. */
+  typeFor(webhook: Wants, type: string): string | null {
+    if (this.wants(webhook, type)) return type;
+    const broader = this.catalogue.broaderTypeOf(type);
+    return broader !== null && this.wants(webhook, broader) ? broader : null;
+  }
+
+  /** Whether a webhook may be told of events of this kind at all. */
+  mayRead({ readerScopes }: Pick<Wants, 'readerScopes'>, type: string): boolean {
+    return readerScopes.includes(this.catalogue.accessTo(type).scope);
   }
 
   onModuleDestroy(): void {
     this.unsubscribe();
+  }
+
+  private wants(webhook: Wants, type: string): boolean {
+    return this.mayRead(webhook, type) && webhook.events.some((pattern) => matchesEvent(pattern, type));
   }
 
   private all(): Promise<Subscription[]> {
@@ -71,23 +86,6 @@ export class ActiveWebhooks implements OnModuleDestroy {
     }
     return this.loading;
   }
-}
-
-/** The type under which a webhook gets events of a kind: their own, or the one that includes it; null: it does not get them. */
-export function typeFor(webhook: Wants, type: string): string | null {
-  if (wants(webhook, type)) return type;
-  const broader = broaderTypeOf(type);
-  return broader !== null && wants(webhook, broader) ? broader : null;
-}
-
-function wants(webhook: Wants, type: string): boolean {
-  return mayHear(webhook, type) && webhook.events.some((pattern) => matchesEvent(pattern, type));
-}
-
-/** Whether a webhook may be told of events of this kind at all. */
-export function mayHear({ privateEvents, readerScopes }: Omit<Wants, 'events'>, type: string): boolean {
-  if (!privateEvents && isPrivateEvent(type)) return false;
-  return readerScopes === null || readerScopes.includes(scopeOfEvent(type));
 }
 
 /** Whether the filters of a webhook let an event of a wanted kind through. */

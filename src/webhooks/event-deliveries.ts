@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from '../platform/database/index.js';
 import { publicId } from '../platform/http/index.js';
-import { ActiveWebhooks, typeFor, type WantedEvent } from './active-webhooks.js';
+import { ActiveWebhooks, type WantedEvent } from './active-webhooks.js';
 import { Courier } from './courier.js';
 import { addDeliveries } from './deliveries.queries.js';
 import { bodyOf, type TellableEvent } from './event-body.js';
@@ -48,7 +48,7 @@ export class EventDeliveries {
   async deliverTo(webhookId: string, event: TellableEvent): Promise<boolean> {
     const webhook = await this.db.repository(Webhook).findOneBy({ id: webhookId, active: true });
     if (!webhook) return false;
-    const type = typeFor(webhook, event.type) ?? event.type;
+    const type = this.active.typeFor(webhook, event.type) ?? event.type;
     const order = { ...bodyOf({ ...event, type }), webhookIds: [webhookId] };
     this.courier.offer(await addDeliveries(this.db.manager, [order]));
     return true;

@@ -1,20 +1,20 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { In } from 'typeorm';
-import { WebhookSettings } from './webhooks.settings.js';
-import { type Actor, actorHas } from '../platform/context/index.js';
+import { type Actor } from '../platform/context/index.js';
 import { newSigningSecret } from '../platform/crypto/index.js';
 import { Database, findForUpdate, insertRow, type Tx } from '../platform/database/index.js';
 import { EgressClient } from '../platform/egress/index.js';
+import { EventCatalogue } from '../platform/events/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
-import { readingScopes } from '../streaming/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
-import { cancelQueued, giveUpUnreadable, isNarrower } from './queued-deliveries.js';
+import { cancelQueued, giveUpUnreadable } from './queued-deliveries.js';
 import { completeRetry } from './retry-policy.js';
-import { assertRoomForWebhook, switchTo } from './webhook.js';
-import { Webhook } from './webhook.entity.js';
 import { WebhookSecrets } from './webhook-secrets.js';
+import { Webhook } from './webhook.entity.js';
+import { assertRoomForWebhook, switchTo } from './webhook.js';
 import type { BatchConfigDto, RetryConfigDto } from './webhooks.dto.js';
+import { WebhookSettings } from './webhooks.settings.js';
 
 /** What the webhook of an event subscription is to be. */
 export interface ManagedWebhook {
@@ -39,6 +39,7 @@ export class ManagedWebhooks {
     private readonly secrets: WebhookSecrets,
     private readonly active: ActiveWebhooks,
     private readonly settings: WebhookSettings,
+    private readonly catalogue: EventCatalogue,
   ) {}
 
   /** @throws AppError `validation` for a URL that may not be reached */
@@ -63,7 +64,7 @@ export class ManagedWebhooks {
       secretBox: this.secrets.seal(id, secret),
       createdBy: actor.id,
       active: webhook.active,
-      ...valuesOf(actor, webhook),
+      ...this.valuesOf(actor, webhook),
     });
     this.db.afterCommit(tx, () => this.active.changed());
     return { webhook: created, ...(given === undefined ? { secret } : {}) };
@@ -81,13 +82,15 @@ export class ManagedWebhooks {
     if (!stored) throw new Error(`The subscription ${subscriptionId} has no webhook`);
     const before = { ...stored };
     switchTo(stored, webhook.active);
-    Object.assign(stored, valuesOf(actor, webhook));
+    Object.assign(stored, this.valuesOf(actor, webhook));
     if (secret !== undefined) {
       Object.assign(stored, { secretBox: this.secrets.seal(stored.id, secret), previousSecretUntil: null });
     }
     await tx.save(stored);
     if (stored.url !== before.url) await cancelQueued(tx, stored.id);
-    if (isNarrower(stored, before)) await giveUpUnreadable(tx, stored.id, stored);
+    if (before.readerScopes.some((scope) => !stored.readerScopes.includes(scope))) {
+      await giveUpUnreadable(tx, stored.id, (type) => this.active.mayRead(stored, type));
+    }
     this.db.afterCommit(tx, () => this.active.changed());
     return stored;
   }
@@ -103,22 +106,21 @@ export class ManagedWebhooks {
     const found = await this.db.repository(Webhook).findBy({ managedBy: In([...subscriptionIds]) });
     return new Map(found.map((webhook) => [webhook.managedBy!, webhook]));
   }
-}
 
-function valuesOf(actor: Actor, webhook: ManagedWebhook): Partial<Webhook> {
-  const { url, events, filters, batch, retry, description } = webhook;
-  const { actorId, credentialId } = ownerOf(actor);
-  return {
-    url,
-    events: [...new Set(events)],
-    privateEvents: actorHas(actor, 'user:read'),
-    readerScopes: readingScopes(actor),
-    filters,
-    batchSize: batch?.max_size ?? null,
-    batchWaitMs: batch?.max_wait_ms ?? null,
-    retryConfig: completeRetry(retry),
-    description,
-    holderId: actorId,
-    holderCredential: credentialId,
-  };
+  private valuesOf(actor: Actor, webhook: ManagedWebhook): Partial<Webhook> {
+    const { url, events, filters, batch, retry, description } = webhook;
+    const { actorId, credentialId } = ownerOf(actor);
+    return {
+      url,
+      events: [...new Set(events)],
+      readerScopes: this.catalogue.readingScopes(actor),
+      filters,
+      batchSize: batch?.max_size ?? null,
+      batchWaitMs: batch?.max_wait_ms ?? null,
+      retryConfig: completeRetry(retry),
+      description,
+      holderId: actorId,
+      holderCredential: credentialId,
+    };
+  }
 }

@@ -1,12 +1,8 @@
 import { type FindOptionsWhere, In, Not } from 'typeorm';
 import type { Tx } from '../platform/database/index.js';
-import { mayHear } from './active-webhooks.js';
 import { BATCH_TYPE } from './event-body.js';
 import { WebhookDelivery } from './webhook-delivery.entity.js';
-import { cancelWaitingItems, deleteWaitingItems, queuedTypes, type Wants } from './webhooks.queries.js';
-
-/** Which events a webhook may get at all. */
-export type Hearing = Pick<Wants, 'privateEvents' | 'readerScopes'>;
+import { cancelWaitingItems, deleteWaitingItems, queuedTypes } from './webhooks.queries.js';
 
 /** To be sent again at once, with all its retries. */
 export const STARTED_OVER = { status: 'pending', failures: 0, nextAttemptAt: () => 'now()', finishedAt: null } as const;
@@ -20,15 +16,9 @@ export async function cancelQueued(tx: Tx, webhookId: string): Promise<void> {
   await cancelWaitingItems(tx, webhookId);
 }
 
-export function isNarrower(after: Hearing, before: Hearing): boolean {
-  const { readerScopes: scopes } = after;
-  const lost = before.readerScopes ? before.readerScopes.some((scope) => !scopes?.includes(scope)) : scopes !== null;
-  return lost || (before.privateEvents && !after.privateEvents);
-}
-
 /** Gives up what is queued of kinds of events that a webhook may no longer get. */
-export async function giveUpUnreadable(tx: Tx, webhookId: string, hearing: Hearing): Promise<void> {
-  const unreadable = (await queuedTypes(tx, webhookId)).filter((type) => !mayHear(hearing, type));
+export async function giveUpUnreadable(tx: Tx, webhookId: string, mayRead: (type: string) => boolean): Promise<void> {
+  const unreadable = (await queuedTypes(tx, webhookId)).filter((type) => !mayRead(type));
   await endQueued(tx, webhookId, 'failed', { eventType: In(unreadable) });
   await deleteWaitingItems(tx, webhookId, unreadable);
   // These batches may contain events it can no longer read; `recover` rebuilds them.

@@ -6,7 +6,7 @@ import { type Actor, currentContext } from '../platform/context/index.js';
 import { Database, findForUpdate } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { type Page, pageNewestFirst, type PaginationDto, publicId } from '../platform/http/index.js';
-import { mayHear } from './active-webhooks.js';
+import { ActiveWebhooks } from './active-webhooks.js';
 import { addDeliveries } from './deliveries.queries.js';
 import { bodyOf, messageId } from './event-body.js';
 import type { DeliveryDto, DeliveryQueryDto, RecoveryDto } from './webhooks.dto.js';
@@ -30,6 +30,7 @@ export class WebhookDeliveries {
   constructor(
     private readonly db: Database,
     private readonly tasks: BackgroundTasks,
+    private readonly active: ActiveWebhooks,
   ) {}
 
   /** The newest first. @throws AppError `not_found` when there is no such webhook */
@@ -57,7 +58,7 @@ export class WebhookDeliveries {
       if (!delivery) throw AppError.notFound('delivery', publicId('dlv', id));
       const webhook = await tx.findOneByOrFail(Webhook, { id: delivery.webhookId });
       if (!webhook.active) throw notActive();
-      if (!mayHear(webhook, delivery.eventType)) {
+      if (!this.active.mayRead(webhook, delivery.eventType)) {
         throw AppError.conflict(
           'The webhook goes by the rights of who set it up, and those do not cover this event any more',
         );

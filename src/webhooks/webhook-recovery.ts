@@ -4,7 +4,7 @@ import { defineBackgroundTask, HandleTask, type TaskContext } from '../platform/
 import { Database, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EventHistory, type HistoryPlace, type StoredEvent } from '../platform/events/index.js';
-import { fits, typeFor } from './active-webhooks.js';
+import { ActiveWebhooks, fits } from './active-webhooks.js';
 import { recoverDeliveries } from './deliveries.queries.js';
 import { BATCH_TYPE, bodyOf } from './event-body.js';
 import { STARTED_OVER } from './queued-deliveries.js';
@@ -40,6 +40,7 @@ export class WebhookRecovery {
   constructor(
     private readonly db: Database,
     private readonly history: EventHistory,
+    private readonly active: ActiveWebhooks,
   ) {}
 
   @HandleTask(RecoverWebhook)
@@ -86,7 +87,7 @@ export class WebhookRecovery {
     const webhook = await tx.findOneBy(Webhook, { id: webhookId, active: true });
     if (!webhook) throw AppError.conflict('The webhook is not active any more');
     const wanted = events.flatMap((event) => {
-      const type = typeFor(webhook, event.type);
+      const type = this.active.typeFor(webhook, event.type);
       return type !== null && fits(webhook, event) ? [{ ...event, type }] : [];
     });
     if (wanted.length === 0) return 0;

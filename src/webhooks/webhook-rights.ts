@@ -3,13 +3,12 @@ import { actorHas } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import type { Holder } from '../platform/http/index.js';
 import { type OwnedKind, OwnerRights, type Rights } from '../platform/ownership/index.js';
-import { readingScopes } from '../streaming/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
-import { giveUpUnreadable, type Hearing, isNarrower } from './queued-deliveries.js';
+import { giveUpUnreadable } from './queued-deliveries.js';
 import { Webhook } from './webhook.entity.js';
 import { WebhookHealth } from './webhook-health.js';
 
-type OwnedWebhook = Holder & Hearing & Pick<Webhook, 'id' | 'managedBy' | 'version'>;
+type OwnedWebhook = Holder & Pick<Webhook, 'id' | 'managedBy' | 'readerScopes' | 'version'>;
 
 /** A webhook goes on for as long as who set it up may have one, and delivers only what they may read. */
 @Injectable()
@@ -44,23 +43,20 @@ export class WebhookRights implements OwnedKind<OwnedWebhook>, OnModuleInit {
     else await this.health.disable(webhook.id, 'rights');
   }
 
-  private async narrow({ id, version, ...before }: OwnedWebhook, rights: Rights): Promise<void> {
-    const hearing = narrowed(before, rights);
-    if (!isNarrower(hearing, before)) return;
+  private async narrow({ id, version, readerScopes: before }: OwnedWebhook, rights: Rights): Promise<void> {
+    const readerScopes = stillHeld(before, rights);
+    if (readerScopes.length === before.length) return;
     await this.db.transaction(async (tx) => {
-      const { affected } = await tx.update(Webhook, { id, version }, hearing);
+      const { affected } = await tx.update(Webhook, { id, version }, { readerScopes });
       // Written in the meantime: looked at again by the next sweep.
       if (affected === 0) return;
-      await giveUpUnreadable(tx, id, hearing);
+      await giveUpUnreadable(tx, id, (type) => this.active.mayRead({ readerScopes }, type));
       this.db.afterCommit(tx, () => this.active.changed());
     });
   }
 }
 
-/** What is left of what a webhook hears when it goes by these rights. */
-export function narrowed({ privateEvents, readerScopes }: Hearing, rights: Pick<Rights, 'scopes'>): Hearing {
-  return {
-    privateEvents: privateEvents && actorHas(rights, 'user:read'),
-    readerScopes: readerScopes?.filter((scope) => actorHas(rights, scope)) ?? readingScopes(rights),
-  };
+/** The scopes that a webhook reads by, without those that these rights do not give. */
+export function stillHeld(readerScopes: readonly string[], rights: Pick<Rights, 'scopes'>): string[] {
+  return readerScopes.filter((scope) => actorHas(rights, scope));
 }

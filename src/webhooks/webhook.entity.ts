@@ -29,9 +29,6 @@ export class Webhook {
   @Column('text', { array: true })
   events!: string[];
 
-  @Column('boolean')
-  privateEvents!: boolean;
-
   @Column('text')
   secretBox!: string;
 
@@ -80,8 +77,8 @@ export class Webhook {
   @Column('uuid', { nullable: true, unique: true })
   managedBy!: string | null;
 
-  @Column('text', { array: true, nullable: true })
-  readerScopes!: string[] | null;
+  @Column('text', { array: true })
+  readerScopes!: string[];
 
   @Column('jsonb', { nullable: true })
   filters!: Record<string, unknown> | null;

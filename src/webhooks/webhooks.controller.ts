@@ -2,7 +2,7 @@ import { Body, Controller, Delete, Get, Patch, Post, Query, Res } from '@nestjs/
 import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
-import { declaredEvents, EventNames } from '../platform/events/index.js';
+import { EventCatalogue, EventNames } from '../platform/events/index.js';
 import {
   Allow,
   CurrentActor,
@@ -42,6 +42,7 @@ export class WebhooksController {
   constructor(
     private readonly webhooks: WebhooksService,
     private readonly names: EventNames,
+    private readonly catalogue: EventCatalogue,
   ) {}
 
   @Post()
@@ -68,7 +69,7 @@ export class WebhooksController {
   @ApiOkResponse({ type: EventTypeListDto })
   eventTypes(@Query() query: PageQueryDto): EventTypeListDto {
     const page = resolvePage(query, { default: 20, max: 100 });
-    const { rows, pagination } = pageOfSorted(page, declaredEvents(), ({ type }) => type);
+    const { rows, pagination } = pageOfSorted(page, this.catalogue.events, ({ type }) => type);
     return { event_types: rows.map(({ type, summary, schema }) => ({ type, summary, schema })), pagination };
   }
 

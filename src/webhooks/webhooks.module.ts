@@ -1,6 +1,7 @@
 import { Module, type OnModuleInit } from '@nestjs/common';
 import { IsNull, Not } from 'typeorm';
 import { Database, DatabaseModule } from '../platform/database/index.js';
+import { EventsModule } from '../platform/events/index.js';
 import { HttpModule } from '../platform/http/index.js';
 import { JobsModule } from '../platform/jobs/index.js';
 import { HealthRegistry, Metrics } from '../platform/observability/index.js';
@@ -14,8 +15,8 @@ import { EventDeliveries } from './event-deliveries.js';
 import { ManagedWebhooks } from './managed-webhooks.js';
 import { WebhookAttempt } from './webhook-attempt.entity.js';
 import { WebhookBatchItem } from './webhook-batch-item.entity.js';
-import { WebhookDelivery } from './webhook-delivery.entity.js';
 import { WebhookDeliveries } from './webhook-deliveries.service.js';
+import { WebhookDelivery } from './webhook-delivery.entity.js';
 import { WebhookHealth } from './webhook-health.js';
 import { WebhookRecovery } from './webhook-recovery.js';
 import { WebhookReplays } from './webhook-replays.js';
@@ -23,6 +24,7 @@ import { WebhookRights } from './webhook-rights.js';
 import { WebhookSecrets } from './webhook-secrets.js';
 import { Webhook } from './webhook.entity.js';
 import { WebhooksController } from './webhooks.controller.js';
+import { WebhookDisabled, WebhookPing } from './webhooks.events.js';
 import { SweepDeliveries } from './webhooks.jobs.js';
 import { WebhooksService } from './webhooks.service.js';
 import { WebhookSettings } from './webhooks.settings.js';
@@ -31,6 +33,10 @@ import { WebhooksWorker } from './webhooks.worker.js';
 /** Tells the programs of others what happens here. Only listens: nobody who publishes an event knows it. */
 @Module({
   imports: [
+    EventsModule.forFeature({
+      events: [WebhookDisabled, WebhookPing],
+      families: [{ types: ['webhook.*'], channel: 'webhooks.events', scope: 'webhook:read' }],
+    }),
     JobsModule.forFeature([SweepDeliveries]),
     HttpModule.forFeature({ tags: { webhooks: 'Tell other programs what happens, and what was told' } }),
     DatabaseModule.forFeature([WebhookAttempt, WebhookBatchItem, WebhookDelivery, Webhook]),

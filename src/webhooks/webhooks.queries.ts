@@ -7,11 +7,11 @@ import type { Webhook } from './webhook.entity.js';
 import type { WebhookDetailDto } from './webhooks.dto.js';
 
 /** What a webhook asks for and may get, as far as the kind of an event tells. */
-export type Wants = Pick<Webhook, 'events' | 'privateEvents' | 'readerScopes'>;
+export type Wants = Pick<Webhook, 'events' | 'readerScopes'>;
 
 const WANTS = prepared(
   'webhooks.wants',
-  `SELECT DISTINCT events, private_events AS "privateEvents", reader_scopes AS "readerScopes" FROM webhooks WHERE active`,
+  `SELECT DISTINCT events, reader_scopes AS "readerScopes" FROM webhooks WHERE active`,
 );
 
 /** What the active webhooks want. SQL: prepared, each round of the relay runs it; DISTINCT over many that want the same. */

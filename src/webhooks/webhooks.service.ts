@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { WebhookSettings } from './webhooks.settings.js';
-import { type Actor, actorHas, actsOn } from '../platform/context/index.js';
+import { type Actor, actsOn } from '../platform/context/index.js';
 import { assertRotatable, newSigningSecret } from '../platform/crypto/index.js';
 import { Database, findForUpdate, insertRow, type Tx } from '../platform/database/index.js';
 import { EgressClient } from '../platform/egress/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { filterOf } from '../platform/events/index.js';
+import { EventCatalogue, filterOf } from '../platform/events/index.js';
 import {
   assertVersion,
   Deletions,
@@ -16,14 +16,12 @@ import {
   publicId,
 } from '../platform/http/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
-import { assertMayRead, readingScopes } from '../streaming/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
-import { isPrivateEvent } from './private-events.js';
 import { completeRetry } from './retry-policy.js';
-import { cancelQueued, giveUpUnreadable, type Hearing, isNarrower } from './queued-deliveries.js';
+import { cancelQueued, giveUpUnreadable } from './queued-deliveries.js';
 import { assertRoomForWebhook, switchTo } from './webhook.js';
 import { Webhook } from './webhook.entity.js';
-import { narrowed } from './webhook-rights.js';
+import { stillHeld } from './webhook-rights.js';
 import { WebhookSecrets } from './webhook-secrets.js';
 import type { CreateWebhookDto, RotateSecretDto, UpdateWebhookDto, WebhookDetailDto } from './webhooks.dto.js';
 import { deliveryStats } from './webhooks.queries.js';
@@ -40,13 +38,14 @@ export class WebhooksService {
     private readonly active: ActiveWebhooks,
     private readonly deletions: Deletions,
     private readonly settings: WebhookSettings,
+    private readonly catalogue: EventCatalogue,
   ) {}
 
   /** @returns the secret too when the caller gave none. @throws AppError `validation` for a URL that may not be reached; `forbidden` for events that the actor may not read; `conflict` past the limit */
   async create(actor: Actor, dto: CreateWebhookDto): Promise<{ webhook: Webhook; secret?: string }> {
     await this.egress.assertAllowed(dto.url, 'url');
     filterOf(dto.filters);
-    const hearing = hearingOf(actor, dto.events);
+    const readerScopes = this.readerScopesOf(actor, dto.events);
     const id = randomUUID();
     const secret = dto.secret ?? newSigningSecret();
     const holder = ownerOf(actor);
@@ -56,7 +55,7 @@ export class WebhooksService {
         id,
         url: dto.url,
         events: [...new Set(dto.events)],
-        ...hearing,
+        readerScopes,
         secretBox: this.secrets.seal(id, secret),
         active: dto.active ?? true,
         retryConfig: completeRetry(dto.retry_config),
@@ -103,12 +102,10 @@ export class WebhooksService {
       const rewritten = dto.events !== undefined || dto.url !== undefined;
       const holder = rewritten || dto.active === true ? ownerOf(actor) : undefined;
       // Who revives another's webhook answers for it from now on, and lends it nothing.
-      const kept = holder ? narrowed(webhook, actor) : webhook;
-      const hearing = rewritten ? hearingOf(actor, dto.events ?? webhook.events) : kept;
+      const kept = holder ? stillHeld(webhook.readerScopes, actor) : webhook.readerScopes;
       webhook.url = dto.url ?? webhook.url;
       if (dto.events) webhook.events = [...new Set(dto.events)];
-      webhook.privateEvents = hearing.privateEvents;
-      webhook.readerScopes = hearing.readerScopes;
+      webhook.readerScopes = rewritten ? this.readerScopesOf(actor, dto.events ?? webhook.events) : kept;
       switchTo(webhook, dto.active ?? webhook.active);
       if (dto.retry_config) webhook.retryConfig = completeRetry(dto.retry_config);
       webhook.description = dto.description ?? webhook.description;
@@ -120,7 +117,9 @@ export class WebhooksService {
       if (holder) Object.assign(webhook, { holderId: holder.actorId, holderCredential: holder.credentialId });
       await tx.save(webhook);
       if (webhook.url !== before.url || webhook.holderId !== before.holderId) await cancelQueued(tx, id);
-      if (isNarrower(webhook, before)) await giveUpUnreadable(tx, id, webhook);
+      if (before.readerScopes.some((scope) => !webhook.readerScopes.includes(scope))) {
+        await giveUpUnreadable(tx, id, (type) => this.active.mayRead(webhook, type));
+      }
       this.db.afterCommit(tx, () => this.active.changed());
       return webhook;
     });
@@ -154,6 +153,15 @@ export class WebhooksService {
     });
     return { until, ...(dto.secret === undefined ? { secret } : {}) };
   }
+
+  /**
+   * What the actor's webhooks read by.
+   * @throws AppError `forbidden` when an event is asked for by name and the actor may not read it
+   */
+  private readerScopesOf(actor: Actor, events: readonly string[]): string[] {
+    this.catalogue.assertMayRead(actor, events, 'events');
+    return this.catalogue.readingScopes(actor);
+  }
 }
 
 /** @throws AppError `conflict` for a webhook that is part of an event subscription */
@@ -175,18 +183,4 @@ async function lock(tx: Tx, id: string): Promise<Webhook> {
 
 function notFound(id: string): AppError {
   return AppError.notFound('webhook', publicId('webhook', id));
-}
-
-/**
- * What the actor's webhooks may be told of.
- * @throws AppError `forbidden` when an event is asked for by name and the actor may not read it
- */
-function hearingOf(actor: Actor, events: readonly string[]): Hearing {
-  const privateEvents = actorHas(actor, 'user:read');
-  const refused = privateEvents ? [] : events.filter(isPrivateEvent);
-  if (refused.length > 0) {
-    throw AppError.forbidden('Events about users and their credentials need the scope user:read', { events: refused });
-  }
-  assertMayRead(actor, events, 'events');
-  return { privateEvents, readerScopes: readingScopes(actor) };
 }

@@ -3,7 +3,7 @@ import { Settings } from '../platform/config/index.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { EventBus, isExpired, OnEveryEvent, type StoredEvent } from '../platform/events/index.js';
 import { HandleJob } from '../platform/jobs/index.js';
-import { ActiveWebhooks, type Subscription, typeFor } from './active-webhooks.js';
+import { ActiveWebhooks, type Subscription } from './active-webhooks.js';
 import { Batches } from './batches.js';
 import { Courier } from './courier.js';
 import { addDeliveries, type DeliveryOrder, dueDeliveries } from './deliveries.queries.js';
@@ -38,7 +38,7 @@ export class WebhooksWorker implements OnModuleInit {
   onModuleInit(): void {
     this.events.narrow(HANDLER, async (tx, types) => {
       const asked = await distinctWants(tx);
-      return new Set(types.filter((type) => asked.some((one) => typeFor(one, type) !== null)));
+      return new Set(types.filter((type) => asked.some((one) => this.active.typeFor(one, type) !== null)));
     });
     if (this.settings.runsWorkers) this.events.handleInRelay(HANDLER, (tx, events) => this.deliverInRelay(tx, events));
   }

@@ -3,7 +3,7 @@ import { PasswordHasher, generateKey } from '../../src/platform/crypto/index.js'
 import { Users } from '../../src/security/accounts/users.js';
 import { AlertSignals } from '../../src/security/alerts/alert-signals.js';
 import { SecurityAlerts } from '../../src/security/alerts/security-alerts.js';
-import { homeOf } from '../../src/streaming/channels.js';
+import { EventCatalogue } from '../../src/platform/events/index.js';
 import { actor } from '../support/actors.js';
 import { eventually, startTestApp, type TestApp } from '../support/app.js';
 import { payloadOf, Receiver } from '../webhooks/receiver.js';
@@ -225,7 +225,10 @@ describe('the list', () => {
       receiver.at('/alerts').find((one) => one.body.toString().includes('"told"')),
     );
     expect(payloadOf(received)).toMatchObject({ type: 'security.alert', data: { subject: 'told', severity: 'low' } });
-    expect(homeOf('security.alert')).toMatchObject({ channel: 'system.alerts', scope: 'security:read' });
+    expect(app.get(EventCatalogue).accessTo('security.alert')).toMatchObject({
+      channel: 'system.alerts',
+      scope: 'security:read',
+    });
   });
 });
 

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { AgentRegistered } from '../../src/agents/agents.events.js';
 import { runDetached } from '../../src/platform/context/index.js';
 import { Database } from '../../src/platform/database/index.js';
-import { declaredEvents, EventBus } from '../../src/platform/events/index.js';
+import { EventBus, EventCatalogue } from '../../src/platform/events/index.js';
 import { JobQueue } from '../../src/platform/jobs/index.js';
 import { Retention } from '../../src/platform/retention/index.js';
 import { UserLoggedOut } from '../../src/security/security.events.js';
@@ -370,7 +370,7 @@ describe('what a webhook hears', () => {
       '/api/v1/webhooks/event-types?limit=100',
       { key },
     );
-    expect(body.event_types.map((e) => e.type)).toEqual(declaredEvents().map((e) => e.type));
+    expect(body.event_types.map((e) => e.type)).toEqual(app.get(EventCatalogue).events.map((e) => e.type));
     expect(body.event_types.length).toBeGreaterThan(0);
     for (const { summary, schema } of body.event_types) {
       expect(summary).toMatch(/\.$/);

@@ -2,10 +2,10 @@ import { EVENT_NAME } from './event-pattern.js';
 
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-/** A kind of event: past tense, dotted lower case (row EVT-10). Payloads are plain data: public ids, no entities. */
+/** A kind of event: past tense, dotted lower case. Payloads are plain data: public ids, no entities. */
 export interface EventDefinition<Payload extends object> {
   readonly type: string;
-  /** What has happened, for readers of the catalogue (row WHK-09). */
+  /** What has happened, for readers of the catalogue. */
   readonly summary: string;
   /** JSON Schema (draft 2020-12) of the payload. */
   readonly schema: JsonSchema;
@@ -56,25 +56,13 @@ export function isExpired({ expiresAt }: Pick<StoredEvent, 'expiresAt'>, now = D
   return expiresAt !== null && Date.parse(expiresAt) <= now;
 }
 
-const declared = new Map<string, EventDefinition<object>>();
-
-/** Declares a kind of event, once in the whole server. */
+/** Defines a kind of event; the module that publishes it declares it with `EventsModule.forFeature`. */
 export function defineEvent<Payload extends object>(
   type: string,
   options: { summary: string; schema: JsonSchema; broaderType?: string },
 ): EventDefinition<Payload> {
-  if (!EVENT_NAME.test(type)) {
-    throw new Error(`${type} is not a dotted lower-case event name`);
-  }
-  if (declared.has(type)) throw new Error(`Event ${type} is declared twice`);
-  const definition: EventDefinition<Payload> = { type, ...options };
-  declared.set(type, definition);
-  return definition;
-}
-
-/** The kind that includes events of this one; null: there is none. */
-export function broaderTypeOf(type: string): string | null {
-  return declared.get(type)?.broaderType ?? null;
+  if (!EVENT_NAME.test(type)) throw new Error(`${type} is not a dotted lower-case event name`);
+  return { type, ...options };
 }
 
 /** The schema of a payload with these fields. Further ones may be added later: readers must not mind them. */
@@ -83,9 +71,4 @@ export function payloadSchema(
   optional: Readonly<Record<string, JsonSchema>> = {},
 ): JsonSchema {
   return { type: 'object', required: Object.keys(required), properties: { ...required, ...optional } };
-}
-
-/** All kinds of events, by name. */
-export function declaredEvents(): readonly EventDefinition<object>[] {
-  return [...declared.values()].sort((a, b) => (a.type < b.type ? -1 : 1));
 }

@@ -1,17 +1,20 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from '../database/index.js';
 import { nearestWord } from '../http/index.js';
-import { declaredEvents } from './event-definition.js';
+import { EventCatalogue } from './event-catalogue.js';
 import { matchesEvent } from './event-pattern.js';
 
 /** Which kinds of events there are: those that the server declares, and those of the events that are kept. */
 @Injectable()
 export class EventNames {
-  constructor(private readonly db: Database) {}
+  constructor(
+    private readonly db: Database,
+    private readonly catalogue: EventCatalogue,
+  ) {}
 
   /** One warning for each name or pattern at `field` that fits no kind of event so far: it may be a slip, or come later. */
   async warningsOf(field: string, patterns: readonly string[]): Promise<{ field: string; message: string }[]> {
-    const declared = declaredEvents().map(({ type }) => type);
+    const declared = this.catalogue.events.map(({ type }) => type);
     const undeclared = patterns.filter((pattern) => !declared.some((type) => matchesEvent(pattern, type)));
     if (undeclared.length === 0) return [];
     const unheard = new Set(await this.neverEmitted(undeclared));

@@ -1,4 +1,4 @@
-import { Global, Module } from '@nestjs/common';
+import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { DatabaseModule } from '../database/index.js';
 import { JobsModule } from '../jobs/index.js';
@@ -11,6 +11,7 @@ import { DeadLetters } from './dead-letters.js';
 import { EventBus } from './event-bus.js';
 import { EventCheckpoint } from './event-checkpoint.entity.js';
 import { DomainEvent } from './event.entity.js';
+import { EventCatalogue, type DeclaredEvents, declaredEvents } from './event-catalogue.js';
 import { EventCheckpoints } from './event-checkpoints.js';
 import { EventDiscovery } from './event-discovery.js';
 import { EventFeed } from './event-feed.js';
@@ -56,7 +57,13 @@ import { OutboxStatus } from './outbox-status.js';
     OutboxStatus,
     EventHistory,
     EventNames,
+    EventCatalogue,
   ],
-  exports: [OutboxStatus, EventBus, EventFeed, EventHandlers, DeadLetters, EventHistory, EventNames],
+  exports: [OutboxStatus, EventBus, EventFeed, EventHandlers, DeadLetters, EventHistory, EventNames, EventCatalogue],
 })
-export class EventsModule {}
+export class EventsModule {
+  /** The events of a domain, and what holds for all whose names begin like its own. */
+  static forFeature(events: DeclaredEvents): DynamicModule {
+    return declaredEvents.declare(events);
+  }
+}

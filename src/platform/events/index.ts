@@ -1,12 +1,10 @@
 export {
-  broaderTypeOf,
   defineEvent,
   isExpired,
   EVENT_PRIORITIES,
   priorityWord,
   SERVER_SOURCE,
   type EventPriority,
-  declaredEvents,
   payloadSchema,
   type EventDefinition,
   type JsonSchema,
@@ -25,3 +23,5 @@ export { OutboxStatus } from './outbox-status.js';
 export { EventsModule } from './events.module.js';
 export type { DomainEvent } from './event.entity.js';
 export { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';
+export { EventCatalogue, type EventAccess, type EventFamily, type ReadingRule } from './event-catalogue.js';
+export { matcherOf } from './name-matcher.js';
