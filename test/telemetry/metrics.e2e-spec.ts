@@ -213,7 +213,7 @@ describe('metric series', () => {
        SELECT gen_random_uuid(), 'crowd-' || n % 50, 'crowded', jsonb_build_object('n', n::text), 'system.metric', now(), now()
        FROM generate_series(1, 30000) AS n`,
     );
-    const queries = vi.spyOn(app.get(Database), 'query');
+    const queries = vi.spyOn(app.get(Database).manager, 'query');
     const others: Record<string, string>[] = [{}, { group_by: 'source' }, { group_by: 'n', agg: 'p95' }];
     for (const more of others) {
       const params = new URLSearchParams({ metric_name: 'crowded', interval: '1m', ...more }).toString();
@@ -227,7 +227,8 @@ describe('metric series', () => {
     queries.mockRestore();
     expect(read).toHaveLength(3);
     for (const [sql, values] of read) {
-      const plan = await app.db.query<Record<string, string>>(`EXPLAIN (ANALYZE, TIMING off) ${sql}`, values);
+      const explain = `EXPLAIN (ANALYZE, TIMING off) ${sql}`;
+      const plan = await app.db.query<Record<string, string>>(explain, values as unknown[]);
       // Finding them in the index costs little; reading and sorting them is what counts.
       const steps = plan.map((line) => line['QUERY PLAN']).filter((step) => !step.includes('Bitmap Index Scan'));
       const rows = steps.flatMap((step) => [...step.matchAll(/actual rows=(\d+)/g)].map(([, n]) => Number(n)));
