@@ -4,7 +4,7 @@ import type { ServerFrame } from '@nexus/agent/protocol';
 import { type AgentLink, AgentLinks } from '../agents/index.js';
 import { CommandSettings } from './commands.settings.js';
 import { runInContext, systemActor } from '../platform/context/index.js';
-import { Database } from '../platform/database/index.js';
+import { Database, isDataError } from '../platform/database/index.js';
 import { requestIdOf } from '../platform/http/index.js';
 import { Logger } from '../platform/observability/index.js';
 import { type AgentReport, applyReport, isNotNow, resumeOffset } from './agent-reports.js';
@@ -92,7 +92,7 @@ export class CommandInbox implements OnModuleInit, OnApplicationShutdown {
       } catch (error) {
         this.logger.warn({ err: String(error), reports: batch.length }, 'Reports of agents could not be stored');
         if (this.stopped) return;
-        if (isDataError(error)) break;
+        if (isDataError(error) || error instanceof TypeError) break;
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }
@@ -180,12 +180,6 @@ export class CommandInbox implements OnModuleInit, OnApplicationShutdown {
       }),
     );
   }
-}
-
-/** SQLSTATE classes 22 (data exception) and 23 (constraint): trying again cannot help. */
-function isDataError(error: unknown): boolean {
-  const code = (error as { driverError?: { code?: string } }).driverError?.code ?? '';
-  return code.startsWith('22') || code.startsWith('23') || error instanceof TypeError;
 }
 
 /** Of several output acknowledgements of one command only the last says something. */

@@ -1,6 +1,6 @@
 import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import type { RequestContext } from '../platform/context/index.js';
-import { Database, type Tx } from '../platform/database/index.js';
+import { Database, isDataError, type Tx } from '../platform/database/index.js';
 import { type FinishedRequest, RequestObservers } from '../platform/http/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
 import { addToMinutes, insertEntries, moveMinutesToEntries, type NewAuditEntry } from './audit.queries.js';
@@ -108,7 +108,7 @@ export class AuditTrail implements OnModuleInit, OnApplicationBootstrap, OnAppli
 
   /** Keeps what could not be written; an entry that the database refuses for what it says is found by halves and dropped. */
   private setAside(batch: NewAuditEntry[], error: unknown): void {
-    const refused = /^2[23]/.test((error as { code?: string }).code ?? '');
+    const refused = isDataError(error);
     if (refused && batch.length === 1) {
       this.dropped.inc();
       this.logger.error(

@@ -1,6 +1,6 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { Settings } from '../platform/config/index.js';
-import { Database } from '../platform/database/index.js';
+import { Database, databaseErrorCode } from '../platform/database/index.js';
 import { JobQueue, JobRegistry } from '../platform/jobs/index.js';
 import { CheckFailed, HealthRegistry, Metrics } from '../platform/observability/index.js';
 import { WriteProbe } from './write-probe.entity.js';
@@ -65,7 +65,7 @@ export class SystemChecks implements OnModuleInit {
     try {
       await probe.upsert({ one: true, writtenAt: new Date() }, ['one']);
     } catch (error) {
-      throw new CheckFailed('The database takes no changes', { writable: false, reason: sqlStateOf(error) });
+      throw new CheckFailed('The database takes no changes', { writable: false, reason: databaseErrorCode(error) });
     }
     this.writtenAt = performance.now();
   }
@@ -93,8 +93,4 @@ export class SystemChecks implements OnModuleInit {
     );
     return Object.fromEntries(names.map((name, index) => [name, counts[index]]));
   }
-}
-
-function sqlStateOf(error: unknown): string | null {
-  return (error as { driverError?: { code?: string } }).driverError?.code ?? null;
 }

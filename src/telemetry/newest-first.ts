@@ -1,3 +1,5 @@
+import { databaseErrorKind } from '../platform/database/index.js';
+
 /** A stretch of time in ms: after `since`, up to and with `until`. */
 export interface Stretch {
   since: number;
@@ -30,7 +32,7 @@ export async function readNewestFirst(
       if (!(await read(stretch))) return null;
     } catch (error) {
       // Far more than expected: whoever goes on from here begins with a short stretch again.
-      if (at < until && isTimeout(error)) return at;
+      if (at < until && databaseErrorKind(error) === 'statement_timeout') return at;
       throw error;
     }
     at = stretch.since;
@@ -38,10 +40,4 @@ export async function readNewestFirst(
     width *= spent < QUICK_MS ? 4 : spent < FAIR_MS ? 2 : 1;
   }
   return null;
-}
-
-/** The database has ended a statement that took too long. */
-function isTimeout(error: unknown): boolean {
-  const { code, driverError } = error as { code?: string; driverError?: { code?: string } };
-  return (driverError?.code ?? code) === '57014';
 }

@@ -1,12 +1,11 @@
 import { Injectable } from '@nestjs/common';
 import { TelemetrySettings } from './telemetry.settings.js';
-import { Database, RangePartitions } from '../platform/database/index.js';
+import { Database, databaseErrorKind, RangePartitions } from '../platform/database/index.js';
 import { DAY_MS, dailySince } from './resolutions.js';
 
 /** Made ahead of time, so that midnight needs no schema change in the path of an insert. */
 const DAYS_AHEAD = 3;
 const DAYS_BACK = 1;
-const CHECK_VIOLATION = '23514';
 
 /** The daily partitions of `telemetry_events`, one per UTC day; what is older than the retention lies in `telemetry_events_old`. */
 @Injectable()
@@ -57,7 +56,7 @@ export class Partitions {
     for (const day of days) {
       await this.partitions.create(day * DAY_MS).catch((error: unknown) => {
         // The retention was shorter once: events of that day are among the old ones, and so are those that follow.
-        if ((error as { code?: string }).code !== CHECK_VIOLATION) throw error;
+        if (databaseErrorKind(error) !== 'check_violation') throw error;
       });
       this.known.add(day);
     }

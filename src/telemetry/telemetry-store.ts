@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { PoolClient } from 'pg';
 import { TelemetrySettings } from './telemetry.settings.js';
-import { Database, type Tx } from '../platform/database/index.js';
+import { Database, databaseErrorKind, isDataError, type Tx } from '../platform/database/index.js';
 import { EncodeBuffers, encodeRows } from './copy-rows.js';
 import { addOldToRollups } from './old-rollups.js';
 import {
@@ -32,7 +32,6 @@ export interface Submission {
 
 /** From this many rows on, a COPY and its transaction are cheaper than one INSERT. */
 const COPY_FROM_ROWS = 150;
-const UNIQUE_VIOLATION = '23505';
 
 /** Writes telemetry. Everything of one call is one transaction. */
 @Injectable()
@@ -98,7 +97,7 @@ export class TelemetryStore {
         return;
       } catch (error) {
         // Something was sent again: the slower way below tells which.
-        if ((error as { code?: string }).code !== UNIQUE_VIOLATION) throw error;
+        if (databaseErrorKind(error) !== 'unique_violation') throw error;
         await rollback(client);
       }
     }
@@ -126,12 +125,6 @@ export class TelemetryStore {
     for (const row of newRows) row.outcome = 'stored';
     await addOldToRollups(run, this.settings, newRows.filter(isOld));
   }
-}
-
-/** The database refused a value: trying again cannot help, leaving the row out can. */
-export function isDataError(error: unknown): boolean {
-  const code = (error as { code?: string }).code ?? '';
-  return /^(22|23)[0-9A-Z]{3}$/.test(code);
 }
 
 const buffers = new EncodeBuffers();

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 import { runDetached } from '../platform/context/index.js';
+import { databaseErrorKind, isDataError, isTransient } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { HealthRegistry, Logger, Metrics } from '../platform/observability/index.js';
 import { Partitions } from './partitions.js';
-import { isDataError, type Submission, TelemetryStore } from './telemetry-store.js';
+import { type Submission, TelemetryStore } from './telemetry-store.js';
 import type { TelemetryRow } from './telemetry-event.js';
 
 /** Transactions in work at once: while one waits for the disk the next is being sent. */
@@ -20,10 +21,6 @@ const QUEUE_ROWS = 50_000;
 const QUEUE_CHARACTERS = 64_000_000;
 /** How long a flush is tried again while the database is away; longer than a crashed one needs to be back. */
 const RETRY_FOR_MS = 5000;
-
-/** Failures that pass: connection lost or refused, server stopping or starting, out of connections, deadlock, lock not had. */
-const PASSING =
-  /^(08...|57P0.|57014|53...|40001|40P01|55P03|ECONN[A-Z]+|EPIPE|ETIMEDOUT)$|Connection terminated|connection error|not queryable|timeout exceeded/;
 
 interface Waiting {
   submission: Submission;
@@ -157,7 +154,7 @@ export class TelemetryWriter {
         await this.storeWithoutBad(taken[0]);
       } else {
         this.logger.error({ err: (error as Error).message, submissions: taken.length }, 'Telemetry not stored');
-        for (const { reject } of taken) reject(isPassing(error) ? unavailable(error) : error);
+        for (const { reject } of taken) reject(answerTo(error));
       }
     }
   }
@@ -180,7 +177,7 @@ export class TelemetryWriter {
       this.committed(submission.rows);
       resolve();
     } catch (error) {
-      reject(isPassing(error) ? unavailable(error) : error);
+      reject(answerTo(error));
     }
   }
 
@@ -205,7 +202,7 @@ export class TelemetryWriter {
         this.failing = false;
         return;
       } catch (error) {
-        if (!isPassing(error)) throw error;
+        if (!isTransient(error)) throw error;
         this.failing = true;
         if (performance.now() > end) throw error;
         await sleep(Math.min(500, 20 * 2 ** attempt) * (0.5 + Math.random()));
@@ -218,13 +215,9 @@ function* rowsOf(submissions: Submission[]): Iterable<TelemetryRow> {
   for (const { rows } of submissions) yield* rows;
 }
 
-function isPassing(error: unknown): boolean {
-  const { code, message } = error as { code?: string; message?: string };
-  return PASSING.test(code ?? '') || PASSING.test(message ?? '');
-}
-
-/** A full disk has an answer of its own. */
-function unavailable(cause: unknown): unknown {
-  if ((cause as { code?: string }).code === '53100') return cause;
+/** What is answered when the database stays away; a full disk and a read-only database have answers of their own. */
+function answerTo(cause: unknown): unknown {
+  const kind = databaseErrorKind(cause);
+  if (!isTransient(cause) || kind === 'disk_full' || kind === 'no_writes') return cause;
   return new AppError('unavailable', 'Telemetry cannot be stored at the moment', { retryAfter: 1, cause });
 }

@@ -1,4 +1,5 @@
 import type { Settings } from '../config/index.js';
+import { databaseErrorKind } from './database-error.js';
 
 /** Connections for bulk writes. */
 export const BULK_POOL = 6;
@@ -27,10 +28,7 @@ export function connectionsNeeded({ dbPool, redisUrl, runsWorkers }: Settings): 
 }
 
 /** PostgreSQL has no connection left for this role, in this database or at all. */
-const NO_CONNECTION = '53300';
-
 export function isOutOfConnections(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  const { code, driverError, cause } = error as Error & { code?: string; driverError?: { code?: string } };
-  return code === NO_CONNECTION || driverError?.code === NO_CONNECTION || isOutOfConnections(cause);
+  return databaseErrorKind(error) === 'too_many_connections' || isOutOfConnections(error.cause);
 }

@@ -8,7 +8,6 @@ import {
   type EntityManager,
   type EntityTarget,
   type ObjectLiteral,
-  QueryFailedError,
   QueryRunnerAlreadyReleasedError,
   QueryRunnerProviderAlreadyReleasedError,
   type Repository,
@@ -16,6 +15,7 @@ import {
 import { currentContext, runInContext, type RequestContext } from '../context/index.js';
 import { AppError } from '../errors/index.js';
 import { Logger } from '../observability/index.js';
+import { databaseErrorKind } from './database-error.js';
 import { guardPool } from './guard-pool.js';
 
 /** A running transaction; repositories and raw SQL are reached through it. */
@@ -31,8 +31,6 @@ interface Level {
   last: Promise<unknown>;
 }
 
-/** Serialization failure and deadlock: the whole transaction may be tried again. */
-const RETRYABLE = new Set(['40001', '40P01']);
 const ATTEMPTS = 3;
 const MAX_PAUSE_MS = 20;
 
@@ -97,7 +95,7 @@ export class Database implements OnApplicationShutdown {
         if (isConnectionLost(error)) {
           throw new AppError('unavailable', 'The connection to the database was lost', { retryAfter: 1, cause: error });
         }
-        if (attempt >= ATTEMPTS || !isRetryable(error)) throw error;
+        if (attempt >= ATTEMPTS || databaseErrorKind(error) !== 'transaction_conflict') throw error;
         await delay(Math.random() * MAX_PAUSE_MS * attempt);
       }
     }
@@ -191,10 +189,6 @@ export class Database implements OnApplicationShutdown {
 /** Nothing more is done for a request that was answered 504. */
 function assertInTime(): void {
   if (currentContext()?.deadline?.passed) throw new AppError('timeout', 'The request took too long');
-}
-
-function isRetryable(error: unknown): boolean {
-  return error instanceof QueryFailedError && RETRYABLE.has((error.driverError as { code?: string }).code ?? '');
 }
 
 /** The driver takes a connection away from its transaction when it breaks between two statements. */

@@ -3,6 +3,7 @@ export { advisoryLock, LOCK_NAMES, takeLock } from './advisory-locks.js';
 export { assertRoom } from './assert-room.js';
 export { Database, type Tx } from './database.js';
 export { CAREFUL_DROPS, DatabaseClock } from './database-clock.js';
+export { databaseErrorCode, databaseErrorKind, isDataError, isTransient } from './database-error.js';
 export { DatabaseModule } from './database.module.js';
 export { dataSourceOptions, type Schema } from './data-source-options.js';
 export { connectionsNeeded, isOutOfConnections, QUEUE_POOL, WORKER_POOL, WORKER_QUEUES } from './connection-needs.js';

@@ -2,6 +2,7 @@ import { Client } from 'pg';
 import { DataSource } from 'typeorm';
 import { advisoryLock } from './advisory-locks.js';
 import { dataSourceOptions, type Schema } from './data-source-options.js';
+import { databaseErrorKind } from './database-error.js';
 import { StartError } from './embedded-start-error.js';
 import { sessionOptions, statementsOf } from './session-options.js';
 
@@ -9,7 +10,6 @@ import { sessionOptions, statementsOf } from './session-options.js';
 export const MIGRATION_LOCK = advisoryLock('database.migrate');
 /** Longest wait for another replica that migrates. */
 const WAIT_MS = 10 * 60_000;
-const LOCK_NOT_AVAILABLE = '55P03';
 /** Was run in every database from before the schema got its baseline. */
 const FIRST_BEFORE_RELEASE = 'CreateEvents1763700000000';
 
@@ -44,7 +44,7 @@ async function lock(guard: Client, waitMs: number): Promise<void> {
   try {
     await guard.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
   } catch (error) {
-    if ((error as { code?: string }).code !== LOCK_NOT_AVAILABLE) throw error;
+    if (databaseErrorKind(error) !== 'lock_timeout') throw error;
     throw new StartError(
       `Another Nexus has been migrating this database for ${Math.round(waitMs / 1000)} s; start again when it is done.`,
     );

@@ -12,13 +12,12 @@ import { ApiExtension } from '@nestjs/swagger';
 import type { Request, Response } from 'express';
 import { from, lastValueFrom, type Observable } from 'rxjs';
 import { type Actor, currentContext } from '../context/index.js';
-import { Database } from '../database/index.js';
+import { Database, databaseErrorKind } from '../database/index.js';
 import { AppError } from '../errors/index.js';
 import { IdempotencyStore, type RequestKey } from './idempotency-store.js';
 
 const EXEMPT = 'nexus:not-idempotent';
 const OWN_FIELD = 'nexus:own-idempotency-field';
-const LOCK_NOT_AVAILABLE = '55P03';
 const KEPT_HEADERS = ['location', 'etag'];
 
 /** The route has its own way with repeats, or its effect is not in the database: the header `Idempotency-Key` does nothing. */
@@ -29,7 +28,7 @@ export const NotIdempotent = (): MethodDecorator =>
 export const OwnIdempotencyField = (): MethodDecorator => SetMetadata(OWN_FIELD, true);
 
 /**
- * Makes a POST with an `Idempotency-Key`, or with that key as the field `idempotency_key` of its body, happen once (GEN-14, rule 15): the key, the effect and the stored answer are one
+ * Makes a POST with an `Idempotency-Key`, or with that key as the field `idempotency_key` of its body, happen once: the key, the effect and the stored answer are one
  * transaction, which the handler's own joins. Requests without the header pay nothing; a refused request stores nothing.
  */
 @Injectable()
@@ -68,7 +67,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
       .digest();
     return this.db.transaction(async (tx) => {
       const stored = await this.store.claim(tx, key, hash).catch((error: unknown) => {
-        throw isLockTimeout(error)
+        throw databaseErrorKind(error) === 'lock_timeout'
           ? AppError.conflict('A request with this Idempotency-Key is still being worked on', {
               idempotency_key: key.key,
             })
@@ -114,8 +113,4 @@ function refusal(inBody: boolean, issue: string): AppError {
       ? { field: 'idempotency_key', issue, location: 'body' }
       : { field: 'Idempotency-Key', issue, location: 'header' },
   );
-}
-
-function isLockTimeout(error: unknown): boolean {
-  return (error as { driverError?: { code?: string } } | null)?.driverError?.code === LOCK_NOT_AVAILABLE;
 }

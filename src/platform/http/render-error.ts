@@ -1,6 +1,6 @@
 import { HttpException } from '@nestjs/common';
-import { QueryFailedError } from 'typeorm';
 import { currentContext } from '../context/index.js';
+import { databaseErrorKind } from '../database/index.js';
 import { AppError, isAppError } from '../errors/index.js';
 import { expectedOf } from './field-issues.js';
 
@@ -62,56 +62,47 @@ export function causeOf(thrown: unknown): string {
 const FULL_RETRY_SECONDS = 60;
 const READ_ONLY_RETRY_SECONDS = 5;
 
-/** Driver errors of a connection that could not be had or was cut. */
-const CONNECTION_LOST =
-  /ECONNREFUSED|ECONNRESET|EPIPE|timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error|Cannot use a pool after calling end/;
-
 function toAppError(thrown: unknown): AppError {
   if (isAppError(thrown)) return thrown;
   if (thrown instanceof HttpException) return fromHttpException(thrown);
-  const code =
-    thrown instanceof QueryFailedError
-      ? ((thrown.driverError as { code?: string }).code ?? '')
-      : ((thrown as { code?: string } | null)?.code ?? '');
-  const fromDatabase = fromSqlState(String(code), thrown);
-  if (fromDatabase) return fromDatabase;
-  if (thrown instanceof Error && CONNECTION_LOST.test(`${String(code)} ${thrown.message}`)) {
-    return new AppError('unavailable', 'The database cannot be reached at the moment', {
-      retryAfter: 1,
-      cause: thrown,
-    });
-  }
-  return new AppError('internal', 'Internal server error', { cause: thrown });
+  return fromDatabaseError(thrown) ?? new AppError('internal', 'Internal server error', { cause: thrown });
 }
 
-function fromSqlState(code: string, cause: unknown): AppError | null {
-  if (!/^[0-9A-Z]{5}$/.test(code)) return null;
-  if (code === '23503') return new AppError('conflict', 'Something that this refers to is gone', { cause });
-  if (code === '23505') return new AppError('conflict', 'The resource already exists', { cause });
-  if (code === '57014') return new AppError('timeout', 'The database took too long', { cause });
-  if (code.startsWith('22')) {
-    return AppError.validation({
-      field: '',
-      issue: 'a value is out of the range that can be stored',
-      expected: 'values that PostgreSQL can store',
-    });
+function fromDatabaseError(cause: unknown): AppError | null {
+  switch (databaseErrorKind(cause)) {
+    case 'foreign_key_violation':
+      return new AppError('conflict', 'Something that this refers to is gone', { cause });
+    case 'unique_violation':
+      return new AppError('conflict', 'The resource already exists', { cause });
+    case 'statement_timeout':
+      return new AppError('timeout', 'The database took too long', { cause });
+    case 'bad_data':
+      return AppError.validation({
+        field: '',
+        issue: 'a value is out of the range that can be stored',
+        expected: 'values that PostgreSQL can store',
+      });
+    case 'disk_full':
+      return new AppError('insufficient_storage', 'The database has no space left on its disk', {
+        retryAfter: FULL_RETRY_SECONDS,
+        cause,
+      });
+    case 'no_writes':
+      return new AppError('unavailable', 'The database takes no changes at the moment', {
+        retryAfter: READ_ONLY_RETRY_SECONDS,
+        cause,
+      });
+    case 'transaction_conflict':
+    case 'lock_timeout':
+    case 'too_many_connections':
+    case 'unavailable':
+      return new AppError('unavailable', 'The database is busy or restarting', { retryAfter: 1, cause });
+    case 'connection_lost':
+      return new AppError('unavailable', 'The database cannot be reached at the moment', { retryAfter: 1, cause });
+    case 'check_violation':
+    case null:
+      return null;
   }
-  if (code === '53100') {
-    return new AppError('insufficient_storage', 'The database has no space left on its disk', {
-      retryAfter: FULL_RETRY_SECONDS,
-      cause,
-    });
-  }
-  if (['25006', '53200', '58030'].includes(code)) {
-    return new AppError('unavailable', 'The database takes no changes at the moment', {
-      retryAfter: READ_ONLY_RETRY_SECONDS,
-      cause,
-    });
-  }
-  if (['40001', '40P01', '55P03', '53300'].includes(code) || code.startsWith('57') || code.startsWith('08')) {
-    return new AppError('unavailable', 'The database is busy or restarting', { retryAfter: 1, cause });
-  }
-  return null;
 }
 
 function fromHttpException(error: HttpException): AppError {
