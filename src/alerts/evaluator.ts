@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { AlertSettings } from './alerts.settings.js';
 import { runDetached } from '../platform/context/index.js';
+import { isTransient } from '../platform/database/index.js';
 import { isAppError } from '../platform/errors/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
 import { TelemetryIngest } from '../telemetry/index.js';
@@ -16,9 +17,6 @@ import type { Verdict } from './verdict.js';
 const AT_ONCE = 250;
 /** Events waiting for their transaction; past it they are read again from the table later. */
 const MAX_WAITING = 20_000;
-
-/** Failures that pass: the database is away, busy or has chosen another transaction to go first. */
-const PASSING = /^(08...|57...|53...|40001|40P01|55P03|ECONN[A-Z]+|EPIPE|ETIMEDOUT)$/;
 
 export interface GroupName {
   ruleId: string;
@@ -164,7 +162,7 @@ export class Evaluator {
       this.leaveOutAll(works.filter((work) => outdated.has(work)));
       await this.rules.reload();
     } catch (error) {
-      if (isPassing(error)) {
+      if (isAppError(error) ? error.retryable : isTransient(error)) {
         this.logger.warn({ err: String(error) }, 'Alerts could not be written; their events will be judged again');
         this.leaveOutAll(works);
       } else if (works.length > 1) {
@@ -191,10 +189,4 @@ function mayChange(group: OpenGroup, { ts }: JudgedEvent, verdict: Verdict, { ti
   if (group.phase === 'firing') return verdict === 'clear';
   if (group.phase === 'clearing') return verdict !== 'clear' || elapsed >= timing.clearForMs;
   return verdict !== 'breach' || timing.forMs === 0 || elapsed >= timing.forMs;
-}
-
-function isPassing(error: unknown): boolean {
-  if (isAppError(error)) return error.retryable;
-  const { code, driverError } = error as { code?: string; driverError?: { code?: string } };
-  return PASSING.test(driverError?.code ?? code ?? '') || /Connection terminated|timeout exceeded/.test(String(error));
 }
