@@ -1,3 +1,4 @@
+import { Semaphore } from '../platform/concurrency/index.js';
 import type { Logger } from '../platform/observability/index.js';
 import { CLOSE_GOING_AWAY } from '../platform/realtime/index.js';
 import type { OpenLink } from './agent-link.js';
@@ -9,7 +10,7 @@ export class PresenceWriter {
   private readonly left = new Map<string, string>();
   private timer: NodeJS.Timeout | undefined;
   private soon: NodeJS.Timeout | undefined;
-  private writing = Promise.resolve();
+  private readonly mutex = new Semaphore(1);
   private stopped = false;
 
   constructor(
@@ -39,7 +40,7 @@ export class PresenceWriter {
   private write(): Promise<void> {
     clearTimeout(this.soon);
     this.soon = undefined;
-    return (this.writing = this.writing.then(() => this.writeNow()));
+    return this.mutex.run(() => this.writeNow());
   }
 
   private async writeNow(): Promise<void> {

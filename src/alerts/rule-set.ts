@@ -1,4 +1,5 @@
 import { Injectable, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
+import { Semaphore } from '../platform/concurrency/index.js';
 import { Database } from '../platform/database/index.js';
 import { Logger } from '../platform/observability/index.js';
 import { Bus } from '../platform/realtime/index.js';
@@ -20,7 +21,7 @@ export class RuleSet implements OnApplicationBootstrap, OnModuleDestroy {
   private byMetric = new Map<string, CompiledRule[]>();
   private byType = new Map<string, CompiledRule[]>();
   private forAll: CompiledRule[] = [];
-  private loading: Promise<void> = Promise.resolve();
+  private readonly mutex = new Semaphore(1);
   private loaded = '';
   private timer: NodeJS.Timeout | undefined;
   private readonly unsubscribe: () => void;
@@ -76,9 +77,7 @@ export class RuleSet implements OnApplicationBootstrap, OnModuleDestroy {
 
   /** One after the other, so that the newest wins. */
   reload(): Promise<void> {
-    const next = this.loading.catch(() => undefined).then(() => this.load());
-    this.loading = next;
-    return next;
+    return this.mutex.run(() => this.load());
   }
 
   private async load(): Promise<void> {

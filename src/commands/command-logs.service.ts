@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import { Signal } from '../platform/concurrency/index.js';
 import type { Actor } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
@@ -62,17 +63,17 @@ export class CommandLogs {
     const revoked = new AbortController();
     const unwatch = this.watch.watch(reader, () => revoked.abort());
     const end = AbortSignal.any([signal, revoked.signal, this.inFlight.draining]);
-    const bell = new Bell();
-    const unsubscribe = this.bus.subscribe<string[]>(COMMANDS_CHANGED, (ids) => ids.includes(id) && bell.ring());
-    end.addEventListener('abort', () => bell.ring());
+    const changed = new Signal();
+    const unsubscribe = this.bus.subscribe<string[]>(COMMANDS_CHANGED, (ids) => ids.includes(id) && changed.set());
+    end.addEventListener('abort', () => changed.set());
     try {
       let page = await this.page(actor, id, after);
       await onPage(page, end);
       let offset = after;
       while (!page.complete && !end.aborted) {
-        if (page.nextOffset === offset) await bell.rung(LOOK_AGAIN_MS);
+        if (page.nextOffset === offset) await changed.wait(LOOK_AGAIN_MS);
         offset = page.nextOffset;
-        bell.reset();
+        changed.reset();
         // One that is gone in the meantime has ended.
         page = (await this.read(actor, id, offset)) ?? {
           chunks: [],
@@ -118,30 +119,4 @@ export class CommandLogs {
 /** Public word for how a followed command ended. */
 export function endOf(page: OutputPage): { status: string; substatus: string; next_offset: number } {
   return { status: statusOf(page.state), substatus: page.state, next_offset: page.nextOffset };
-}
-
-/** Lets one waiter sleep until it is rung or the time is up. */
-class Bell {
-  private isRung = false;
-  private wake: (() => void) | undefined;
-
-  ring(): void {
-    this.isRung = true;
-    this.wake?.();
-  }
-
-  reset(): void {
-    this.isRung = false;
-  }
-
-  async rung(timeoutMs: number): Promise<void> {
-    if (this.isRung) return;
-    let timer: NodeJS.Timeout | undefined;
-    await new Promise<void>((resolve) => {
-      this.wake = resolve;
-      timer = setTimeout(resolve, timeoutMs);
-    });
-    clearTimeout(timer);
-    this.wake = undefined;
-  }
 }

@@ -1,5 +1,6 @@
 import type { OnModuleDestroy } from '@nestjs/common';
 import { type OnGatewayConnection, WebSocketGateway } from '@nestjs/websockets';
+import { Semaphore } from '../platform/concurrency/index.js';
 import { parseJsonBody } from '../platform/http/index.js';
 import { Logger } from '../platform/observability/index.js';
 import { CLOSE_GOING_AWAY, CLOSE_POLICY, type Socket, type SocketOptions } from '../platform/realtime/index.js';
@@ -36,8 +37,8 @@ class SocketClient extends StreamClient {
   pending = 0;
   pendingBytes = 0;
   offences = 0;
-  /** Ends with the newest message's work. */
-  last: Promise<void> = Promise.resolve();
+  /** Held by the work of one message. */
+  readonly mutex = new Semaphore(1);
 
   constructor(readonly socket: Socket) {
     super(socket.actor, 'websocket', (socket.grant as TicketGrant | undefined)?.channels ?? null);
@@ -141,8 +142,8 @@ export class StreamGateway implements OnGatewayConnection<Socket>, OnModuleDestr
     client.pending++;
     client.pendingBytes += kept.length;
     if (client.pending >= MAX_PENDING || client.pendingBytes >= MAX_PENDING_BYTES) client.socket.pause();
-    client.last = client.last
-      .then(() => (client.open ? work(wishOf(kept)) : undefined))
+    void client.mutex
+      .run(() => (client.open ? work(wishOf(kept)) : undefined))
       .catch((error: unknown) => this.failed(client, error))
       .finally(() => {
         client.pending--;

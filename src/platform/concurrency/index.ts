@@ -1,1 +1,2 @@
 export { Semaphore } from './semaphore.js';
+export { Signal } from './signal.js';

@@ -1,6 +1,4 @@
-export interface SemaphoreOptions {
-  /** How much work may run at once. */
-  slots: number;
+export interface QueueLimits {
   /** How much may wait for a slot. */
   maxQueue: number;
   maxWaitMs: number;
@@ -8,15 +6,18 @@ export interface SemaphoreOptions {
   refusal: () => Error;
 }
 
-/** Runs at most `slots` pieces of work at once; a bounded queue with a bounded wait in front. */
+/** Runs at most `slots` pieces of work at once, the others after them in the order they came; with `limits` few wait, and not for long. */
 export class Semaphore {
   private active = 0;
   private readonly waiting = new Set<() => void>();
 
-  constructor(private readonly options: SemaphoreOptions) {}
+  constructor(
+    private readonly slots: number,
+    private readonly limits?: QueueLimits,
+  ) {}
 
-  async run<T>(work: () => Promise<T>): Promise<T> {
-    if (this.active < this.options.slots) this.active++;
+  async run<T>(work: () => T | Promise<T>): Promise<T> {
+    if (this.active < this.slots) this.active++;
     else await this.wait();
     try {
       return await work();
@@ -29,18 +30,20 @@ export class Semaphore {
   }
 
   private wait(): Promise<void> {
-    const { maxQueue, maxWaitMs, refusal } = this.options;
-    if (this.waiting.size >= maxQueue) return Promise.reject(refusal());
+    const { limits } = this;
+    if (limits && this.waiting.size >= limits.maxQueue) return Promise.reject(limits.refusal());
     return new Promise((resolve, reject) => {
       const enter = (): void => {
         clearTimeout(timer);
         this.waiting.delete(enter);
         resolve();
       };
-      const timer = setTimeout(() => {
-        this.waiting.delete(enter);
-        reject(refusal());
-      }, maxWaitMs);
+      const timer =
+        limits &&
+        setTimeout(() => {
+          this.waiting.delete(enter);
+          reject(limits.refusal());
+        }, limits.maxWaitMs);
       this.waiting.add(enter);
     });
   }

@@ -35,8 +35,8 @@ export class PasswordHasher {
     this.cost = { memoryCost: o.memoryCost ?? 65_536, timeCost: o.timeCost ?? 3, parallelism: o.parallelism ?? 1 };
     const slots = o.maxConcurrent ?? 2;
     const queue = { maxQueue: o.maxQueue ?? 20, maxWaitMs: o.maxWaitMs ?? 3000, refusal: busy };
-    this.turns = new Semaphore({ slots, ...queue });
-    this.strangerTurns = new Semaphore({ slots: Math.max(1, slots - 1), ...queue });
+    this.turns = new Semaphore(slots, queue);
+    this.strangerTurns = new Semaphore(Math.max(1, slots - 1), queue);
     const { memoryCost, timeCost, parallelism } = this.cost;
     const [salt, digest] = [SALT_BYTES, HASH_BYTES].map((n) => randomBytes(n).toString('base64').replace(/=+$/, ''));
     this.decoy = `$argon2id$v=19$m=${memoryCost},t=${timeCost},p=${parallelism}$${salt}$${digest}`;

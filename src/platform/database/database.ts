@@ -12,6 +12,7 @@ import {
   QueryRunnerProviderAlreadyReleasedError,
   type Repository,
 } from 'typeorm';
+import { Semaphore } from '../concurrency/index.js';
 import { currentContext, runInContext, type RequestContext } from '../context/index.js';
 import { AppError } from '../errors/index.js';
 import { Logger } from '../observability/index.js';
@@ -26,11 +27,6 @@ type BeforeCommitHook = (tx: Tx, context: RequestContext) => Promise<void>;
 /** Actions that wait for the commit; an entry exists as long as the transaction is open. */
 type Actions = (() => void)[];
 
-/** One transaction or savepoint; `last` ends with the newest savepoint right below it. */
-interface Level {
-  last: Promise<unknown>;
-}
-
 const ATTEMPTS = 3;
 const MAX_PAUSE_MS = 20;
 
@@ -39,7 +35,8 @@ const MAX_PAUSE_MS = 20;
 export class Database implements OnApplicationShutdown {
   private readonly beforeCommit: BeforeCommitHook[] = [];
   private readonly open = new WeakMap<Tx, Actions>();
-  private readonly levels = new AsyncLocalStorage<Level>();
+  /** For the savepoints right below the transaction or savepoint of the work in hand. */
+  private readonly mutexes = new AsyncLocalStorage<Semaphore>();
 
   constructor(
     private readonly source: DataSource,
@@ -110,7 +107,7 @@ export class Database implements OnApplicationShutdown {
         this.open.set(tx, actions);
         inner.transaction = tx;
         return runInContext(inner, () =>
-          this.levels.run({ last: Promise.resolve() }, async () => {
+          this.mutexes.run(new Semaphore(1), async () => {
             const value = await work(tx);
             for (const hook of this.beforeCommit) await hook(tx, inner);
             assertInTime();
@@ -131,19 +128,17 @@ export class Database implements OnApplicationShutdown {
 
   /** Savepoints right below the same level go one after the other: on one connection they can only nest. */
   private async nested<T>(tx: Tx, work: (tx: Tx) => Promise<T>): Promise<T> {
-    const level = this.levels.getStore() ?? { last: Promise.resolve() };
-    const run = level.last.then(async () => {
+    const mutex = this.mutexes.getStore() ?? new Semaphore(1);
+    return mutex.run(async () => {
       const actions = this.open.get(tx) ?? [];
       const before = actions.length;
       try {
-        return await tx.transaction(() => this.levels.run({ last: Promise.resolve() }, () => work(tx)));
+        return await tx.transaction(() => this.mutexes.run(new Semaphore(1), () => work(tx)));
       } catch (error) {
         actions.length = before;
         throw error;
       }
     });
-    level.last = run.catch(() => undefined);
-    return run;
   }
 
   private pools(): Pool[] {

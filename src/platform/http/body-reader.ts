@@ -34,8 +34,7 @@ const DECOMPRESSORS = new Map([
  */
 @Injectable()
 export class BodyReader {
-  private readonly decompressions = new Semaphore({
-    slots: 2,
+  private readonly decompressions = new Semaphore(2, {
     maxQueue: 1000,
     maxWaitMs: 5000,
     refusal: () => AppError.unavailable('Too many compressed bodies at once; try again shortly'),

@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type RegistryContentType } from 'prom-client';
+import { Semaphore } from '../concurrency/index.js';
 
 /** The process's Prometheus registry. Asking for a name again gives the same metric. */
 @Injectable()
@@ -7,7 +8,7 @@ export class Metrics {
   readonly registry = new Registry<RegistryContentType>();
   /** Whether this process shows what holds for all processes together; one of them does, so that sums are right. */
   showsShared: () => Promise<boolean> = () => Promise.resolve(true);
-  private rendering: Promise<unknown> = Promise.resolve();
+  private readonly mutex = new Semaphore(1);
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });
@@ -74,13 +75,11 @@ export class Metrics {
   /** All metrics as text, in the Prometheus format 0.0.4 or as OpenMetrics. */
   render(openMetrics: boolean): Promise<{ contentType: string; text: string }> {
     // The registry holds one format at a time and renders across awaits: one after the other.
-    const rendered = this.rendering.then(async () => {
+    return this.mutex.run(async () => {
       this.registry.setContentType(openMetrics ? Registry.OPENMETRICS_CONTENT_TYPE : Registry.PROMETHEUS_CONTENT_TYPE);
       const text = await this.registry.metrics();
       return { contentType: this.registry.contentType, text };
     });
-    this.rendering = rendered.catch(() => undefined);
-    return rendered;
   }
 
   private existing<M>(name: string): M | undefined {

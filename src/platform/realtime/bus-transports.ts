@@ -1,4 +1,5 @@
 import { Redis } from 'ioredis';
+import { Semaphore } from '../concurrency/index.js';
 import { WatchedClient } from '../database/index.js';
 import type { Logger } from '../observability/index.js';
 import type { BusTransport } from './bus.js';
@@ -13,7 +14,7 @@ const PING_MS = 2000;
 export class PostgresTransport implements BusTransport {
   private client: WatchedClient | undefined;
   private stopped = false;
-  private last: Promise<unknown> = Promise.resolve();
+  private readonly mutex = new Semaphore(1);
 
   constructor(
     private readonly url: string,
@@ -71,12 +72,10 @@ export class PostgresTransport implements BusTransport {
 
   /** One after the other: the client answers one statement at a time. */
   send(message: string): Promise<void> {
-    const sent = this.last.then(async () => {
+    return this.mutex.run(async () => {
       if (!this.client) throw new Error('the bus is not connected');
       await this.client.query('SELECT pg_notify($1, $2)', [CHANNEL, message]);
     });
-    this.last = sent.catch(() => undefined);
-    return sent;
   }
 
   async stop(): Promise<void> {

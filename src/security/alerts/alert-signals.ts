@@ -1,5 +1,6 @@
 import { type BeforeApplicationShutdown, Injectable, type OnModuleInit } from '@nestjs/common';
 import { In, LessThan } from 'typeorm';
+import { Semaphore } from '../../platform/concurrency/index.js';
 import { currentContext, runDetached } from '../../platform/context/index.js';
 import { hashKey, parseKey, safeEqual } from '../../platform/crypto/index.js';
 import { Database, type Tx } from '../../platform/database/index.js';
@@ -37,7 +38,7 @@ export class AlertSignals implements OnModuleInit, BeforeApplicationShutdown {
   private signals = new Map<string, Signal>();
   private keys = new Map<string, RefusedKey>();
   private timer: NodeJS.Timeout | undefined;
-  private flushing: Promise<void> = Promise.resolve();
+  private readonly mutex = new Semaphore(1);
   private stopped = false;
 
   constructor(
@@ -80,8 +81,7 @@ export class AlertSignals implements OnModuleInit, BeforeApplicationShutdown {
   flush(): Promise<void> {
     clearTimeout(this.timer);
     this.timer = undefined;
-    this.flushing = this.flushing.then(() => this.flushOnce());
-    return this.flushing;
+    return this.mutex.run(() => this.flushOnce());
   }
 
   async beforeApplicationShutdown(): Promise<void> {
