@@ -19,7 +19,7 @@ import {
 import { PageQueryDto, PaginationDto, publicId } from '../platform/http/index.js';
 import { AGENT_STATUSES, type AgentStatus } from './agent.js';
 import type { Agent } from './agent.entity.js';
-import { IsLabels } from './labels.js';
+import { IsLabels, LABELS_SCHEMA } from './labels.js';
 
 /** No control characters, and no word that means something else as the target of a command. */
 export const AGENT_NAME =
@@ -59,7 +59,7 @@ class AgentFieldsDto {
   @Matches(AGENT_WORD, { each: true })
   capabilities?: string[];
 
-  @ApiPropertyOptional({ example: { env: 'production', group: 'web' } })
+  @ApiPropertyOptional({ ...LABELS_SCHEMA, example: { env: 'production', group: 'web' } })
   @IsOptional()
   @IsLabels()
   labels?: Record<string, string>;
@@ -177,7 +177,7 @@ export class AgentDto {
   @ApiProperty({ type: String, nullable: true, example: null }) endpoint!: string | null;
   @ApiProperty({ type: AgentAuthenticationDto, nullable: true, example: null })
   authentication!: AgentAuthenticationDto | null;
-  @ApiProperty({ example: { env: 'production', group: 'web' } }) labels!: Record<string, string>;
+  @ApiProperty({ ...LABELS_SCHEMA, example: { env: 'production', group: 'web' } }) labels!: Record<string, string>;
   @ApiProperty({ type: Number, nullable: true, example: 12.5 }) load_percent!: number | null;
   @ApiProperty({ type: String, nullable: true, example: '2025-01-15T10:30:00.000Z' }) last_seen!: string | null;
   @ApiProperty({ type: String, nullable: true, example: '2025-01-15T10:00:00.000Z' }) connected_at!: string | null;

@@ -4,10 +4,11 @@ import type { JoinRequest, JoinResponse } from '@nexus/agent/protocol';
 import { PaginationDto, publicId } from '../platform/http/index.js';
 import { AGENT_NAME, AGENT_NAME_RULE, AGENT_WORD, SIGNING_KEY_DESCRIPTION, SIGNING_KEY_EXAMPLE } from './agents.dto.js';
 import type { JoinToken } from './join-token.entity.js';
-import { IsLabels } from './labels.js';
+import { IsLabels, LABELS_SCHEMA } from './labels.js';
 
 export class CreateJoinTokenDto {
   @ApiPropertyOptional({
+    ...LABELS_SCHEMA,
     example: { env: 'production', group: 'web' },
     description: 'Labels of the agent that joins; they overrule what it says of itself.',
   })
@@ -15,7 +16,7 @@ export class CreateJoinTokenDto {
   @IsLabels()
   labels?: Record<string, string>;
 
-  @ApiPropertyOptional({ type: 'integer', minimum: 60, maximum: 3600, default: 3600, example: 3600 })
+  @ApiPropertyOptional({ type: 'integer', minimum: 60, maximum: 3600, example: 3600, description: 'Default 3600.' })
   @IsOptional()
   @IsInt()
   @Min(60)
@@ -27,7 +28,7 @@ export class JoinTokenDto {
   @ApiProperty({ example: 'join_6f1c1f5e-2a8b-4c55-9d0a-0b8f6a3f9d11' }) join_token_id!: string;
   @ApiProperty({ enum: ['open', 'used', 'expired', 'revoked'], example: 'open' }) status!: string;
   @ApiProperty({ example: 'nexus_join_ab12CD34_...' }) preview!: string;
-  @ApiProperty({ example: { env: 'production' } }) labels!: Record<string, string>;
+  @ApiProperty({ ...LABELS_SCHEMA, example: { env: 'production' } }) labels!: Record<string, string>;
   @ApiProperty({ example: 'user_6f1c1f5e-2a8b-4c55-9d0a-0b8f6a3f9d11' }) created_by!: string;
   @ApiProperty({ example: '2025-01-15T10:30:00.000Z' }) created_at!: string;
   @ApiProperty({ example: '2025-01-15T11:30:00.000Z' }) expires_at!: string;
@@ -91,7 +92,7 @@ export class JoinDto implements JoinRequest {
   @Matches(AGENT_WORD)
   version!: string;
 
-  @ApiProperty({ example: { group: 'web' } })
+  @ApiProperty({ ...LABELS_SCHEMA, example: { group: 'web' } })
   @IsLabels()
   labels!: Record<string, string>;
 }

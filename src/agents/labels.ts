@@ -12,6 +12,9 @@ function areLabels(value: unknown): value is Record<string, string> {
   return pairs.length <= MAX_LABELS && pairs.every(([k, v]) => KEY.test(k) && typeof v === 'string' && VALUE.test(v));
 }
 
+/** How the API document describes labels. */
+export const LABELS_SCHEMA = { type: 'object', additionalProperties: { type: 'string' } } as const;
+
 export function IsLabels(): PropertyDecorator {
   return (target, property) =>
     registerDecorator({

@@ -49,7 +49,7 @@ export class DocsController {
   @Get('openapi.json')
   @Public()
   @ApiOperation({ summary: 'This document as JSON', operationId: 'openapiJson' })
-  @ApiOkResponse({ schema: { type: 'object', example: { openapi: '3.1.0' } } })
+  @ApiOkResponse({ schema: { type: 'object', additionalProperties: true, example: { openapi: '3.1.0' } } })
   @ApiUnauthorizedResponse()
   @ApiForbiddenResponse()
   @ApiNotFoundResponse()

@@ -166,6 +166,19 @@ describe('the OpenAPI document', () => {
     expect(loose).toEqual([]);
   });
 
+  it('says what every object may hold, so that generated types take it', () => {
+    const OPEN = ['properties', 'additionalProperties', 'allOf', 'anyOf', 'oneOf'];
+    const closed = findAll(
+      { ...document.components.schemas, paths: document.paths },
+      (node) => node.type === 'object' && !OPEN.some((key) => key in node),
+    );
+    expect(closed.filter((path) => !path.includes('/example'))).toEqual([]);
+  });
+
+  it('gives defaults of fields in words: generated types require a field that has a `default`', () => {
+    expect(findAll(document.components.schemas, (node) => 'default' in node && !('properties' in node))).toEqual([]);
+  });
+
   it('describes every tag and every refusal', () => {
     const tags = (document.tags as { name: string; description: string }[]).map(({ name, description }) => [
       name,

@@ -52,7 +52,7 @@ export function errorSchema(): Json {
                   },
                 },
               },
-              { type: 'object' },
+              { type: 'object', additionalProperties: true },
             ],
           },
           request_id: text,

@@ -31,8 +31,8 @@ export class LoginDto {
 
   @ApiPropertyOptional({
     example: true,
-    default: true,
-    description: 'True: the login lasts 30 days and ends when it is not refreshed for 14. False: it lasts a day.',
+    description:
+      'True (default): the login lasts 30 days and ends when it is not refreshed for 14. False: it lasts a day.',
   })
   @IsOptional()
   @IsBoolean()

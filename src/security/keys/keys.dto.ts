@@ -27,7 +27,13 @@ class NewKeyDto {
   @MaxLength(100)
   name!: string;
 
-  @ApiPropertyOptional({ type: 'integer', example: 30, default: DEFAULT_DAYS, minimum: 1, maximum: LONGEST_DAYS })
+  @ApiPropertyOptional({
+    type: 'integer',
+    example: 30,
+    minimum: 1,
+    maximum: LONGEST_DAYS,
+    description: `Default ${DEFAULT_DAYS}.`,
+  })
   @IsOptional()
   @IsInt()
   @Min(1)
