@@ -1,6 +1,6 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { EVENT_COLUMNS, type EventRow, toStoredEvent } from '../../src/platform/events/index.js';
+import { EventFeed } from '../../src/platform/events/index.js';
 import { OwnerRights } from '../../src/platform/ownership/index.js';
 import { Credentials } from '../../src/security/keys/credentials.js';
 import { Batches } from '../../src/webhooks/batches.js';
@@ -223,10 +223,8 @@ describe('batches', () => {
     await bench.emit(`${own}.made`);
     await bench.emit(`${own}.made`);
     await received(1);
-    const rows = await app.db.query<EventRow>(`SELECT ${EVENT_COLUMNS.join()} FROM events WHERE type = $1`, [
-      `${own}.made`,
-    ]);
-    await app.get(WebhooksWorker).deliver(rows.map(toStoredEvent));
+    const events = await app.get(EventFeed).since('0', 100_000);
+    await app.get(WebhooksWorker).deliver(events.filter(({ type }) => type === `${own}.made`));
     const [{ waiting }] = await app.db.query<{ waiting: number }>(
       `SELECT count(*)::int AS waiting FROM webhook_batch_items i JOIN events e ON e.id = i.event_id
        WHERE e.type = $1 AND i.delivery_id IS NULL`,

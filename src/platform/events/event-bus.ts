@@ -1,25 +1,10 @@
-import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { currentContext } from '../context/index.js';
-import { Database, prepared, type Tx } from '../database/index.js';
+import { currentContext, type RequestContext } from '../context/index.js';
+import { Database, type Tx } from '../database/index.js';
 import type { EmittedEvent, EventDefinition, StoredEvent } from './event-definition.js';
 import { type AskWanted, EventJobs, type HandleInRelay } from './event-jobs.js';
 import { EventRelay } from './event-relay.js';
-import { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';
-
-const INSERT = prepared(
-  'events.publish',
-  `INSERT INTO events (id, type, subject, data, actor_id, request_id)
-   SELECT id, type, subject, data, $5, $6
-   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[]) WITH ORDINALITY AS e (id, type, subject, data, n)
-   ORDER BY n`,
-);
-
-const EMIT = prepared(
-  'events.emit',
-  `INSERT INTO events (id, type, data, actor_id, request_id, source, metadata, priority, correlation_id, expires_at)
-   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING ${EVENT_COLUMNS.join()}`,
-);
+import { insertEmitted, insertEvents } from './outbox.queries.js';
 
 /** Writes events into the outbox in the transaction of the change they tell of. */
 @Injectable()
@@ -48,35 +33,15 @@ export class EventBus {
     const context = currentContext();
     // The first thing a request tells of is what it acted on.
     if (context) context.resourceId ??= events[0].subject;
-    await tx.query(INSERT, [
-      events.map(() => randomUUID()),
-      events.map((e) => e.event.type),
-      events.map((e) => e.subject),
-      events.map((e) => JSON.stringify(e.data)),
-      context?.actor?.id ?? 'system',
-      context?.requestId ?? null,
-    ]);
+    await insertEvents(tx, events, originOf(context));
     this.db.afterCommit(tx, () => this.relay.wake());
   }
 
   /** Writes down an event that a caller emits, sent as {@link publish} sends the server's own. */
   async emit(tx: Tx, event: EmittedEvent): Promise<StoredEvent> {
-    const context = currentContext();
-    const { type, data, source, metadata, priority, correlationId, expiresAt } = event;
-    const [row] = await tx.query<EventRow[]>(EMIT, [
-      randomUUID(),
-      type,
-      JSON.stringify(data),
-      context?.actor?.id ?? 'system',
-      context?.requestId ?? null,
-      source,
-      metadata === null ? null : JSON.stringify(metadata),
-      priority,
-      correlationId,
-      expiresAt,
-    ]);
+    const emitted = await insertEmitted(tx, event, originOf(currentContext()));
     this.db.afterCommit(tx, () => this.relay.wake());
-    return toStoredEvent(row);
+    return emitted;
   }
 
   /** Spares a subscriber of every kind (`handler`) the events that nobody wants; see {@link EventJobs.narrow}. */
@@ -88,4 +53,8 @@ export class EventBus {
   handleInRelay(handler: string, handle: HandleInRelay): void {
     this.eventJobs.handleInRelay(handler, handle);
   }
+}
+
+function originOf(context: RequestContext | undefined): { actorId: string; requestId: string | null } {
+  return { actorId: context?.actor?.id ?? 'system', requestId: context?.requestId ?? null };
 }

@@ -1,13 +1,17 @@
 import { type BeforeApplicationShutdown, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { In, IsNull, Not } from 'typeorm';
 import { Settings } from '../config/index.js';
 import { runDetached } from '../context/index.js';
 import { advisoryLock, Database, type Tx } from '../database/index.js';
 import { JobQueue, StoreMarker } from '../jobs/index.js';
 import { Logger } from '../observability/index.js';
 import { isExpired } from './event-definition.js';
+import { EventCheckpoint } from './event-checkpoint.entity.js';
 import { type EventHandler, EventHandlers } from './event-handlers.js';
 import { EventJobs } from './event-jobs.js';
-import { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';
+import { EventStoreMarker } from './event-store-marker.entity.js';
+import { DomainEvent } from './event.entity.js';
+import { advanceCheckpoints, relayedEvents, tryLock } from './outbox.queries.js';
 
 const ROUND_MS = 5000;
 const CHECKPOINT_LOCK = advisoryLock('events.checkpoints');
@@ -58,39 +62,35 @@ export class EventCheckpoints implements OnApplicationBootstrap, BeforeApplicati
   /** One process at a time. */
   private async round(): Promise<void> {
     await this.db.transaction(async (tx) => {
-      const [{ locked }] = await tx.query<{ locked: boolean }[]>('SELECT pg_try_advisory_xact_lock($1) AS locked', [
-        CHECKPOINT_LOCK,
-      ]);
-      if (!locked) return;
-      const [{ value, newest }] = await tx.query<{ value: string; newest: string }[]>(
-        `SELECT value, (SELECT coalesce(max(seq), 0) FROM events WHERE relayed_at IS NOT NULL) AS newest
-         FROM event_store_marker`,
-      );
-      const expected = Number(value);
+      if (!(await tryLock(tx, CHECKPOINT_LOCK))) return;
+      const { value: expected } = await tx.findOneByOrFail(EventStoreMarker, { one: true });
+      const last = await tx.findOne(DomainEvent, {
+        select: { id: true, seq: true },
+        where: { seq: Not(IsNull()), relayedAt: Not(IsNull()) },
+        order: { seq: 'DESC' },
+      });
+      const newest = last?.seq ?? 0;
       const found = await this.marker.read();
       if (expected > 0 && (found === null || found < expected)) await this.relayAgain(tx, newest);
       else await this.advance(tx, newest);
       // In the store first: a crash in between leaves it ahead, which is no loss. Made only where a loss has been mended.
       if (found === null) await this.marker.create(expected + 1);
       else await this.marker.advance(expected + 1);
-      await tx.query('UPDATE event_store_marker SET value = $1', [expected + 1]);
+      await tx.update(EventStoreMarker, { one: true }, { value: expected + 1 });
     });
   }
 
-  private async advance(tx: Tx, newest: string): Promise<void> {
-    const reached = new Map<string, string>();
+  private async advance(tx: Tx, newest: number): Promise<void> {
+    const reached: EventCheckpoint[] = [];
     for (const queue of this.handlers.queues()) {
       const ids = await this.outstanding(queue);
       if (!ids) continue;
       const own = this.handlers.all().filter(({ job }) => job.queue === queue);
-      for (const handler of own) reached.set(handler.name, await this.reachedBy(tx, handler, ids, newest));
+      for (const handler of own) {
+        reached.push({ handler: handler.name, seq: await this.reachedBy(tx, handler, ids, newest) });
+      }
     }
-    if (reached.size === 0) return;
-    await tx.query(
-      `INSERT INTO event_checkpoints AS c (handler, seq) SELECT * FROM unnest($1::text[], $2::bigint[])
-       ON CONFLICT (handler) DO UPDATE SET seq = excluded.seq WHERE c.seq < excluded.seq`,
-      [[...reached.keys()], [...reached.values()]],
-    );
+    if (reached.length > 0) await advanceCheckpoints(tx, reached);
   }
 
   /** Ids of all jobs that have not ended; null when there are too many. Asked twice, because jobs change their state in between. */
@@ -106,23 +106,23 @@ export class EventCheckpoints implements OnApplicationBootstrap, BeforeApplicati
     return [...found];
   }
 
-  private async reachedBy(tx: Tx, { job }: EventHandler, ids: string[], newest: string): Promise<string> {
+  private async reachedBy(tx: Tx, { job }: EventHandler, ids: string[], newest: number): Promise<number> {
     const prefix = `${job.name}-`;
     const events = ids
       .filter((id) => id.startsWith(prefix))
       .flatMap((id) => EVENT_JOB.exec(id.slice(prefix.length))?.[1] ?? []);
     if (events.length === 0) return newest;
-    const [{ oldest }] = await tx.query<{ oldest: string | null }[]>(
-      'SELECT min(seq) - 1 AS oldest FROM events WHERE id = ANY ($1)',
-      [events],
-    );
-    return oldest ?? newest;
+    const oldest = await tx.findOne(DomainEvent, {
+      select: { id: true, seq: true },
+      where: { id: In(events), seq: Not(IsNull()) },
+      order: { seq: 'ASC' },
+    });
+    return oldest?.seq ? oldest.seq - 1 : newest;
   }
 
-  private async relayAgain(tx: Tx, newest: string): Promise<void> {
-    const rows = await tx.query<{ handler: string; seq: string }[]>('SELECT handler, seq FROM event_checkpoints');
+  private async relayAgain(tx: Tx, newest: number): Promise<void> {
     let count = 0;
-    for (const { handler: name, seq } of rows) {
+    for (const { handler: name, seq } of await tx.find(EventCheckpoint)) {
       const handler = this.handlers.get(name);
       if (handler) count += await this.relayBehind(tx, handler, seq, newest);
     }
@@ -132,24 +132,19 @@ export class EventCheckpoints implements OnApplicationBootstrap, BeforeApplicati
     );
   }
 
-  private async relayBehind(tx: Tx, handler: EventHandler, after: string, newest: string): Promise<number> {
+  private async relayBehind(tx: Tx, handler: EventHandler, after: number, newest: number): Promise<number> {
     let count = 0;
     for (let place = after; ;) {
-      const rows = await tx.query<EventRow[]>(
-        `SELECT ${EVENT_COLUMNS.join()} FROM events
-         WHERE seq > $1::bigint AND seq <= $2::bigint AND ($3::text IS NULL OR type = $3) AND relayed_at IS NOT NULL
-         ORDER BY seq LIMIT ${BATCH}`,
-        [place, newest, handler.type],
-      );
+      const events = await relayedEvents(tx, { after: place, last: newest, type: handler.type, limit: BATCH });
       const jobs = await this.eventJobs.of(
         handler,
         tx,
-        rows.map(toStoredEvent).filter((event) => !isExpired(event)),
+        events.filter((event) => !isExpired(event)),
       );
       await this.jobs.enqueueMany(jobs);
       count += jobs.length;
-      if (rows.length < BATCH) return count;
-      place = rows[rows.length - 1].seq;
+      if (events.length < BATCH) return count;
+      place = Number(events[events.length - 1].seq);
     }
   }
 }

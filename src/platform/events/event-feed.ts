@@ -1,11 +1,14 @@
 import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
+import { IsNull, Not } from 'typeorm';
 import { runDetached } from '../context/index.js';
 import { Database } from '../database/index.js';
 import { Logger } from '../observability/index.js';
 import { Bus } from '../realtime/index.js';
 import type { StoredEvent } from './event-definition.js';
 import { EventRelay } from './event-relay.js';
-import { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';
+import { DomainEvent } from './event.entity.js';
+import { EventsRemoved } from './events-removed.entity.js';
+import { eventsAfter } from './outbox.queries.js';
 
 /** Tells every process how far the relay has come: `{ upTo: seq }`. */
 const PLACED = 'events.placed';
@@ -59,36 +62,30 @@ export class EventFeed implements BeforeApplicationShutdown {
   }
 
   /** Events placed after `seq`, in order. Those from before the oldest one kept are gone: see {@link oldestSeq}. */
-  async since(seq: string, limit: number): Promise<StoredEvent[]> {
-    const rows = await this.db.query<EventRow>(
-      `SELECT ${EVENT_COLUMNS.join()} FROM events WHERE seq > $1::bigint ORDER BY seq LIMIT $2`,
-      [seq, limit],
-    );
-    return rows.map(toStoredEvent);
+  since(seq: string, limit: number): Promise<StoredEvent[]> {
+    return eventsAfter(this.db.manager, seq, limit);
   }
 
   /** Place of an event by its UUID; null when it is not kept any more or was not placed yet. */
   async placeOf(id: string): Promise<string | null> {
-    const [row] = await this.db.query<{ seq: string | null }>('SELECT seq FROM events WHERE id = $1', [id]);
-    return row?.seq ?? null;
+    const event = await this.db.repository(DomainEvent).findOne({ select: { id: true, seq: true }, where: { id } });
+    return event?.seq?.toString() ?? null;
   }
 
   /** Place of the newest event; `0` when there is none. */
   async newestSeq(): Promise<string> {
-    const [{ seq }] = await this.db.query<{ seq: string | null }>('SELECT max(seq) AS seq FROM events');
-    return seq ?? '0';
+    return (await this.firstSeq('DESC')) ?? '0';
   }
 
   /** Place of the oldest event that is kept; null when there is none. */
-  async oldestSeq(): Promise<string | null> {
-    const [{ seq }] = await this.db.query<{ seq: string | null }>('SELECT min(seq) AS seq FROM events');
-    return seq;
+  oldestSeq(): Promise<string | null> {
+    return this.firstSeq('ASC');
   }
 
   /** Place of the newest event that was purged; `0` when there is none. From before it, what follows is not all there was. */
   async removedUpTo(): Promise<string> {
-    const [{ up_to }] = await this.db.query<{ up_to: string }>('SELECT up_to FROM events_removed');
-    return up_to;
+    const { upTo } = await this.db.repository(EventsRemoved).findOneByOrFail({ one: true });
+    return String(upTo);
   }
 
   /** Place of the newest event that listeners were told of; undefined before {@link started} resolves. */
@@ -105,6 +102,13 @@ export class EventFeed implements BeforeApplicationShutdown {
     const reading = this.reader?.reading;
     this.stop();
     await reading;
+  }
+
+  private async firstSeq(order: 'ASC' | 'DESC'): Promise<string | null> {
+    const event = await this.db
+      .repository(DomainEvent)
+      .findOne({ select: { id: true, seq: true }, where: { seq: Not(IsNull()) }, order: { seq: order } });
+    return event?.seq?.toString() ?? null;
   }
 
   private stop(): void {

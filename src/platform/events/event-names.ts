@@ -3,6 +3,7 @@ import { Database } from '../database/index.js';
 import { nearestWord } from '../http/index.js';
 import { EventCatalogue } from './event-catalogue.js';
 import { matchesEvent } from './event-pattern.js';
+import { neverEmitted } from './outbox.queries.js';
 
 /** Which kinds of events there are: those that the server declares, and those of the events that are kept. */
 @Injectable()
@@ -17,31 +18,12 @@ export class EventNames {
     const declared = this.catalogue.events.map(({ type }) => type);
     const undeclared = patterns.filter((pattern) => !declared.some((type) => matchesEvent(pattern, type)));
     if (undeclared.length === 0) return [];
-    const unheard = new Set(await this.neverEmitted(undeclared));
+    const unheard = new Set(await neverEmitted(this.db.manager, undeclared));
     return patterns.flatMap((pattern, n) => {
       if (!unheard.has(pattern)) return [];
       const meant = nearestWord(pattern, declared);
       const hint = meant === undefined ? '' : `; did you mean ${meant}?`;
       return [{ field: `${field}.${n}`, message: `no event ${pattern} is declared or was emitted so far${hint}` }];
     });
-  }
-
-  /** Each pattern is one look into an index of the names, forward or backward. */
-  private async neverEmitted(patterns: readonly string[]): Promise<string[]> {
-    const names = patterns.filter((pattern) => !pattern.includes('*'));
-    const begins = patterns.filter((pattern) => !pattern.startsWith('*') && pattern.endsWith('.*'));
-    const ends = patterns.filter((pattern) => pattern.startsWith('*.') && !pattern.endsWith('*'));
-    const rows = await this.db.query<{ pattern: string }>(
-      `SELECT pattern FROM unnest($1::text[]) AS pattern WHERE NOT EXISTS (SELECT FROM events WHERE type = pattern)
-       UNION ALL
-       SELECT pattern FROM unnest($2::text[]) AS pattern WHERE NOT EXISTS (
-         SELECT FROM events WHERE type ~>=~ rtrim(pattern, '*') AND type ~<~ (rtrim(pattern, '.*') || '/'))
-       UNION ALL
-       SELECT pattern FROM unnest($3::text[]) AS pattern WHERE NOT EXISTS (
-         SELECT FROM events
-         WHERE reverse(type) ~>=~ reverse(ltrim(pattern, '*')) AND reverse(type) ~<~ (reverse(ltrim(pattern, '*.')) || '/'))`,
-      [names, begins, ends],
-    );
-    return rows.map(({ pattern }) => pattern);
   }
 }

@@ -1,27 +1,9 @@
 import type { StoredEvent } from './event-definition.js';
+import type { DomainEvent } from './event.entity.js';
 
-/** A placed row of the outbox, as queries return it. */
-export type EventRow = Omit<StoredEvent, 'actorId' | 'requestId' | 'occurredAt' | 'correlationId' | 'expiresAt'> & {
-  actor_id: string;
-  request_id: string | null;
-  occurred_at: Date;
-  correlation_id: string | null;
-  expires_at: Date | null;
-};
+/** A placed row of the outbox, as SQL gives it. */
+export type EventRow = Omit<StoredEvent, 'occurredAt' | 'expiresAt'> & Pick<DomainEvent, 'occurredAt' | 'expiresAt'>;
 
-export const EVENT_COLUMNS = [
-  ...['id', 'seq', 'type', 'subject', 'data', 'actor_id', 'request_id', 'occurred_at'],
-  ...['source', 'metadata', 'priority', 'correlation_id', 'expires_at'],
-];
-
-export function toStoredEvent(row: EventRow): StoredEvent {
-  const { actor_id, request_id, occurred_at, correlation_id, expires_at, ...rest } = row;
-  return {
-    ...rest,
-    actorId: actor_id,
-    requestId: request_id,
-    occurredAt: occurred_at.toISOString(),
-    correlationId: correlation_id,
-    expiresAt: expires_at?.toISOString() ?? null,
-  };
+export function toStoredEvent({ occurredAt, expiresAt, ...row }: EventRow): StoredEvent {
+  return { ...row, occurredAt: occurredAt.toISOString(), expiresAt: expiresAt?.toISOString() ?? null };
 }

@@ -15,13 +15,13 @@ export { EVENT_NAME, EVENT_PATTERN, EVENT_PATTERN_RULE, matchesEvent } from './e
 export { EventBus } from './event-bus.js';
 export { DeadLetters, type DeadLetter } from './dead-letters.js';
 export { EventHandlers, hears } from './event-handlers.js';
-export { EventHistory, type HistoryFilter, type HistoryPlace } from './event-history.js';
+export { EventHistory } from './event-history.js';
 export { EventNames } from './event-names.js';
 export { EventFeed } from './event-feed.js';
 export { OnEveryEvent, OnEvent, OnEvents } from './on-event.js';
 export { OutboxStatus } from './outbox-status.js';
 export { EventsModule } from './events.module.js';
 export type { DomainEvent } from './event.entity.js';
-export { EVENT_COLUMNS, type EventRow, toStoredEvent } from './event-row.js';
 export { EventCatalogue, type EventAccess, type EventFamily, type ReadingRule } from './event-catalogue.js';
 export { matcherOf } from './name-matcher.js';
+export type { HistoryFilter, HistoryPlace } from './outbox.queries.js';
