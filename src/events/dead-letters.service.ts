@@ -1,8 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { type DeadLetter, DeadLetters } from '../platform/events/index.js';
-import { Deletions, paginationOf, publicId, resolvePage, timeAndIdAfter } from '../platform/http/index.js';
+import { DeadLetters, type DeadLetterSummary } from '../platform/events/index.js';
+import { Deletions, publicId, resolvePage } from '../platform/http/index.js';
 import type {
   DeadLetterDetailDto,
   DeadLetterDto,
@@ -11,7 +11,7 @@ import type {
   RetriedDeadLettersDto,
 } from './dead-letters.dto.js';
 
-/** What handlers gave up on, in the words of the API (row EVT-12). */
+/** What handlers gave up on, in the words of the API. */
 @Injectable()
 export class DeadLettersService {
   constructor(
@@ -23,17 +23,8 @@ export class DeadLettersService {
   async list(query: DeadLetterQueryDto): Promise<DeadLetterListDto> {
     const page = resolvePage(query, { default: 20, max: 100 });
     const { handler, event_type: eventType, status } = query;
-    const { letters, total, exact } = await this.deadLetters.list(
-      { handler, eventType, status },
-      { limit: page.limit + 1, offset: page.offset, after: timeAndIdAfter(page) },
-    );
-    const shown = letters.slice(0, page.limit);
-    const last = shown.at(-1);
-    const hasMore = letters.length > page.limit;
-    return {
-      dead_letters: shown.map(toDeadLetterDto),
-      pagination: paginationOf(page, { total, exact, hasMore, nextKeys: last && [last.failed_at, last.id] }),
-    };
+    const { rows, pagination } = await this.deadLetters.list({ handler, eventType, status }, page);
+    return { dead_letters: rows.map(toDeadLetterDto), pagination };
   }
 
   /** @throws AppError `not_found` */
@@ -41,7 +32,7 @@ export class DeadLettersService {
     const letter = await this.deadLetters.find(id);
     if (!letter) throw notFound(id);
     const { type, occurredAt, subject, data } = letter.event;
-    const event_id = publicId('evt', letter.event_id);
+    const event_id = publicId('evt', letter.eventId);
     return {
       ...toDeadLetterDto(letter),
       event: { event_id, event_type: type, timestamp: occurredAt, subject, data },
@@ -72,18 +63,18 @@ function notFound(id: string): AppError {
   return AppError.notFound('dead_letter', publicId('dead', id));
 }
 
-function toDeadLetterDto(letter: DeadLetter): DeadLetterDto {
-  const { id, handler, event_type, status, error, attempts, retries } = letter;
+function toDeadLetterDto(letter: DeadLetterSummary): DeadLetterDto {
+  const { id, handler, status, error, attempts, retries } = letter;
   return {
     dead_letter_id: publicId('dead', id),
     handler,
-    event_id: publicId('evt', letter.event_id),
-    event_type,
+    event_id: publicId('evt', letter.eventId),
+    event_type: letter.eventType,
     status,
     error,
     attempts,
     retries,
-    first_failed_at: letter.first_failed_at.toISOString(),
-    failed_at: letter.failed_at.toISOString(),
+    first_failed_at: letter.firstFailedAt.toISOString(),
+    failed_at: letter.failedAt.toISOString(),
   };
 }

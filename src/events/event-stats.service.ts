@@ -58,14 +58,18 @@ export class EventStats {
   async health(): Promise<EventHealthDto> {
     const { relay, failures, queues } = await this.outbox.read();
     const now = Date.now();
-    const fresh = failures.some(({ last_failed_at }) => now - last_failed_at.getTime() < FRESH_FAILURE_MS);
+    const fresh = failures.some(({ lastFailedAt }) => now - lastFailedAt.getTime() < FRESH_FAILURE_MS);
     const late = relay.lagMs >= DEGRADED_MS || fresh || queues === null;
     return {
       status: relay.lagMs >= UNHEALTHY_MS ? 'unhealthy' : late ? 'degraded' : 'healthy',
       relay: { unrelayed: relay.unrelayed, unrelayed_is_exact: relay.exact, lag_ms: relay.lagMs },
       handlers: {
         failed: failures.reduce((sum, { failed }) => sum + failed, 0),
-        by_handler: failures.map((one) => ({ ...one, last_failed_at: one.last_failed_at.toISOString() })),
+        by_handler: failures.map(({ handler, failed: count, lastFailedAt }) => ({
+          handler,
+          failed: count,
+          last_failed_at: lastFailedAt.toISOString(),
+        })),
       },
       queue: {
         depth: queues && queues.reduce((sum, { waiting, active, delayed }) => sum + waiting + active + delayed, 0),

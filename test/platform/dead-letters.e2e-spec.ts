@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Database } from '../../src/platform/database/index.js';
 import { AppError } from '../../src/platform/errors/index.js';
 import {
-  type DeadLetter,
+  type DeadLetterSummary,
   DeadLetters,
   defineEvent,
   EventBus,
@@ -80,8 +80,8 @@ async function publish(app: INestApplicationContext, ...numbers: number[]): Prom
   );
 }
 
-async function letters(app: INestApplicationContext, handler?: string): Promise<DeadLetter[]> {
-  return (await app.get(DeadLetters).list({ handler }, { limit: 1000, offset: 0 })).letters;
+async function letters(app: INestApplicationContext, handler?: string): Promise<DeadLetterSummary[]> {
+  return (await app.get(DeadLetters).list({ handler }, { limit: 1000, offset: 0 })).rows;
 }
 
 /** The dead letters of a handler once there are so many of that status. */
@@ -103,7 +103,7 @@ function parksLetters(): void {
       refuse = (n) => (n === 2 ? new Error('bad\0 letter') : undefined);
       await publish(app, 1, 2);
       const [letter] = await parked(app, 'test.one', 1);
-      expect(letter).toMatchObject({ event_type: 'letter.sent', attempts: 2, retries: 0, error: 'bad\uFFFD letter' });
+      expect(letter).toMatchObject({ eventType: 'letter.sent', attempts: 2, retries: 0, error: 'bad\uFFFD letter' });
       expect(taken).toEqual([1]);
       expect((await app.get(DeadLetters).find(letter.id))?.event).toMatchObject({
         data: { n: 2 },
@@ -124,7 +124,7 @@ function parksLetters(): void {
     const [letter] = await parked(app, 'test.one', 1);
     // Refused by the domain: not tried again.
     expect(letter.attempts).toBe(1);
-    const retry = () => inTx<DeadLetter | null>(app, (tx) => app.get(DeadLetters).retry(tx, letter.id));
+    const retry = () => inTx<DeadLetterSummary | null>(app, (tx) => app.get(DeadLetters).retry(tx, letter.id));
     refuse = () => new Error('still not');
     expect(await retry()).toMatchObject({ status: 'retrying', retries: 1 });
     const again = await eventually(async () => {

@@ -3,6 +3,8 @@ import { Database } from '../database/index.js';
 import { isAppError } from '../errors/index.js';
 import { HandleJob, type JobContext, JobQueue, PostponeJob } from '../jobs/index.js';
 import { Logger } from '../observability/index.js';
+import { DeadLetter } from './dead-letter.entity.js';
+import { park, parkAgain, takeWaiting } from './dead-letters.queries.js';
 import type { StoredEvent } from './event-definition.js';
 import { type EventHandler, EventHandlers } from './event-handlers.js';
 import { SweepDeadLetters } from './events.jobs.js';
@@ -10,22 +12,12 @@ import { SweepDeadLetters } from './events.jobs.js';
 const MAX_ERROR = 1000;
 /** Pause of a job that failed for good while that could not be written down. */
 const PARK_AGAIN_MS = 30_000;
-const DISPATCH = 200;
-/** A retry that was given to the queue and has not ended is given again: the queue knows it, or has lost it. */
-const AGAIN_SECONDS = 60;
 const STALLED = 100;
 const RETRY_JOB = /-dead-([0-9a-f-]{36})-(\d+)$/;
 
 type Run = (payload: unknown, context: JobContext) => Promise<unknown>;
 
-interface Waiting {
-  id: string;
-  handler: string;
-  retries: number;
-  event: StoredEvent;
-}
-
-/** Keeps what a handler could not take in all its attempts, and hands it over again when told to (row EVT-12). */
+/** Keeps what a handler could not take in all its attempts, and hands it over again when told to. */
 @Injectable()
 export class DeadLetterOffice {
   constructor(
@@ -41,7 +33,7 @@ export class DeadLetterOffice {
       const retry = RETRY_JOB.exec(context.jobId);
       try {
         const result = await run(payload, context);
-        if (retry) await this.db.query('DELETE FROM event_dead_letters WHERE id = $1', [retry[1]]);
+        if (retry) await this.db.repository(DeadLetter).delete({ id: retry[1] });
         return result;
       } catch (error) {
         if (!isFinal(error, handler, context)) throw error;
@@ -60,22 +52,14 @@ export class DeadLetterOffice {
   /** Gives the queue what is to be tried again. */
   async dispatch(): Promise<void> {
     for (;;) {
-      const [rows] = await this.db.manager.query<[Waiting[], number]>(
-        `UPDATE event_dead_letters SET dispatched_at = now() WHERE id IN (
-           SELECT id FROM event_dead_letters
-           WHERE status = 'retrying' AND handler = ANY ($1)
-             AND (dispatched_at IS NULL OR dispatched_at < now() - interval '${AGAIN_SECONDS} seconds')
-           ORDER BY dispatched_at NULLS FIRST LIMIT ${DISPATCH} FOR UPDATE SKIP LOCKED)
-         RETURNING id, handler, retries, event`,
-        [this.handlers.names()],
-      );
+      const { letters, more } = await takeWaiting(this.db.manager, this.handlers.names());
       await this.jobs.enqueueMany(
-        rows.map(({ id, handler, retries, event }) => {
+        letters.map(({ id, handler, retries, event }) => {
           const { job, many } = this.handlers.get(handler) as EventHandler;
           return { job, payload: many ? [event] : event, options: { jobId: `dead-${id}-${retries}` } };
         }),
       );
-      if (rows.length < DISPATCH) return;
+      if (!more) return;
     }
   }
 
@@ -103,31 +87,11 @@ export class DeadLetterOffice {
   }
 
   private async park(handler: EventHandler, events: StoredEvent[], error: unknown, attempts: number): Promise<void> {
-    await this.db.query(
-      `INSERT INTO event_dead_letters AS d (handler, event_id, event_type, event, error, attempts)
-       SELECT $1, e.id, e.type, e.event, $5, $6 FROM unnest($2::uuid[], $3::text[], $4::jsonb[]) AS e (id, type, event)
-       ORDER BY e.id
-       ON CONFLICT (handler, event_id) DO UPDATE SET error = excluded.error, attempts = d.attempts + excluded.attempts,
-         failed_at = now(), status = 'failed'`,
-      [
-        handler.name,
-        events.map(({ id }) => id),
-        events.map(({ type }) => type),
-        events.map((event) => JSON.stringify(event)),
-        textOf(error),
-        attempts,
-      ],
-    );
+    await park(this.db.manager, handler.name, events, { error: textOf(error), attempts });
   }
 
-  /** What was discarded in the meantime stays so. */
-  private async parkAgain(id: string, retry: number, error: unknown, attempts: number): Promise<void> {
-    await this.db.query(
-      `UPDATE event_dead_letters SET status = 'failed', error = $3, attempts = attempts + $4, failed_at = now(),
-         dispatched_at = NULL
-       WHERE id = $1 AND retries = $2 AND status = 'retrying'`,
-      [id, retry, textOf(error), attempts],
-    );
+  private async parkAgain(id: string, retries: number, error: unknown, attempts: number): Promise<void> {
+    await parkAgain(this.db.manager, { id, retries }, { error: textOf(error), attempts });
   }
 }
 

@@ -1,4 +1,5 @@
 import { Check, Column, Entity, Index, PrimaryGeneratedColumn, Unique } from 'typeorm';
+import type { StoredEvent } from './event-definition.js';
 
 /** An event that a handler has failed to handle after all its attempts. */
 @Entity('event_dead_letters')
@@ -20,7 +21,7 @@ export class DeadLetter {
   eventType!: string;
 
   @Column('jsonb')
-  event!: Record<string, unknown>;
+  event!: StoredEvent;
 
   @Column('text', { default: 'failed' })
   status!: 'failed' | 'retrying';

@@ -13,7 +13,8 @@ export {
 export { type Filter, type Filterable, filterFields, filterOf } from './event-filter.js';
 export { EVENT_NAME, EVENT_PATTERN, EVENT_PATTERN_RULE, matchesEvent } from './event-pattern.js';
 export { EventBus } from './event-bus.js';
-export { DeadLetters, type DeadLetter } from './dead-letters.js';
+export type { DeadLetter } from './dead-letter.entity.js';
+export { DeadLetters, type DeadLetterSummary } from './dead-letters.js';
 export { EventHandlers, hears } from './event-handlers.js';
 export { EventHistory } from './event-history.js';
 export { EventNames } from './event-names.js';

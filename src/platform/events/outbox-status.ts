@@ -2,7 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 import { Database } from '../database/index.js';
 import { JobQueue } from '../jobs/index.js';
+import { failuresByHandler } from './dead-letters.queries.js';
 import { EventHandlers } from './event-handlers.js';
+import { countUnrelayed } from './outbox.queries.js';
 
 const COUNTED = 10_000;
 const ANSWER_MS = 2000;
@@ -27,21 +29,15 @@ export class OutboxStatus {
   /** `queues` is null when they do not answer; unrelayed events are counted up to ten thousand. */
   async read(): Promise<{
     relay: { unrelayed: number; exact: boolean; lagMs: number };
-    failures: { handler: string; failed: number; last_failed_at: Date }[];
+    failures: { handler: string; failed: number; lastFailedAt: Date }[];
     queues: QueueDepth[] | null;
   }> {
-    const [{ unrelayed, lag_ms }] = await this.db.query<{ unrelayed: number; lag_ms: number }>(
-      `SELECT count(*)::int AS unrelayed, coalesce(extract(epoch FROM clock_timestamp() - min(occurred_at)) * 1000, 0)::float8 AS lag_ms
-       FROM (SELECT occurred_at FROM events WHERE relayed_at IS NULL ORDER BY position LIMIT ${COUNTED + 1}) AS waiting`,
-    );
-    const failures = await this.db.query<{ handler: string; failed: number; last_failed_at: Date }>(
-      `SELECT handler, count(*)::int AS failed, max(failed_at) AS last_failed_at
-       FROM event_dead_letters WHERE status = 'failed' GROUP BY handler ORDER BY handler`,
-    );
+    const { unrelayed, lagMs } = await countUnrelayed(this.db.manager, COUNTED + 1);
+    const failures = await failuresByHandler(this.db);
     const relay = {
       unrelayed: Math.min(unrelayed, COUNTED),
       exact: unrelayed <= COUNTED,
-      lagMs: Math.max(0, Math.round(lag_ms)),
+      lagMs: Math.max(0, Math.round(lagMs)),
     };
     return { relay, failures, queues: await this.depths() };
   }

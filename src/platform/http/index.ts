@@ -31,7 +31,7 @@ export {
   type Page,
 } from './pagination.js';
 export { PAGE_BYTES, shownOf, type SizedRow, withinPageBytes } from './page-bytes.js';
-export { countUpTo, pageByName, pageNewestFirst } from './page-query.js';
+export { countUpTo, pageByName, pageNewestFirst, type PageOfRows } from './page-query.js';
 export { expectedOf, unknownField } from './field-issues.js';
 export { parseJsonBody, type BodyLimits } from './body-guard.js';
 export { parseJson } from './body-reader.js';

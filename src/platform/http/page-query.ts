@@ -1,7 +1,7 @@
 import type { ObjectLiteral, SelectQueryBuilder } from 'typeorm';
 import { nameAfter, type Page, pageOf, type PaginationDto, timeAndIdAfter } from './pagination.js';
 
-interface PageOfRows<E> {
+export interface PageOfRows<E> {
   rows: E[];
   pagination: PaginationDto;
 }
