@@ -16,7 +16,7 @@ import { checkPoolers } from './pooler-check.js';
 import type { RunningServer } from './server.js';
 import { readSettings } from './settings.js';
 
-/** After this long a stop that hangs is ended the hard way (G4). */
+/** A stop that takes longer than this is cut short by ending the process. */
 const STOP_LIMIT_MS = 20_000;
 /** Pause before a start that found no free connection to the database is tried again. */
 const RETRY_MS = 2000;

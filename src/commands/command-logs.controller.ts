@@ -19,7 +19,7 @@ import { CommandLogQueryDto, CommandLogDto, OutputChunkDto } from './command-log
 import { CommandLogs, endOf, type OutputChunk } from './command-logs.service.js';
 
 const KEEPALIVE_MS = 15_000;
-/** A reader that takes nothing for this long is gone (G8). */
+/** A reader that has taken nothing for this long is disconnected. */
 const STALL_MS = 25_000;
 
 @ApiTags('commands')

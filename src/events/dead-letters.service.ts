@@ -11,7 +11,7 @@ import type {
   RetriedDeadLettersDto,
 } from './dead-letters.dto.js';
 
-/** What handlers gave up on, in the words of the API. */
+/** The dead letters of event handlers as the API shows them. */
 @Injectable()
 export class DeadLettersService {
   constructor(

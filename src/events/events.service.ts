@@ -13,7 +13,7 @@ const MOST_METADATA = 8 * 1024;
 /** Of events that a signed call of a hook became. */
 const HOOK_SOURCE = 'hook:';
 
-/** Events that callers emit (row EVT-01). They go the way of the server's own: webhooks, streams, subscribers of every kind. */
+/** Publishes events of callers. They reach webhooks, streams and other subscribers like the server's own events. */
 @Injectable()
 export class EventsService {
   constructor(

@@ -14,7 +14,7 @@ const UNITS_MS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 /** Streams and handlers in all processes have seen by then what was relayed. */
 const YOUNGEST_MS = 60_000;
 
-/** Deletes events before their retention ends (row EVT-08). */
+/** Deletes events before their retention ends. */
 @Injectable()
 export class PurgeService {
   constructor(

@@ -15,7 +15,7 @@ export interface PurgeState extends Counting {
   kept: number;
 }
 
-/** Deletes events before their retention ends (row EVT-08). */
+/** Deletes events before their retention ends. */
 export const PurgeMatching = defineBackgroundTask<PurgeInput, PurgeState>({
   kind: 'event.purge',
   queue: 'events',

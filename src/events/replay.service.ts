@@ -12,7 +12,7 @@ import { ReplayEvents, type ReplayInput } from './replay.task.js';
 
 const DEFAULT_DELAY_MS = 100;
 
-/** Tells subscribers again what has happened (row EVT-07). */
+/** Sends past events to subscribers again. */
 @Injectable()
 export class ReplayService {
   constructor(

@@ -19,7 +19,7 @@ export interface ReplayState extends Counting {
   handlerJobs: number;
 }
 
-/** Tells subscribers again what has happened (row EVT-07). */
+/** Sends past events to subscribers again. */
 export const ReplayEvents = defineBackgroundTask<ReplayInput, ReplayState>({
   kind: 'event.replay',
   queue: 'events',

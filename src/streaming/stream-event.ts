@@ -134,7 +134,7 @@ export class CatalogueEvent extends StreamEvent {
   }
 }
 
-/** A stored telemetry event (row TEL-12). */
+/** A stored telemetry event. */
 export class TelemetryEvent extends StreamEvent {
   readonly seq = null;
   readonly scope = TELEMETRY_SCOPE;

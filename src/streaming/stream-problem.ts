@@ -7,7 +7,7 @@ export type ProblemCode =
   | 'SUBSCRIPTION_DISABLED'
   | 'LIMIT_EXCEEDED';
 
-/** Why a client's wish cannot be met; told to it, and the connection stays (row STR-07). */
+/** Why a request of a client was refused. The client is told, and its connection stays open. */
 export class StreamProblem extends Error {
   constructor(
     readonly code: ProblemCode,

@@ -22,8 +22,8 @@ type Listener = (event: TelemetryEvent) => void;
 type Parcel = TelemetryMessage | string;
 
 /**
- * Telemetry in every process that has readers of it, soon after the commit (row TEL-12): from this process directly, from others in
- * chunks over the bus and only while somebody here listens. Nothing is written for it. The newest events are kept to resume from.
+ * Gives telemetry to the readers of this process soon after its commit: directly what this process stored, and in chunks over the
+ * bus what others stored, only while this process has readers. Nothing is written for it. The newest events are kept to resume from.
  */
 @Injectable()
 export class TelemetryFeed implements OnModuleDestroy {

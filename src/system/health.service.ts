@@ -3,7 +3,7 @@ import { VERSION } from '../platform/config/index.js';
 import { HealthRegistry, type HealthStatus, type HealthCheck, Metrics } from '../platform/observability/index.js';
 import type { DetailedHealthDto, HealthDto, ShortHealthDto } from './system.dto.js';
 
-/** A result this old is still given while a new one is on its way, so that probes answer at once under load (G6). */
+/** A result up to this old is returned while a new one is being made, so that probes answer at once under load. */
 const STALE_MS = 5000;
 const FRESH_MS = 1000;
 
@@ -24,13 +24,13 @@ export class HealthService {
     private readonly metrics: Metrics,
   ) {}
 
-  /** Short form of the API (SYS-02). */
+  /** The short form for the API. */
   async short(): Promise<ShortHealthDto> {
     const { status } = await this.current();
     return { status, timestamp: new Date().toISOString(), version: VERSION };
   }
 
-  /** Fields that monitors of old expect at the root (SYS-03). */
+  /** With the fields that older monitoring tools expect at the root. */
   async full(): Promise<HealthDto> {
     const sessions = this.metrics.registry.getSingleMetric('nexus_active_sessions');
     const value = (await sessions?.get())?.values[0]?.value;
@@ -41,7 +41,7 @@ export class HealthService {
     };
   }
 
-  /** Every part with its own state (SYS-04). */
+  /** With the state of each component. */
   async detailed(): Promise<DetailedHealthDto> {
     const { components } = await this.current();
     return {

@@ -10,7 +10,7 @@ describe('the retry policy', () => {
     expect(pauses).toEqual([60_000, 120_000, 240_000, null]);
   });
 
-  it('has the defaults of the contract', () => {
+  it('has the documented defaults', () => {
     expect(completeRetry()).toEqual({ max_retries: 3, retry_delay_seconds: 60 });
     expect(completeRetry({ max_retries: 0 })).toEqual({ max_retries: 0, retry_delay_seconds: 60 });
   });

@@ -1,4 +1,4 @@
-/** When a failed delivery is tried again (contract C-30). */
+/** When a failed delivery is tried again. */
 export interface RetryConfig {
   /** `long`: the ladder that Standard Webhooks recommends, 8 attempts within some 28 hours. */
   preset?: 'long';

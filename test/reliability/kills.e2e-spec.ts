@@ -8,7 +8,7 @@ import { freePort, NexusProcess, temporaryHome } from '../support/nexus-process.
 
 /** Kills per scenario here; NEXUS_TEST_KILLS=300 runs the long version. */
 const KILLS = Number(process.env.NEXUS_TEST_KILLS ?? 20);
-/** Longest time until the server answers again (G3, the bound for a database that recovers). */
+/** The server has to answer again within this time, also when its database has to recover. */
 const READY_LIMIT_MS = 15_000;
 const FINISHED = new Set(['completed', 'failed', 'cancelled']);
 

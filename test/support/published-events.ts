@@ -4,7 +4,7 @@ import { Client } from 'pg';
 import { domains } from '../../src/domains.js';
 import { EventCatalogue } from '../../src/platform/events/index.js';
 
-/** Holds every event that a test has made the server publish to what the catalogue says of it. */
+/** Checks every event that the server published during a test against its schema in the catalogue. */
 export async function checkPublishedEvents(databaseUrl: string): Promise<void> {
   const ajv = new Ajv2020({ strict: true, allowUnionTypes: true });
   addFormats.default(ajv);

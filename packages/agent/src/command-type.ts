@@ -18,7 +18,7 @@ export interface ParameterRule {
 
 export type ParameterRules = ReadonlyMap<string, ParameterRule>;
 
-/** A program this agent is willing to run, as its owner's configuration describes it (rule 21). */
+/** A program that this agent may run, as the configuration of its owner describes it. */
 export interface CommandType {
   type: string;
   description?: string;

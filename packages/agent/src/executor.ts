@@ -46,7 +46,7 @@ export function canGuard(): Promise<boolean> {
   }));
 }
 
-/** Starts a program with exactly these arguments; there is no shell in between (rule 21). */
+/** Starts a program with exactly these arguments, without a shell, so that no argument can become another command. */
 export function run(
   program: Program,
   guard: boolean,

@@ -34,8 +34,8 @@ const KEEP_SETTLED = 100_000;
 const COMPACT_AT_BYTES = 8 * 1024 * 1024;
 
 /**
- * Every command this agent ever took on, in an append-only file: whatever is killed, a command runs at most once (rule 21).
- * A line is in the kernel's hands when its method returns; {@link durable} resolves when it survives a power cut too.
+ * An append-only file of every command that this agent has accepted, so that a command runs at most once, whichever process is killed.
+ * When a method returns, its line survives the end of this process; when {@link durable} resolves, it survives a power cut too.
  */
 export class Ledger {
   /** In the order of acceptance. */

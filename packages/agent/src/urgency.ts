@@ -5,8 +5,8 @@ const NORMAL = 3;
 const STEP_MS = 60_000;
 
 /**
- * How much a command is in a hurry: its priority, and one step more for each minute it has waited, so that the least urgent
- * waits long but not for ever (row CMD-12).
+ * How urgent a command is: its priority, and one step more for each minute it has waited, so that even the lowest priority
+ * runs in the end.
  * @param now milliseconds since the epoch by the server's clock
  */
 export function urgencyOf({ priority = NORMAL, created_at }: CommandEnvelope, now: number): number {

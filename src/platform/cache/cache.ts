@@ -35,8 +35,8 @@ interface Flight<T> {
 const EVERYTHING = '*';
 
 /**
- * Values that are dear to make and may be a little old: in memory, and behind it in Redis where there is one (row SYS-21). Of
- * many who ask for the same at once one makes it. Values are JSON.
+ * A cache of values that are expensive to make and may be a little old: in memory, and behind it in Redis where there is one.
+ * When several callers ask for the same missing value at once, only one of them makes it. Values are JSON.
  */
 export class Cache<T> {
   private readonly entries: LRUCache<string, Entry<T>>;

@@ -25,7 +25,7 @@ export interface Actor {
   readonly userId?: string;
 }
 
-/** True when the actor holds a canonical scope, directly or by wildcard (contract 3.1). */
+/** True when the actor holds a canonical scope, directly or by wildcard. */
 export function actorHas(actor: Pick<Actor, 'scopes'>, scope: string): boolean {
   const { scopes } = actor;
   if (scopes.has(scope) || scopes.has('*')) return true;

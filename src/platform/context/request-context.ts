@@ -18,7 +18,7 @@ export interface RequestContext {
   path?: string;
   /** Route pattern with its prefix, e.g. `/api/v1/commands/:id`; set once routing is done. */
   route?: string;
-  /** `X-User-ID`: context only, never identity (GEN-08). */
+  /** The header `X-User-ID`. It is recorded as context and never decides who the caller is. */
   claimedUserId?: string;
   /** Whom the audit entry names when the request itself proved who it is (login, refresh) and there is no actor. */
   auditedAs?: Pick<Actor, 'id' | 'credentialId'>;

@@ -1,7 +1,7 @@
 import { hash, randomBytes, randomInt, timingSafeEqual } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 
-/** `api`: keys of people and services; `tok`: service tokens; `agent`: keys of agents (AUTH-25). */
+/** `api`: keys of people and services; `tok`: service tokens; `agent`: keys of agents. */
 export type KeyKind = 'api' | 'tok' | 'agent';
 
 /** A fresh random token. Only `hash`, `tokenId` and `preview` may be stored; `token` is shown once. */

@@ -128,7 +128,7 @@ function defaultSettings(): Record<string, string> {
     max_connections: '200',
     shared_buffers: `${sharedMegabytes}MB`,
     huge_pages: 'off',
-    // What recovery after a kill has to repeat, at some 130 MB/s on a small machine: ready again within the 15 s of G3.
+    // Recovery after a kill replays up to this much, at about 130 MB/s on a small machine, and has to end within 15 s.
     max_wal_size: '1GB',
     checkpoint_timeout: '5min',
     wal_compression: 'on',

@@ -77,7 +77,7 @@ const HEAD_BYTES = 16_384;
 const UNWELL = new Set(['DNS', 'CONNECT', 'TLS', 'TIMEOUT', 'PROTOCOL', 'TOO_LARGE']);
 
 /**
- * The only way to URLs that users supply (SEC-17, G13). Each request resolves the name once, checks every answer, connects to a
+ * The only client for URLs that users supply, as a protection against SSRF. Each request resolves the name once, checks every answer, connects to a
  * checked address and nothing else, checks the peer, verifies TLS, follows no redirect, and is bounded in time and size.
  */
 export class EgressClient {

@@ -1,4 +1,4 @@
-/** What kind of failure it is; decides the HTTP status, the default code and whether a retry can help (contract 3.3). */
+/** The kinds of failure. The kind decides the HTTP status, the default code and whether a retry can help. */
 const KINDS = {
   validation: { status: 400, code: 'VALIDATION_ERROR', retryable: false },
   unauthenticated: { status: 401, code: 'AUTHENTICATION_FAILED', retryable: false },

@@ -29,7 +29,7 @@ export interface BodyProblem {
     | 'INVALID_JSON';
 }
 
-/** Keys that reach behind plain data in JavaScript or Python; every key that starts with two underscores is refused too (C-41). */
+/** Keys that could change a prototype or class in JavaScript or Python. Every key that starts with two underscores is refused too. */
 const DANGEROUS = new Set(['prototype', 'constructor', 'eval', 'exec', 'compile']);
 
 const LONGEST_DANGEROUS = 11;

@@ -5,8 +5,8 @@ import { AppError } from '../errors/index.js';
 
 /**
  * Gives every successful JSON answer to a GET a strong `ETag` over its exact bytes, unless the route has set one, and
- * answers a matching `If-None-Match` with 304 (GEN-12). Only such answers may be stored, by the caller alone, and must
- * be asked for again each time; all others may not be stored.
+ * answers a matching `If-None-Match` with 304. Only such answers may be cached, by the caller alone, who must
+ * revalidate them each time; all others may not be cached.
  */
 export function tagAnswers(): RequestHandler {
   return (request, response, next) => {

@@ -14,7 +14,7 @@ export interface Holder {
 export abstract class Gatekeeper {
   /**
    * Finds the live principal behind the credential of a request: at once when it was looked up a moment ago.
-   * @throws AppError `unauthenticated` without a credential, with a bad one or with two different ones (contract C-10)
+   * @throws AppError `unauthenticated` without a credential, with a bad one or with two different ones
    */
   abstract authenticate(headers: IncomingHttpHeaders, ip: string): Actor | Promise<Actor>;
 

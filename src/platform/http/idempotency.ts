@@ -28,8 +28,9 @@ export const NotIdempotent = (): MethodDecorator =>
 export const OwnIdempotencyField = (): MethodDecorator => SetMetadata(OWN_FIELD, true);
 
 /**
- * Makes a POST with an `Idempotency-Key`, or with that key as the field `idempotency_key` of its body, happen once: the key, the effect and the stored answer are one
- * transaction, which the handler's own joins. Requests without the header pay nothing; a refused request stores nothing.
+ * Executes a POST with an `Idempotency-Key` (a header, or the field `idempotency_key` of its body) only once. The key, the effect
+ * and the stored answer are committed in one transaction, which the transaction of the handler joins. Requests without a key cost
+ * nothing more; a refused request stores nothing.
  */
 @Injectable()
 export class IdempotencyInterceptor implements NestInterceptor {

@@ -9,7 +9,7 @@ export interface Bucket {
   key: string;
   limit: number;
   windowMs: number;
-  /** Makes it a token bucket of `limit + burst` that gets `limit` tokens a window (GEN-18). */
+  /** Makes it a token bucket of `limit + burst` that gets `limit` tokens a window. */
   burst?: number;
 }
 

@@ -3,7 +3,7 @@ import { Metrics } from '../observability/index.js';
 import { InFlight } from './in-flight.js';
 import { RequestObservers } from './request-observers.js';
 
-/** Counts and times every request; the label `route` is the pattern, so that its values are few (contract 3.8). */
+/** Counts and times every request. The label `route` is the pattern of the route, so that it has few values. */
 @Injectable()
 export class RequestMetrics implements OnModuleInit {
   constructor(

@@ -13,7 +13,7 @@ declare module 'express-serve-static-core' {
   }
 }
 
-/** Turns away versions of the API that do not exist (GEN-01) and addresses that keep guessing credentials. */
+/** Refuses requests for versions of the API that do not exist, and from addresses that keep guessing credentials. */
 export function checkRequest(settings: Settings, limiter: RateLimiter): RequestHandler {
   const own = `/${settings.apiPrefix}`;
   const base = `/${settings.apiPrefix.replace(/(^|\/)v\d+$/, '')}`.replace(/\/$/, '');

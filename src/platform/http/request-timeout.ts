@@ -41,7 +41,7 @@ export function inTime<T>(start: () => Promise<T>, seconds: number): Promise<T> 
   });
 }
 
-/** Answers 504 when a route takes longer than the setting says (GEN-22). */
+/** Answers 504 when a route takes longer than the setting says. */
 @Injectable()
 export class RequestTimeoutInterceptor implements NestInterceptor {
   constructor(

@@ -26,7 +26,7 @@ export const Allow = (...anyOf: string[]): MethodDecorator & ClassDecorator =>
     ApiSecurity('apiKey'),
   );
 
-/** Which GET requests of a route a stream ticket may stand in for a credential (contract C-21). */
+/** Which GET requests of a route may carry a stream ticket instead of a credential. */
 export interface TicketRule {
   /** Whether the request asks for an event stream; always when not given. */
   when?: (query: Record<string, unknown>) => boolean;

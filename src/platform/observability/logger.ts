@@ -7,7 +7,7 @@ import { RepeatedLines } from './repeated-lines.js';
 /** Bytes held for a standard error that nobody reads; what comes then is lost rather than the memory. */
 const MAX_BUFFERED = 16 * 1024 * 1024;
 
-/** JSON lines on standard error, with the request id of the work in hand, without secrets (row GEN-28). */
+/** Writes JSON lines to standard error, with the id of the current request and without secrets. */
 export class Logger implements LoggerService {
   private readonly pino: Pino;
   private readonly repeated = new RepeatedLines();

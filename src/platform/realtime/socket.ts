@@ -2,11 +2,11 @@ import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { Actor } from '../context/index.js';
 
-/** Bytes that may wait for a slow reader; one more message and the socket is closed (rule 33). */
+/** Bytes that may wait for a slow reader. The socket is closed when another message would go beyond it. */
 const BUFFER_LIMIT = 1024 * 1024;
 const PING_MS = 25_000;
 const SILENCE_MS = 60_000;
-/** A reader that takes nothing for this long is gone, however little waits for it (G8). */
+/** A reader that has taken nothing for this long is disconnected, however little waits for it. */
 const STALL_MS = 25_000;
 /** A peer that does not answer a close frame is cut after this. */
 const CLOSE_GRACE_MS = 1000;

@@ -56,7 +56,7 @@ export function chosenProtocol(protocols: Set<string>): string | false {
   return first;
 }
 
-/** Pages may open a socket from this server's own origin and from those of the setting (row STR-01). */
+/** True for pages of this server's own origin and of the origins in the setting; only they may open a socket. */
 export function originAllowed({ headers }: IncomingMessage, { allowedOrigins }: Settings): boolean {
   const { origin, host } = headers;
   if (origin === undefined || allowedOrigins.includes('*') || allowedOrigins.includes(origin)) return true;
@@ -64,8 +64,8 @@ export function originAllowed({ headers }: IncomingMessage, { allowedOrigins }: 
 }
 
 /**
- * The headers that carry the credential of a handshake. What cannot set headers offers the subprotocol
- * `nexus.bearer.<credential>` or comes with `?ticket=`, where a setting allows it `?token=` (contract C-21).
+ * The headers that carry the credential of a handshake. A client that cannot set headers offers the subprotocol
+ * `nexus.bearer.<credential>`, or adds `?ticket=` to the URL, or `?token=` where a setting allows it.
  * @throws AppError `unauthenticated` when the ticket is not, or no longer, valid
  */
 export async function credentialOf(

@@ -56,7 +56,7 @@ export class AccessGuard extends AuthGuard(STRATEGIES) implements CanActivate {
     return { session: false, authenticator: this.authenticator, credential: presentedCredential(headers) };
   }
 
-  /** Those of the request, or of the credential that the ticket of an event stream stands for (contract C-21). */
+  /** The headers of the request, or those of the credential that its stream ticket stands for. */
   private async credentialHeaders(execution: ExecutionContext): Promise<IncomingHttpHeaders> {
     const { method, headers, query } = execution.switchToHttp().getRequest<Request>();
     const { ticket } = query;

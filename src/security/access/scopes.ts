@@ -1,6 +1,6 @@
 import type { Actor } from '../../platform/context/index.js';
 
-/** Every canonical scope (contract 3.1). */
+/** Every canonical scope. */
 export const ALL_SCOPES: readonly string[] = [
   ...['telemetry', 'command', 'plugin', 'user'].flatMap((d) => [`${d}:read`, `${d}:write`, `${d}:admin`]),
   'agent:admin',
@@ -20,7 +20,7 @@ const SINGULAR: Readonly<Record<string, string>> = Object.fromEntries(
 
 /**
  * A scope in either spelling (`read:plugins`, `plugin:read`) or a wildcard (`*`, `plugin:*`, `*:read`) as its canonical
- * form (contract C-07); null when there is no such scope. `admin:security` is `security:admin`.
+ * form; null when there is no such scope. `admin:security` is `security:admin`.
  */
 export function canonicalScope(text: string): string | null {
   if (text === '*') return text;

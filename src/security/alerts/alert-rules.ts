@@ -18,7 +18,7 @@ export interface SignalRule {
   message: string;
 }
 
-/** When refusals become an alert (row SEC-13). */
+/** How many refusals of one kind become a security alert. */
 export const SIGNAL_RULES: Readonly<Record<SignalKind, SignalRule>> = {
   login_address: {
     type: 'login_failures',
