@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { Actor } from '../platform/context/index.js';
 
-/** What somebody has written down to follow again and again. */
+/** A subscription that a user has saved, to be used by any number of connections. */
 export interface SavedSubscription {
   patterns: readonly string[];
   filters: object | null;
@@ -11,7 +11,7 @@ export interface SavedSubscription {
 /** Finds a subscription of the actor by its UUID; null when there is none. */
 export type FindSaved = (actor: Actor, id: string) => Promise<SavedSubscription | null>;
 
-/** Where streams ask for saved subscriptions: whoever keeps them says how to find one. */
+/** Lets streams find saved subscriptions. The domain that stores them contributes the function that finds one. */
 @Injectable()
 export class SavedSubscriptions {
   find: FindSaved = () => Promise.resolve(null);

@@ -2,10 +2,10 @@ import { StreamProblem } from './stream-problem.js';
 
 /** Id of a telemetry event. */
 export const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-/** The place in the order of events and the one in telemetry, as `Subscription.idOf` writes them. */
+/** `<seq>.<telemetry event id>`, as `Subscription.idOf` writes it. */
 export const PLACES = /^(\d{1,18})\.([0-9a-f-]{36})$/i;
 
-/** What a client has seen last; null when it asks for nothing that is past. @throws StreamProblem VALIDATION_ERROR */
+/** The id of the last event that a client has seen; null when it asks for no past events. @throws StreamProblem VALIDATION_ERROR */
 export function sinceOf(since: unknown): string | null {
   if (since === undefined || since === null || since === '') return null;
   const text = typeof since === 'number' && Number.isSafeInteger(since) ? String(since) : since;

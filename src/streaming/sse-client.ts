@@ -4,17 +4,17 @@ import type { Actor } from '../platform/context/index.js';
 import { StreamClient, type StreamMessage } from './stream-client.js';
 import type { Frame } from './stream-event.js';
 
-/** Bytes that may wait for a slow reader; one more event and it is cut. */
+/** Bytes that may wait for a slow reader. It is disconnected when another event would go beyond it. */
 const BUFFER_LIMIT = 1024 * 1024;
-/** A reader that takes nothing for this long is gone. */
+/** A reader that has taken nothing for this long is disconnected. */
 const STALL_MS = 25_000;
 
-/** How a reader of server-sent events came. */
+/** How a reader of server-sent events was authenticated. */
 export interface SseOrigin {
   /** Headers with the credential, to look it up again. */
   credential: IncomingHttpHeaders;
   ip: string;
-  /** The only channels that its ticket is good for; null for all it may read. */
+  /** The only channels that its ticket allows; null: all that its credential may read. */
   only: readonly string[] | null;
 }
 
@@ -52,7 +52,7 @@ export class SseClient extends StreamClient {
     if (this.open) this.response.end();
   }
 
-  /** Also cuts a reader that takes nothing. */
+  /** Also disconnects a reader that takes nothing. */
   override beat(now: number): void {
     if (!this.open) return;
     const drained = this.sentBytes - this.response.writableLength;

@@ -10,7 +10,7 @@ import { StreamProblem } from './stream-problem.js';
 import { StreamSubscriptions, type Wish } from './stream-subscriptions.js';
 import { RETRY_AFTER_MS } from './stream.gateway.js';
 
-/** The readers of server-sent events of this process: cut when they lose rights, sent away when the server drains. */
+/** The readers of server-sent events of this process. Ends their streams when they lose rights and when the server drains. */
 @Injectable()
 export class SseStreams implements OnModuleDestroy {
   constructor(
@@ -21,8 +21,8 @@ export class SseStreams implements OnModuleDestroy {
   ) {}
 
   /**
-   * Answers with a stream until the reader goes.
-   * @throws AppError `validation`, `forbidden`, `rate_limited`, before anything was sent
+   * Answers with a stream that lasts until the reader disconnects.
+   * @throws AppError `validation`, `forbidden`, `rate_limited`, before anything is sent
    */
   async open(actor: Actor, wish: Wish, response: Response, origin: SseOrigin): Promise<void> {
     const client = new SseClient(actor, response, origin);
@@ -41,7 +41,7 @@ export class SseStreams implements OnModuleDestroy {
       this.inFlight.draining.removeEventListener('abort', drain);
       this.hub.leave(client);
     });
-    // Gone while its wish was looked at.
+    // The reader disconnected while its request was checked.
     if (response.destroyed) {
       unwatch();
       this.hub.leave(client);

@@ -3,17 +3,17 @@ import { type Actor, actorHas } from '../platform/context/index.js';
 import type { Frame, StreamEvent } from './stream-event.js';
 import type { Subscription } from './subscription.js';
 
-/** A reader that hears nothing else for this long is told that the connection lives. */
+/** A reader to which nothing was sent for this long gets a keep-alive message. */
 const KEEPALIVE_MS = 15_000;
 
-/** Something a client is told that is no event. */
+/** A message to a client that is not an event. */
 export type StreamMessage = { type: string } & Record<string, unknown>;
 
 /** One connected reader, over a WebSocket or server-sent events. */
 export abstract class StreamClient {
   readonly id = `client_${randomUUID()}`;
   readonly subscriptions = new Map<string, Subscription>();
-  /** When it last had a subscription or said something, epoch milliseconds. */
+  /** When it last had a subscription or sent a message, epoch milliseconds. */
   activeAt = Date.now();
   /** Events sent to it. */
   sent = 0;
@@ -23,15 +23,15 @@ export abstract class StreamClient {
   constructor(
     readonly actor: Actor,
     readonly face: 'websocket' | 'sse',
-    /** The only channels it may listen to, when it came with a ticket for some. */
+    /** The only channels that its ticket allows; null: all that its credential may read. */
     readonly only: readonly string[] | null = null,
   ) {}
 
   abstract readonly open: boolean;
-  /** Resolves when all that was sent has left the process, or the client is gone. */
+  /** Resolves when everything sent so far has left the process, or the client has disconnected. */
   abstract flushed(): Promise<void>;
   abstract close(code: number, reason: string): void;
-  /** What is sent until {@link uncork} leaves together. */
+  /** Holds back what is sent until {@link uncork}, which writes it in one system call. */
   abstract cork(): void;
   abstract uncork(): void;
   protected abstract write(frame: Frame): void;
@@ -43,7 +43,7 @@ export abstract class StreamClient {
     this.writeMessage(message);
   }
 
-  /** Keeps the connection alive through proxies, and shows a reader that it is. */
+  /** Keeps the connection alive through proxies, and shows the reader that it is alive. */
   beat(now: number): void {
     if (this.open && now - this.saidAt >= KEEPALIVE_MS) {
       this.tell({ type: 'keepalive', timestamp: new Date(now).toISOString() });
@@ -59,7 +59,7 @@ export abstract class StreamClient {
     return frame.size;
   }
 
-  /** What its reader may not read never reaches it; an agent reads only what is its own. */
+  /** Events outside the scopes of the reader are never sent to it. An agent reads only events about itself. */
   mayRead(event: StreamEvent): boolean {
     const { scope } = event;
     let may = this.known.get(scope);

@@ -10,7 +10,7 @@ import { publicId } from '../platform/http/index.js';
 import type { TelemetryRow } from '../telemetry/index.js';
 import { ALL_EVENTS, TELEMETRY_SCOPE } from './channels.js';
 
-/** A telemetry event as it goes over streams and between processes. */
+/** A telemetry event as streams and the bus carry it. */
 export interface TelemetryMessage {
   event_id: string;
   event_type: string;
@@ -20,7 +20,7 @@ export interface TelemetryMessage {
   metadata: Record<string, unknown> | null;
 }
 
-/** The bytes of one event on one channel, made once for all who hear it. */
+/** The bytes of one event on one channel, made once for all its readers. */
 export class Frame {
   private asMessage: Buffer | undefined;
   private asServerSent: Buffer | undefined;
@@ -46,9 +46,9 @@ export class Frame {
   }
 }
 
-/** An event on its way to those who listen: who may hear it, what filters see of it, its bytes. */
+/** An event as streams handle it: who may read it, the fields that filters compare, and its bytes. */
 export abstract class StreamEvent implements Filterable {
-  /** To resume from: `evt_...`, of telemetry the bare UUID. */
+  /** The id to resume from: `evt_...`, or the plain UUID of a telemetry event. */
   abstract readonly id: string;
   abstract readonly channels: readonly string[];
   abstract readonly fields: Readonly<Record<string, unknown>>;
@@ -57,7 +57,7 @@ export abstract class StreamEvent implements Filterable {
   abstract readonly type: string;
   abstract readonly scope: string;
   private readonly frames = new Map<string, Frame>();
-  /** With the id of {@link Subscription.idOf} that was asked for last: all who are not behind have the same one. */
+  /** Frames with the newest combined id of {@link Subscription.idOf}. All readers that are not catching up share it. */
   private readonly placedFrames = new Map<string, Frame>();
 
   frame(channel: string, id: string): Frame {
@@ -70,12 +70,12 @@ export abstract class StreamEvent implements Filterable {
     return frame;
   }
 
-  /** Whether nobody is to be told any more. */
+  /** True when the event is too old to be sent to anybody. */
   get expired(): boolean {
     return false;
   }
 
-  /** Whether the event is of a reader that may see only what is its own. */
+  /** True when the event is about this agent, which may read only such events. */
   abstract isOf(agent: Actor): boolean;
 
   protected abstract textFor(channel: string, id: string): string;
@@ -179,7 +179,7 @@ export class TelemetryEvent extends StreamEvent {
     return this.source === name;
   }
 
-  /** Of a metric, name and value stand in `data` itself, too. */
+  /** For a metric, `data` also has its name and value. */
   protected textFor(channel: string, id: string): string {
     const { timestamp, metric } = this;
     const named = metric ? `"metric_name":${JSON.stringify(metric.name)},"value":${metric.value},` : '';

@@ -17,7 +17,7 @@ export function filtersBy(known: Channels, filters: unknown, channels: readonly 
   }
 }
 
-/** A filter with a slip in its name must not be no filter. */
+/** Refuses unknown fields: a misspelt filter would otherwise be ignored, and everything would be sent. */
 function assertKnown(all: Channels, field: string, channels: readonly string[]): void {
   const names = all.knownFields();
   const known = ['source', 'priority', 'correlation_id', 'tag', ...names];
@@ -27,7 +27,7 @@ function assertKnown(all: Channels, field: string, channels: readonly string[]):
   throw new StreamProblem('VALIDATION_ERROR', text);
 }
 
-/** What a subscription asks for in vain. */
+/** Warns of channels that have no events yet, and of filters that do not apply to a channel. */
 export function warningsOf(known: Channels, channels: readonly string[], filters: unknown): { warnings?: string[] } {
   const fields = Object.keys(filters ?? {});
   const warnings = channels.flatMap((channel) => {

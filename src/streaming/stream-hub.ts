@@ -12,14 +12,14 @@ import { TelemetryFeed } from './telemetry-feed.js';
 import { WritePulse } from './write-pulse.js';
 
 const CLOSE_NORMAL = 1000;
-/** A client without any subscription is closed after this. */
+/** A client that has had no subscription for this long is closed. */
 const IDLE_MS = 5 * 60_000;
 const BEAT_MS = 5000;
 
-/** The readers of this process, and the way of each event to those who want it and may read it. */
+/** Holds the readers of this process and hands each event to those that subscribed to it and may read it. */
 @Injectable()
 export class StreamHub implements OnModuleDestroy {
-  /** Each with what gives back its place among the streams of its credential. */
+  /** Each client, with the function that frees its place among the streams of its credential. */
   private readonly clients = new Map<StreamClient, () => void>();
   private readonly listeners = new Map<string, Map<StreamClient, Set<Subscription>>>();
   private readonly ends: { events?: () => void; telemetry?: () => void } = {};
@@ -56,7 +56,7 @@ export class StreamHub implements OnModuleDestroy {
   }
 
   /**
-   * Takes a client in until it closes.
+   * Registers a client until {@link leave}.
    * @throws StreamProblem LIMIT_EXCEEDED when its credential holds as many connections as it may
    */
   enter(client: StreamClient): void {
@@ -81,7 +81,7 @@ export class StreamHub implements OnModuleDestroy {
     return this.clients.keys();
   }
 
-  /** Resolves once what these channels carry reaches this process: all that happens afterwards is heard. */
+  /** Resolves once the feeds of these channels run in this process, so that no later event is missed. */
   async listenTo(channels: Iterable<string>): Promise<void> {
     for (const channel of channels) {
       if (isTelemetry(channel)) this.ends.telemetry ??= this.telemetry.subscribe((event) => this.deliver(event));
@@ -107,7 +107,7 @@ export class StreamHub implements OnModuleDestroy {
     }
   }
 
-  /** Ends a subscription, or of it only some channels. */
+  /** Ends a subscription, or only some of its channels. */
   remove(
     client: StreamClient,
     subscription: Subscription,
@@ -140,7 +140,7 @@ export class StreamHub implements OnModuleDestroy {
       if (!readers) continue;
       for (const [client, subscriptions] of readers) {
         if (!client.mayRead(event)) continue;
-        // Once per channel, however many of the client's subscriptions want it.
+        // A client gets an event once per channel, even when several of its subscriptions want it.
         for (const subscription of subscriptions) {
           if (!subscription.wants(event, channel)) continue;
           if (subscription.catchingUp.has(channel)) subscription.hold(event, channel);
@@ -151,7 +151,7 @@ export class StreamHub implements OnModuleDestroy {
     }
   }
 
-  /** Stops reading what nobody here listens to any more. */
+  /** Stops the feeds that no client of this process reads any more. */
   private rest(): void {
     const channels = [...this.listeners.keys()];
     if (!channels.some(isTelemetry)) {

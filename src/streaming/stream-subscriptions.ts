@@ -16,29 +16,30 @@ const MOST_NAMES = 50;
 const MOST_SUBSCRIPTIONS = 100;
 const FIRST_PAGE = 50;
 const LARGEST_PAGE = 500;
-/** Missed events of about so many bytes are sent before their reader is waited for. */
+/** After about this many bytes of missed events, the server waits until the reader has taken them. */
 const WAIT_BYTES = 64 * 1024;
-/** Missed events that are sent again; whoever missed more reads the lists instead. */
+/** At most this many missed events are sent again. A client that missed more is told to read the lists instead. */
 const MOST_REPLAYED = 20_000;
-/** What a client asks for, as it came. */
+
+/** A client's request to subscribe, not yet checked. */
 export interface Wish {
   channels?: unknown;
   /** Patterns of event types, for the channel `events`. */
   patterns?: unknown;
   filters?: unknown;
-  /** A saved subscription (`sub_...`), instead of the three. */
+  /** A saved subscription (`sub_...`), instead of channels, patterns and filters. */
   subscription_id?: unknown;
   /** Id or `seq` of the last event that was seen. */
   since?: unknown;
 }
 
-/** Where to go on: after a place in the order of events, and after a telemetry event; null where none is known. */
+/** Where a client resumes: after a place in the order of events and after a telemetry event; null where the place is unknown. */
 interface Start {
   seq: string | null;
   telemetryId: string | null;
 }
 
-/** Begins and ends what clients hear; what they missed comes first, in order and once. */
+/** Starts and ends subscriptions. A client that resumes first gets the events it missed, in order and once each. */
 @Injectable()
 export class StreamSubscriptions {
   constructor(
@@ -50,7 +51,7 @@ export class StreamSubscriptions {
     private readonly catalogue: EventCatalogue,
   ) {}
 
-  /** @throws StreamProblem when the wish cannot be met whoever connects */
+  /** Checks a request without subscribing. @throws StreamProblem when it is invalid or not allowed */
   async check(client: StreamClient, wish: Wish): Promise<void> {
     this.read(client, await this.complete(client, wish));
     sinceOf(wish.since);
@@ -68,7 +69,7 @@ export class StreamSubscriptions {
       throw new StreamProblem('ALREADY_SUBSCRIBED', 'Only channels that are not subscribed to can be resumed');
     }
     for (const channel of channels) subscription.catchingUp.add(channel);
-    // First, so that nobody stops the feeds while they begin.
+    // Added before the feeds start, so that the hub does not stop them for lack of readers.
     this.hub.add(client, subscription);
     await this.hub.listenTo(channels);
     client.tell({
@@ -107,7 +108,7 @@ export class StreamSubscriptions {
     client.tell({ type: 'unsubscription_confirmed', channels: [...ended] });
   }
 
-  /** The wish that a saved subscription stands for. */
+  /** Replaces the id of a saved subscription by its patterns and filters. */
   private async complete(client: StreamClient, wish: Wish): Promise<Wish> {
     const { subscription_id: text } = wish;
     if (text === undefined) return wish;
@@ -157,7 +158,7 @@ export class StreamSubscriptions {
     return { seq: id ? await this.feed.placeOf(id) : await this.knownPlace(seq), telemetryId };
   }
 
-  /** A place may be read on from when its event is still kept, or nothing was ever removed before the next one. */
+  /** The place when reading can go on from it without a gap: its event still exists, or it is 0 and no event was removed yet. */
   private async knownPlace(text: string): Promise<string | null> {
     if (!/^\d+$/.test(text)) return null;
     const before = BigInt(text) === 0n ? '0' : String(BigInt(text) - 1n);
@@ -173,7 +174,7 @@ export class StreamSubscriptions {
     { seq, telemetryId }: Start,
   ): Promise<void> {
     const [telemetry, events] = [channels.filter(isTelemetry), channels.filter((channel) => !isTelemetry(channel))];
-    // What cannot be resumed goes on at once, so that what is resumed carries its place as it is by then.
+    // Channels that cannot be resumed go live first, so that the ids of resumed events contain their current place.
     if (telemetryId === null) this.goOn(client, subscription, telemetry);
     if (seq === null) this.goOn(client, subscription, events);
     else subscription.behind.seq = seq;
@@ -183,7 +184,7 @@ export class StreamSubscriptions {
     if (seq !== null && events.length > 0) await this.resumeEvents(client, subscription, events, seq);
   }
 
-  /** Says that something may be missing and sends what comes from here on. */
+  /** Tells the client that events may be missing, and sends live events from here on. */
   private goOn(client: StreamClient, subscription: Subscription, channels: readonly string[]): void {
     if (channels.length > 0) this.gap(client, channels);
     for (const channel of channels) subscription.catchingUp.delete(channel);
@@ -198,7 +199,7 @@ export class StreamSubscriptions {
     let id = since;
     while (client.open) {
       subscription.behind.telemetryId = id;
-      // What goes by while the client is waited for is among what is kept.
+      // Events that arrive while the client is waited for are kept too, so the next round finds them.
       const missed = this.telemetry.since(id);
       if (!missed) {
         this.gap(client, channels);
@@ -221,15 +222,15 @@ export class StreamSubscriptions {
     seq: string,
   ): Promise<void> {
     await this.replay(client, subscription, channels, seq);
-    // With nothing awaited in between: what goes by from here on is sent as it comes.
+    // Nothing is awaited since the last missed event, so that no event arrives between it and the live events.
     delete subscription.behind.seq;
     for (const channel of channels) subscription.catchingUp.delete(channel);
     if (BigInt(seq) < BigInt(await this.feed.removedUpTo())) this.gap(client, channels);
   }
 
   /**
-   * Sends what was placed after `seq`, page by page and no faster than the client takes it. What goes by while the last page is
-   * read is kept beside it, so that nothing is missed or sent twice where the two meet.
+   * Sends the events after `seq`, page by page and no faster than the client takes them. Live events that arrive while the last page
+   * is read are held and sent after it, so that nothing is missed or sent twice.
    */
   private async replay(
     client: StreamClient,
@@ -252,7 +253,7 @@ export class StreamSubscriptions {
         sent += this.sendMissed(client, subscription, page.slice(sent));
       }
       place = page.at(-1)?.seq.toString() ?? place;
-      // The database may be ahead of what goes by.
+      // The page may contain events that the feed has not delivered yet; they must not be sent twice.
       subscription.sentUpTo = BigInt(place);
       if (page.length < size && atOnce && kept) {
         for (const { event, channel } of kept) {
@@ -266,12 +267,12 @@ export class StreamSubscriptions {
         return;
       }
       await client.flushed();
-      // Pages of large events are short, so that a slow reader costs little.
+      // Large events are read in small pages, so that a slow reader holds little memory.
       size = atOnce ? Math.min(2 * size, LARGEST_PAGE) : Math.ceil(size / 2);
     }
   }
 
-  /** Sends what the client wants of these events until enough waits for it. @returns how many are done with, at least one */
+  /** Sends the events that the client wants until {@link WAIT_BYTES} were sent. @returns how many events were handled, at least one */
   private sendMissed(client: StreamClient, subscription: Subscription, events: readonly StreamEvent[]): number {
     let bytes = 0;
     const { places } = this.hub;
@@ -288,7 +289,7 @@ export class StreamSubscriptions {
     return events.length;
   }
 
-  /** Something may be missing: whoever needs it reads the lists again. */
+  /** Tells the client that events may be missing, so that it reads the lists again. */
   private gap(client: StreamClient, channels: readonly string[]): void {
     client.tell({ type: 'gap', channels, message: 'relist', timestamp: new Date().toISOString() });
   }

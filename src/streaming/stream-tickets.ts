@@ -19,14 +19,14 @@ const PREFIX = 'nexus_ticket';
 /** Seconds a ticket can be used. */
 export const TICKET_SECONDS = 60;
 
-/** What a ticket allows besides its credential; null: all that the credential may. */
+/** The channels that a ticket is limited to; null: all that its credential may read. */
 export interface TicketGrant {
   channels: string[] | null;
 }
 
 /**
- * Tickets that open one stream, once, for a program that cannot send headers. A ticket stands for the credential it
- * was made with, so that the stream ends with it; the database keeps that encrypted and the ticket only as a hash.
+ * Single-use tickets that open one stream, for programs that cannot send headers. A ticket stands for the credential it was
+ * issued with, and the stream ends when that credential does. The database holds the credential encrypted and the ticket as a hash.
  */
 @Injectable()
 @EncryptedColumns({

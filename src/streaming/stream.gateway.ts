@@ -17,20 +17,20 @@ const MESSAGE_LIMITS = { maxDepth: 8, maxKeys: 5000, maxValues: 10_000, maxKeyLe
 const MAX_MESSAGE_BYTES = 1024 * 1024;
 /** Pieces in which a message may come. */
 const MAX_FRAGMENTS = 1024;
-/** Bounds what the messages of one client cost the process. An ordinary client says little once it has subscribed. */
+/** Bounds what the messages of one client cost the process. An ordinary client sends few once it has subscribed. */
 const MESSAGE_RATE = { perSecond: 100, burst: 200, bytes: 8 * 1024 };
-/** Messages of one client in work, and their bytes; at a limit its socket is not read until half of them are done. */
+/** Messages of one client that wait or run, and their bytes. At either limit its socket is not read until half of them are done. */
 const MAX_PENDING = 16;
 const MAX_PENDING_BYTES = 256 * 1024;
-/** What an action takes: a filter with a slip in its name must not be no filter. */
+/** The fields of each action. Others are refused: a misspelt `filters` would otherwise be ignored, and everything would be sent. */
 const FIELDS = new Map<unknown, readonly string[]>([
   ['subscribe', ['channels', 'patterns', 'filters', 'subscription_id', 'since']],
   ['unsubscribe', ['channels', 'subscription_id']],
 ]);
-/** Messages of one client that make no sense before it is closed. */
+/** A client is closed after this many invalid messages. */
 const MOST_OFFENCES = 20;
 const CLOSE_PROTOCOL_ERROR = 1002;
-/** Clients of a stopping server come back after this and a random part of it, so that they do not come all at once. */
+/** Clients of a stopping server are told to reconnect after this plus a random part of it, so that they do not all come at once. */
 export const RETRY_AFTER_MS = 2000;
 
 class SocketClient extends StreamClient {
@@ -73,7 +73,7 @@ class SocketClient extends StreamClient {
   }
 }
 
-/** The event stream over WebSockets. A plain stream asks for the scopes of its channels alone. */
+/** The event stream over WebSockets. The plain path needs no scope beyond those of its channels. */
 @WebSocketGateway({
   path: 'stream',
   aliases: [{ path: '/stream' }, { path: 'events/stream', anyOf: [ALL_EVENTS_SCOPE] }],
@@ -135,9 +135,9 @@ export class StreamGateway implements OnGatewayConnection<Socket>, OnModuleDestr
     else this.offence(client, 'INVALID_ACTION', 'action must be subscribe, unsubscribe or ping');
   }
 
-  /** One after the other, in the order they came. What waits is its bytes: parsed it may take twenty times the memory. */
+  /** Handles messages one at a time, in order. Those that wait are kept as bytes: parsed they may take twenty times the memory. */
   private inTurn(client: SocketClient, bytes: Buffer, work: (wish: object) => void | Promise<void>): void {
-    // A small message is a view into all that was received with it.
+    // Copied, because a small message is a view that would keep the whole receive buffer in memory.
     const kept = Buffer.from(bytes);
     client.pending++;
     client.pendingBytes += kept.length;
@@ -168,7 +168,7 @@ export class StreamGateway implements OnGatewayConnection<Socket>, OnModuleDestr
   }
 }
 
-/** The object that a message is, or what is wrong with it. */
+/** Parses a message that must be a JSON object. @returns the object, or what is wrong with it as text */
 function parse(bytes: Buffer): Record<string, unknown> | string {
   const parsed = parseJsonBody(bytes, MESSAGE_LIMITS);
   if ('problem' in parsed) return `${parsed.problem.path || 'The message'} ${parsed.problem.reason}`;
@@ -177,7 +177,7 @@ function parse(bytes: Buffer): Record<string, unknown> | string {
   return isObject ? (value as Record<string, unknown>) : 'A message is a JSON object';
 }
 
-/** What a message that was looked at before asks for. */
+/** Parses a message again that {@link parse} has accepted before, without its action. */
 function wishOf(bytes: Buffer): object {
   const { action: _action, ...wish } = parse(bytes) as Record<string, unknown>;
   return wish;

@@ -12,14 +12,14 @@ export interface Places {
   readonly telemetryId: string;
 }
 
-/** What one client asked to hear. */
+/** One subscription of one client. */
 export class Subscription {
   readonly channels: Set<string>;
-  /** Channels whose missed events are being sent; what goes by on them meanwhile waits or is read again. */
+  /** Channels whose missed events are being sent. Live events on them are held, or read again later. */
   readonly catchingUp = new Set<string>();
-  /** While missed events are being sent: up to where, in the order of events and of telemetry. */
+  /** How far the missed events have been sent, in the order of events and in that of telemetry; empty once all were. */
   readonly behind: { seq?: string; telemetryId?: string } = {};
-  /** Place in the order of events up to which all was sent. */
+  /** The `seq` up to which all events were sent. */
   sentUpTo = 0n;
   private readonly ofBoth: boolean;
   private readonly typeFits: ((type: string) => boolean) | null;
@@ -30,7 +30,7 @@ export class Subscription {
     types: readonly string[],
     /** By channel. */
     private readonly filters: ReadonlyMap<string, Filter | null>,
-    /** `sub_...`: of a saved subscription its own. */
+    /** `sub_...`; a saved subscription keeps its own id. */
     readonly id = publicId('sub', randomUUID()),
   ) {
     this.channels = new Set(channels);
@@ -38,7 +38,10 @@ export class Subscription {
     this.typeFits = types.length > 0 ? matcherOf(types) : null;
   }
 
-  /** What an event is resumed from: its id, or `<seq>.<telemetry id>` where events and telemetry, each in an order of its own, are followed. */
+  /**
+   * The id to resume from after this event: its own, or `<seq>.<telemetry event id>` when the subscription has events and telemetry,
+   * which have separate orders.
+   */
   idOf(event: StreamEvent, places: Places): string {
     if (!this.ofBoth) return event.id;
     const { seq = places.seq, telemetryId = places.telemetryId } = this.behind;
@@ -52,7 +55,7 @@ export class Subscription {
     return this.filters.get(channel)?.(event) ?? true;
   }
 
-  /** Keeps the events that go by from now on, until {@link kept}. */
+  /** Collects live events from now on, until {@link kept}. */
   keep(): void {
     this.pending = [];
   }
@@ -61,7 +64,7 @@ export class Subscription {
     if (this.pending && this.pending.length <= MOST_PENDING) this.pending.push({ event, channel });
   }
 
-  /** What went by since {@link keep}; null when it was too much and some of it is lost. */
+  /** The live events since {@link keep}; null when there were too many and some were dropped. */
   kept(): { event: StreamEvent; channel: string }[] | null {
     const { pending } = this;
     this.pending = null;

@@ -8,17 +8,17 @@ import { TelemetryEvent, type TelemetryMessage } from './stream-event.js';
 
 const INTEREST = 'streaming.interest';
 const TELEMETRY = 'streaming.telemetry';
-/** Messages of the bus stay below 7000 bytes with their envelope. */
+/** A message of the bus has at most 7000 bytes, its envelope included. */
 const CHUNK_BYTES = 6500;
 const ANNOUNCE_MS = 10_000;
 const INTEREST_LASTS_MS = 3 * ANNOUNCE_MS;
-/** How long the newest events are kept after the last reader has left, for those who come again. */
+/** How long the newest events are kept after the last reader has left, for readers that reconnect. */
 const LINGER_MS = 60_000;
 const KEPT_EVENTS = 2000;
 const KEPT_CHARACTERS = 512 * 1024;
 
 type Listener = (event: TelemetryEvent) => void;
-/** An event between processes, or its id when it is too big for the bus. */
+/** An event sent to other processes, or only its id when it is too large for the bus. */
 type Parcel = TelemetryMessage | string;
 
 /**
@@ -28,12 +28,12 @@ type Parcel = TelemetryMessage | string;
 @Injectable()
 export class TelemetryFeed implements OnModuleDestroy {
   private readonly process = randomUUID();
-  /** Until when other processes have readers, epoch milliseconds. */
+  /** For each other process with readers, until when it wants telemetry, epoch milliseconds. */
   private readonly interests = new Map<string, number>();
   private readonly listeners = new Set<Listener>();
   private kept: TelemetryEvent[] = [];
   private keptCharacters = 0;
-  /** Stands for the place before the first event of those kept, while none was forgotten. */
+  /** An id for the place before the first kept event. It is replaced when events are dropped, so that such a gap is noticed. */
   private begin = randomUUID();
   private announcing: NodeJS.Timeout | undefined;
   private lingering: NodeJS.Timeout | undefined;
@@ -67,12 +67,12 @@ export class TelemetryFeed implements OnModuleDestroy {
     };
   }
 
-  /** What to resume from after all that was told until now. */
+  /** The id to resume from after the newest event. */
   get place(): string {
     return this.kept.at(-1)?.id ?? this.begin;
   }
 
-  /** The kept events after a place; null when that is not known any more, so that something may be missing. */
+  /** The kept events after a place; null when the place is no longer known, so that events may be missing. */
   since(id: string): TelemetryEvent[] | null {
     if (id === this.begin) return this.kept.slice();
     const at = this.kept.findIndex((event) => event.id === id);
@@ -113,7 +113,7 @@ export class TelemetryFeed implements OnModuleDestroy {
     for (const listener of this.listeners) listener(event);
   }
 
-  /** Half at a time, so that it is not done for every event. */
+  /** Drops about half of the kept events, so that this does not run for every event. */
   private trim(): void {
     let from = Math.max(0, this.kept.length - KEPT_EVENTS);
     let characters = this.kept.slice(from).reduce((sum, { json }) => sum + json.length, 0);

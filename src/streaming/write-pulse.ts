@@ -1,12 +1,12 @@
 import type { StreamClient } from './stream-client.js';
 import type { StreamEvent } from './stream-event.js';
 
-/** Longest wait of an event for those that follow it. */
+/** The longest time that an event waits for others to be written with it. */
 const PULSE_MS = 10;
 
 /**
- * Writes what goes to one reader within a few milliseconds in one system call: with many readers those calls are most of the work.
- * The first event after a pause leaves in the same turn of the event loop.
+ * Writes all events for one reader within a few milliseconds in one system call, because with many readers these calls are most of the
+ * work. The first event after a pause is written in the same turn of the event loop.
  */
 export class WritePulse {
   private readonly corked = new Set<StreamClient>();
