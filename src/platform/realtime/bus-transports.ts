@@ -7,10 +7,10 @@ import type { BusTransport } from './bus.js';
 const CHANNEL = 'nexus_bus';
 const RECONNECT_MS = 500;
 const CONNECT_TIMEOUT_MS = 5000;
-/** Nothing is said on the connection for long: only a question shows that the server is still there. */
+/** The connection may be silent for long, so only a query shows that the server is still there. */
 const PING_MS = 2000;
 
-/** LISTEN/NOTIFY on one connection of its own (it must not go through a transaction-mode pooler). */
+/** LISTEN/NOTIFY on a dedicated connection, which must not go through a pooler in transaction mode. */
 export class PostgresTransport implements BusTransport {
   private client: WatchedClient | undefined;
   private stopped = false;
@@ -27,7 +27,7 @@ export class PostgresTransport implements BusTransport {
       application_name: 'nexus-bus',
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       keepAlive: true,
-      // A connection on which nothing was said for long and that is gone is found out in seconds, not hours.
+      // With this, a lost idle connection is noticed within seconds instead of hours.
       keepAliveInitialDelayMillis: 10_000,
     });
     const lost = (): void => {
@@ -70,7 +70,7 @@ export class PostgresTransport implements BusTransport {
     }, RECONNECT_MS).unref();
   }
 
-  /** One after the other: the client answers one statement at a time. */
+  /** Sends messages one after another, because the client runs one statement at a time. */
   send(message: string): Promise<void> {
     return this.mutex.run(async () => {
       if (!this.client) throw new Error('the bus is not connected');

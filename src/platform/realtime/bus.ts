@@ -2,11 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { runDetached } from '../context/index.js';
 import { Logger } from '../observability/index.js';
 
-/** Carries messages between processes; each process also hears its own. */
+/** Carries messages between processes. Each process also receives its own. */
 export interface BusTransport {
   /**
-   * Calls `onMessage` for every message of any process, this one included; reconnects by itself once it was connected, and calls
-   * `onReconnect` then.
+   * Calls `onMessage` for every message of any process, this one included. After the first connection it reconnects by itself and
+   * calls `onReconnect` each time.
    */
   start(onMessage: (message: string) => void, onReconnect: () => void): Promise<void>;
   send(message: string): Promise<void>;
@@ -23,16 +23,16 @@ interface Envelope {
 
 type Listener = (payload: never) => unknown;
 
-/** Not a channel between processes. */
+/** A channel inside this process only. */
 const RECONNECTED = 'bus.reconnected';
-/** NOTIFY carries less than 8000 bytes; the same limit holds for every transport, so that none works by luck. */
+/** NOTIFY carries less than 8000 bytes. Every transport has the same limit, so that a message works with all or none of them. */
 const MAX_BYTES = 7000;
-/** Messages on their way at once; past it the other side is stuck, and memory is worth more than what may be lost. */
+/** Messages that may be in flight. Beyond it the transport is stuck and messages are dropped, so that they do not fill the memory. */
 const MAX_SENDING = 1000;
 
 /**
- * Tells all processes of one Nexus something small and forgettable: "agent X has work", "key Y is revoked". At most
- * once: whoever must not miss it also looks into the database.
+ * Sends small messages to all processes of one Nexus, such as "agent X has work" or "key Y is revoked". Delivery is at most once:
+ * a listener that must not miss anything also checks the database.
  */
 export class Bus {
   private readonly listeners = new Map<string, Set<Listener>>();
@@ -53,7 +53,7 @@ export class Bus {
   }
 
   /**
-   * Calls `listener` after the bus was away: messages of other processes may have been lost.
+   * Calls `listener` after the bus has reconnected: messages of other processes may have been lost.
    * @returns a function that ends the subscription
    */
   onReconnect(listener: () => void): () => void {
@@ -61,8 +61,8 @@ export class Bus {
   }
 
   /**
-   * Local listeners hear it before this returns, outside the request and the transaction of the caller; other processes
-   * hear it soon after.
+   * Local listeners run before this returns, outside the request and the transaction of the caller. Other processes
+   * receive it soon after.
    * @throws Error when the message has more than 7000 bytes
    */
   publish(channel: string, payload: unknown): void {
@@ -79,7 +79,7 @@ export class Bus {
       if (this.sending > MAX_SENDING) throw new Error('too many messages are on their way');
       await transport.send(message);
     } catch (error) {
-      // While the transport is away, it says so itself.
+      // While it is disconnected, the transport logs that itself.
       if (transport.connected) {
         this.logger.warnRepeated('bus', { channel, err: String(error) }, 'A message for other processes was lost');
       }
@@ -99,7 +99,7 @@ export class Bus {
     if (envelope.from !== this.id) this.tell(envelope.channel, envelope.payload);
   }
 
-  /** A listener that fails stops neither the others nor the publisher. */
+  /** Calls the local listeners. One that fails stops neither the others nor the publisher. */
   private tell(channel: string, payload: unknown): void {
     const failed = (error: unknown): void =>
       this.logger.error({ channel, err: String(error) }, 'A listener on the bus failed');
@@ -113,7 +113,7 @@ export class Bus {
     }
   }
 
-  /** False while other processes hear nothing of this one, or it nothing of them. */
+  /** False while messages to or from other processes may be lost. */
   get connected(): boolean {
     return this.transport?.connected ?? true;
   }

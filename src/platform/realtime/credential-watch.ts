@@ -4,7 +4,7 @@ import { type Actor, runDetached } from '../context/index.js';
 import { isAppError } from '../errors/index.js';
 import { Gatekeeper } from '../http/index.js';
 
-/** Whose credential opened something that stays open. */
+/** The caller and the credential that opened a long-lived connection. */
 export interface CredentialHolder {
   actor: Actor;
   /** Headers with the credential, to look it up again. */
@@ -22,13 +22,13 @@ interface Watched extends CredentialHolder {
 const TICK_MS = 1000;
 /** A revocation message can be lost between processes: every credential is looked up again this often. */
 const RECHECK_MS = 60_000;
-/** After the database did not answer. */
+/** Pause before another try when the database did not answer. */
 const RETRY_MS = 5000;
 const CHECK_CONCURRENCY = 16;
 
 /**
- * Ends sockets and streams whose credential was revoked, has expired or has other scopes than at the start: at once when it is told,
- * a second after a time of expiry or a reconnect of the bus, and every minute besides.
+ * Ends sockets and streams whose credential was revoked, has expired or has got other scopes: at once after a revocation message,
+ * a second after the credential expires or the bus reconnects, and otherwise at a check every minute.
  */
 @Injectable()
 export class CredentialWatch implements OnModuleDestroy {
@@ -50,7 +50,7 @@ export class CredentialWatch implements OnModuleDestroy {
   }
 
   /**
-   * Calls `end` once with the reason when the credential may no longer do what it might when it was authenticated.
+   * Calls `end` once, with the reason, when the credential is no longer valid or no longer has the scopes it had at the start.
    * @returns a function that ends the watch
    */
   watch(holder: CredentialHolder, end: (reason: string) => void): () => void {
@@ -77,7 +77,7 @@ export class CredentialWatch implements OnModuleDestroy {
 
   private async check(one: Watched): Promise<void> {
     const { actor, headers, ip } = one;
-    // Only logins can be prolonged. Using an expired key would count as its misuse.
+    // Only logins can be extended. Looking up an expired key would count as misuse of it.
     if (one.expiresAt <= Date.now() && actor.type !== 'user') {
       this.end(one, 'The credential has expired');
       return;

@@ -29,28 +29,28 @@ import {
   turnAway,
 } from './upgrade.js';
 
-/** What a `@WebSocketGateway(...)` of this server declares. Its `handleConnection` gets a {@link Socket}. */
+/** The options of a `@WebSocketGateway(...)` of this server. Its `handleConnection` gets a {@link Socket}. */
 export interface SocketOptions {
   /** Exact path of the URL; without a leading slash it is under the API prefix. */
   path: string;
-  /** Further paths of the same socket; `anyOf` where one takes other scopes. */
+  /** Further paths of the same gateway, with their own `anyOf` where they need other scopes. */
   aliases?: readonly { path: string; anyOf?: readonly string[] }[];
-  /** The client must offer this subprotocol; not set: any or none. */
+  /** The client must offer this subprotocol. When not set, any or none will do. */
   subprotocol?: string;
   /** The actor must hold one of these scopes. */
   anyOf: readonly string[];
-  /** Largest message in bytes; a bigger one closes the socket (1009). */
+  /** Largest message in bytes. A larger one closes the socket (1009). */
   maxPayload: number;
-  /** Pieces in which a message may come; more close the socket (1008). */
+  /** Most fragments of one message. More close the socket (1008). */
   maxFragments?: number;
-  /** How fast the messages of one socket are read, and each in a turn of the event loop of its own; not set: as they come. */
+  /** How fast the messages of one socket are read, each in its own turn of the event loop. When not set, as fast as they arrive. */
   messageRate?: MessageRate;
-  /** Sockets that one actor may hold at once. */
+  /** Most sockets of one actor at the same time. */
   perActor: number;
   /**
-   * False refuses every request that comes from a web page (`Origin`). True lets pages of allowed origins in, takes their
-   * credential as a subprotocol or ticket too, and refuses a bad one after the upgrade, with an `error` message and the close
-   * code 1008: a page cannot see why an upgrade failed.
+   * False refuses every request of a web page (one with `Origin`). True admits pages of allowed origins and takes their
+   * credential also as a subprotocol or ticket. A bad credential is then refused after the upgrade, with an `error` message and
+   * close code 1008, because a page cannot see why an upgrade failed.
    */
   browsers: boolean;
 }
@@ -61,9 +61,9 @@ interface Attempt {
   head: Buffer;
   /** Headers that carry the credential. */
   credential: IncomingHttpHeaders;
-  /** What its ticket says. */
+  /** What its ticket is limited to. */
   grant: unknown;
-  /** Set once a bad credential is to be told over the opened socket. */
+  /** Set when a bad credential is refused over an opened socket. */
   talks: WebSocketServer | null;
 }
 
@@ -71,25 +71,25 @@ interface Endpoint {
   options: SocketOptions;
   server: WebSocketServer;
   held: Set<Socket>;
-  /** Sockets of each actor. */
+  /** The number of sockets of each actor. */
   counts: Map<string, number>;
 }
 
 const BEAT_MS = 5000;
-/** Pieces of a message, and what was received of one piece: each costs memory beside its bytes. */
+/** Most fragments of a message and received chunks of one fragment, because each takes memory beyond its bytes. */
 const MAX_FRAGMENTS = 1024;
 const MAX_CHUNKS = 4096;
-/** Sockets and handshakes of this process. */
+/** Most sockets and handshakes of this process. */
 const MAX_SOCKETS = 5000;
 const MAX_HANDSHAKES = 1000;
 
 /**
- * Nest's WebSocket adapter with the rules of this server: a client is authenticated before the upgrade completes and is
- * refused with the ordinary error body; compression is off; messages, buffers and sockets per actor are bounded; silent and
- * slow peers are closed; a socket is cut when its actor or credential loses rights.
+ * Nest's WebSocket adapter with the rules of this server. A client is authenticated before the upgrade completes, and is
+ * refused with the ordinary error body. Compression is off. Messages, buffers and sockets per actor are bounded. Silent and
+ * slow peers are disconnected, and so is a socket whose actor or credential loses rights.
  */
 export class SocketAdapter extends WsAdapter {
-  /** By path, with the scopes it takes. */
+  /** Endpoints by path, with the scopes that the path needs. */
   private readonly endpoints = new Map<string, { endpoint: Endpoint; anyOf: readonly string[] }>();
   private readonly beat = setInterval(() => this.beatAll(), BEAT_MS);
   private handshakes = 0;
@@ -102,7 +102,7 @@ export class SocketAdapter extends WsAdapter {
   private readonly observers: RequestObservers;
   private readonly tickets: SocketTickets;
   private readonly settings: Settings;
-  /** A process that serves no API takes no sockets. */
+  /** False in a process that does not serve the API. */
   private readonly accepts: boolean;
 
   constructor(app: NestExpressApplication) {
@@ -141,7 +141,7 @@ export class SocketAdapter extends WsAdapter {
     return server;
   }
 
-  /** Gateways take the messages of a socket themselves. */
+  /** Does nothing: gateways read the messages of a {@link Socket} themselves. */
   override bindMessageHandlers(): void {}
 
   override bindClientDisconnect(client: Socket, callback: (code: number) => void): void {

@@ -2,17 +2,17 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { Injectable } from '@nestjs/common';
 import { AppError } from '../errors/index.js';
 
-/** What a ticket stands for: the headers of a credential, and whatever its issuer wants who serves it to know. */
+/** What a ticket stands for: the headers of a credential, and `grant`, which its issuer defines for the handler of the connection. */
 export interface Redeemed {
   headers: IncomingHttpHeaders;
   grant: unknown;
-  /** It is good for less than its credential: only what reads `grant` may take it. */
+  /** True when it allows less than its credential. Only routes that honour `grant` may accept it. */
   limited: boolean;
 }
 
 type Redeem = (ticket: string) => Promise<Redeemed | null>;
 
-/** Where whoever issues single-use tickets for sockets and event streams says what they stand for. */
+/** Redeems single-use tickets for sockets and event streams. The domain that issues them contributes how. */
 @Injectable()
 export class SocketTickets {
   private redeemer: Redeem = () => Promise.resolve(null);

@@ -8,7 +8,7 @@ const PING_MS = 25_000;
 const SILENCE_MS = 60_000;
 /** A reader that has taken nothing for this long is disconnected, however little waits for it. */
 const STALL_MS = 25_000;
-/** A peer that does not answer a close frame is cut after this. */
+/** A peer that has not answered a close frame after this is disconnected. */
 const CLOSE_GRACE_MS = 1000;
 const TEXT = { binary: false };
 
@@ -19,33 +19,33 @@ export const CLOSE_OVERLOADED = 1013;
 /** How fast the messages of one peer are read. */
 export interface MessageRate {
   perSecond: number;
-  /** Messages that may come at once after a silence. */
+  /** Messages that may arrive at once after a pause. */
   burst: number;
-  /** A larger message counts as one for each of these bytes. */
+  /** A message of more bytes than this counts as several, one for each such part. */
   bytes: number;
 }
 
-/** One accepted WebSocket: who is behind it, and a bounded way out. */
+/** One accepted WebSocket with its actor and a bounded send buffer. */
 export class Socket {
-  /** When something was last heard from the peer (a message or a pong), epoch milliseconds. */
+  /** When the peer last sent a message or a pong, epoch milliseconds. */
   heardAt = Date.now();
   private pingedAt = Date.now();
   private sentBytes = 0;
   private drainedBytes = 0;
   private drainedAt = Date.now();
-  /** Messages that may still be read before the socket waits; below zero it waits. */
+  /** Messages that may still be read. Below zero, reading pauses until enough time has passed. */
   private allowance: number;
   private allowanceAt = performance.now();
-  /** The socket is not read because its user asked for it, or because its messages came too fast. */
+  /** True while the owner of the socket has paused reading, or its messages came too fast. */
   private paused = false;
   private throttled = false;
 
   constructor(
     private readonly ws: WebSocket,
-    /** The connection under it. */
+    /** The TCP or TLS connection below. */
     private readonly stream: Duplex,
     readonly actor: Actor,
-    /** What the ticket it was opened with says, if there was one. */
+    /** The limits of the ticket that opened it, if there was one. */
     readonly grant?: unknown,
     private readonly rate?: MessageRate,
   ) {
@@ -55,7 +55,7 @@ export class Socket {
     };
     ws.on('message', heard);
     ws.on('pong', heard);
-    // The close that follows tells the rest.
+    // Ignored, because a close event follows every error.
     ws.on('error', () => undefined);
   }
 
@@ -63,12 +63,12 @@ export class Socket {
     return this.ws.readyState === this.ws.OPEN;
   }
 
-  /** Sends one JSON message; false when the socket is not open or had to be closed because its reader is too slow. */
+  /** Sends one JSON message. False when the socket is not open, or was closed now because its reader is too slow. */
   send(message: object): boolean {
     return this.sendBytes(Buffer.from(JSON.stringify(message)));
   }
 
-  /** The same with a message that is JSON already: one that goes to many is written once. */
+  /** Like {@link send}, with a message that is serialised already, so that a message to many readers is serialised once. */
   sendBytes(bytes: Buffer): boolean {
     if (!this.open) return false;
     if (this.ws.bufferedAmount + bytes.length > BUFFER_LIMIT) {
@@ -80,7 +80,7 @@ export class Socket {
     return true;
   }
 
-  /** What is sent until {@link uncork} leaves together, in one system call instead of one for each message. */
+  /** Holds back what is sent until {@link uncork}, so that it takes one system call instead of one for each message. */
   cork(): void {
     this.stream.cork();
   }
@@ -92,7 +92,7 @@ export class Socket {
   /** Resolves when everything sent so far has left the process, or the socket is closed. */
   flushed(): Promise<void> {
     if (!this.open || this.ws.bufferedAmount === 0) return Promise.resolve();
-    // A pong may be sent at any time (RFC 6455, 5.5.3) and its callback comes after all that was sent before.
+    // A pong may be sent at any time (RFC 6455, 5.5.3), and its callback runs after everything sent before has been written.
     return new Promise((resolve) => this.ws.pong('', false, () => resolve()));
   }
 
@@ -111,7 +111,7 @@ export class Socket {
     this.ws.once('close', listener);
   }
 
-  /** Stops reading until {@link resume}: the peer feels it through TCP. */
+  /** Stops reading until {@link resume}. TCP flow control then slows the peer down. */
   pause(): void {
     this.paused = true;
     this.ws.pause();
@@ -130,10 +130,10 @@ export class Socket {
     setTimeout(() => this.ws.terminate(), CLOSE_GRACE_MS).unref();
   }
 
-  /** The regular check of one socket: pings it, and closes it when it is silent or takes nothing. */
+  /** The regular check of one socket: pings the peer, and closes the socket when the peer is silent or takes nothing. */
   beat(now: number): void {
     if (!this.open) return;
-    // What is not read cannot be heard.
+    // While reading is paused, pongs are not read either, so that silence means nothing.
     if (this.ws.isPaused) this.heardAt = now;
     const drained = this.sentBytes - this.ws.bufferedAmount;
     if (this.ws.bufferedAmount === 0 || drained !== this.drainedBytes) {
@@ -148,7 +148,7 @@ export class Socket {
     }
   }
 
-  /** Counts a message; what was received before the socket stopped reading still comes and makes the wait longer. */
+  /** Counts a message. Messages that were received before reading paused still arrive, and make the pause longer. */
   private spend(bytes: number): void {
     if (!this.rate) return;
     this.refill(this.rate);

@@ -3,7 +3,7 @@ import { Settings } from '../config/index.js';
 import type { Actor } from '../context/index.js';
 import { AppError } from '../errors/index.js';
 
-/** Counts the streams that each credential holds open in this process, of whatever kind. */
+/** Counts the open streams of each credential in this process, over all transports. */
 @Injectable()
 export class StreamPlaces {
   private readonly counts = new Map<string, number>();

@@ -34,9 +34,9 @@ export function refuse(stream: Duplex, own: Record<string, string>, error: unkno
 }
 
 /**
- * Node hands over every request with an `Upgrade` header once somebody listens for upgrades, also the offer of HTTP/2 that
- * some clients attach to ordinary requests. Such an offer may be ignored (RFC 9110, 7.8): the request goes back to the
- * server without it.
+ * Once a server listens for upgrades, Node treats every request with an `Upgrade` header as one, also the HTTP/2 offer that
+ * some clients add to ordinary requests. A server may ignore such an offer (RFC 9110, 7.8), so the request is handled again
+ * without it.
  */
 export function serveWithoutUpgrade(server: Server, request: IncomingMessage, stream: Duplex, head: Buffer): void {
   const lines = [`${request.method} ${request.url} HTTP/${request.httpVersion}`];
@@ -50,13 +50,13 @@ export function serveWithoutUpgrade(server: Server, request: IncomingMessage, st
   server.emit('connection', stream);
 }
 
-/** The subprotocol a socket for browsers is opened with: a browser drops one that answers none of those it offered. */
+/** The subprotocol to answer a browser with: it closes a socket that answers none of the subprotocols that it offered. */
 export function chosenProtocol(protocols: Set<string>): string | false {
   const [first = false] = [...protocols].filter((name) => !name.startsWith(BEARER_PROTOCOL)).concat(...protocols);
   return first;
 }
 
-/** True for pages of this server's own origin and of the origins in the setting; only they may open a socket. */
+/** False for pages of origins other than this server's own and those of the setting. Clients without an `Origin` are no pages. */
 export function originAllowed({ headers }: IncomingMessage, { allowedOrigins }: Settings): boolean {
   const { origin, host } = headers;
   if (origin === undefined || allowedOrigins.includes('*') || allowedOrigins.includes(origin)) return true;
@@ -88,7 +88,7 @@ export async function credentialOf(
   return tickets.redeem(ticket);
 }
 
-/** Says over a socket that was opened only for this why it is closed: a page sees neither status nor body of an upgrade. */
+/** Refuses a client over a socket opened only for that, because a page sees neither the status nor the body of a refused upgrade. */
 export function turnAway(ws: WebSocket, { code, type, message }: AppError): void {
   ws.on('error', () => undefined);
   ws.send(JSON.stringify({ type: 'error', code, ...(type ? { reason: type } : {}), message }));
