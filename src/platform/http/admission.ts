@@ -21,13 +21,13 @@ declare module 'express-serve-static-core' {
   }
 }
 
-/** Methods whose bodies are not looked at. */
+/** Methods whose bodies are ignored. */
 const BODILESS = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 /**
- * Runs before everything else of a route, after its guards: the request is counted by its rate limit, and only then its body is
- * read into `request.body` and `request.rawBody`; then it takes its place among the requests in work. So nobody makes the server read
- * more than a credential or an address may send, and a request that never becomes complete holds no place.
+ * Runs after the guards of a route and before everything else. First the rate limit counts the request, then the body is read into
+ * `request.body` and `request.rawBody`, and then the request takes one of the places for concurrent requests. So the server reads
+ * only what the rate limit allows, and a request that never becomes complete holds no place.
  */
 @Injectable()
 export class AdmissionInterceptor implements NestInterceptor {
@@ -55,7 +55,7 @@ export class AdmissionInterceptor implements NestInterceptor {
     try {
       if (!BODILESS.has(request.method)) await this.read(execution, context, request);
     } catch (error) {
-      // A route that counts its requests itself did not get so far.
+      // A route of category `none` counts its requests itself, but did not run. The error filter counts this one.
       if (category === 'none') context.counted = false;
       throw error;
     }
@@ -69,7 +69,7 @@ export class AdmissionInterceptor implements NestInterceptor {
     const allowed = takesLargeBody(this.reflector, targets) ? largeBody : this.settings.bodyLimit;
     const maxBytes = Math.min(allowed, maxBodyOf(this.reflector, targets) ?? allowed);
     const share = this.budget.open(context.ip ?? '', context.actor?.id, request.headers);
-    // What was read is kept as long as the request is.
+    // The body stays in memory until the request ends, and so does its share of the budget.
     execution
       .switchToHttp()
       .getResponse<ServerResponse>()

@@ -3,52 +3,58 @@ import { Injectable } from '@nestjs/common';
 import { Settings } from '../config/index.js';
 import { networkOf } from './client-network.js';
 
-/** Bytes of a body on a route that takes many things at once, at least. */
+/** Smallest body limit of routes that take many items at once. */
 const LARGE_BODY = 10 * 1024 * 1024;
-/** How many of the largest bodies fit into memory at once; one client network or one principal may hold two, callers without a credential three. */
+/**
+ * The memory for bodies, counted in largest bodies: for all together, for one client network or principal, and for all callers
+ * without a credential.
+ */
 const LARGEST_AT_ONCE = 6;
 const ONE_SHARE = 2;
 const STRANGERS_SHARE = 3;
-/** Bytes that callers without a credential may hold from one network: the routes that they may call take small bodies. */
+/** Bytes that callers without a credential may hold from one network. The routes that they may call take small bodies. */
 const STRANGERS_OF_A_NETWORK = 4 * 1024 * 1024;
-/** What a piece of a body costs beside its bytes. */
+/** Memory that each chunk of a body takes beyond its bytes. */
 const CHUNK_OVERHEAD = 1024;
-/** A body that announces no more than this is small: it has room of its own, which large ones cannot take, once for callers with a credential and once for others. */
+/**
+ * A body whose `Content-Length` is at most this is small. Small bodies have a reserve that large ones cannot use: one for callers
+ * with a credential and one for those without.
+ */
 const SMALL_BODY = 16 * 1024;
 const SMALL_BODY_HELD = 2 * SMALL_BODY;
 const RESERVE = 500 * SMALL_BODY_HELD;
-/** A body that comes slower than this, once it had time to start, is cut before any other. */
+/** A body that arrives more slowly than this after {@link TIME_TO_START_MS} is cut before any other. */
 const SLOW_BYTES_PER_SECOND = 10_000;
 const TIME_TO_START_MS = 5000;
 
 /**
- * Bounds the memory that request bodies take in this process, from their first byte until the answer. Where callers without a credential
- * have no room left, the one whose body has been coming for the longest time makes it: bodies that never end keep nobody out. For
- * callers with a credential, only bodies that come too slowly are cut.
+ * Bounds the memory that request bodies take in this process, from their first byte until the answer. When callers without a
+ * credential have no room left, the oldest of their unfinished bodies is cut, so that bodies that never end cannot keep others out. To
+ * make room for callers with a credential, only bodies that arrive too slowly are cut.
  */
 @Injectable()
 export class BodyBudget {
-  /** Largest body of routes that take many things at once. */
+  /** Largest body of routes that take many items at once. */
   readonly largeBody: number;
   private used = 0;
   private usedByStrangers = 0;
   private readonly usedBy = new Map<string, number>();
   private readonly usedByPrincipal = new Map<string, number>();
   private readonly reserveUsed = { known: 0, strangers: 0 };
-  /** The oldest first. */
+  /** Unfinished bodies, the oldest first. */
   private readonly arriving = new Set<BodyShare>();
 
   constructor({ bodyLimit }: Settings) {
     this.largeBody = Math.max(bodyLimit, LARGE_BODY);
   }
 
-  /** The share of one request; `principal` once its credential was accepted. */
+  /** Opens the share of one request. `principal` is set when its credential was accepted. */
   open(ip: string, principal: string | undefined, headers: IncomingHttpHeaders = {}): BodyShare {
     const small = headers['content-encoding'] === undefined && Number(headers['content-length']) <= SMALL_BODY;
     return new BodyShare(this, networkOf(ip), principal, small);
   }
 
-  /** Takes the bytes, or says whose bodies would have to make room; nothing changes then. */
+  /** Takes the bytes. When there is no room, takes nothing and returns which bodies may be cut to make room. */
   take(share: BodyShare, bytes: number): ((other: BodyShare) => boolean) | undefined {
     const { network, principal, known } = share;
     const most = known ? ONE_SHARE * this.largeBody : STRANGERS_OF_A_NETWORK;
@@ -66,7 +72,7 @@ export class BodyBudget {
     this.add(share, -bytes);
   }
 
-  /** False, and nothing changes, when the room for small bodies is taken. */
+  /** Takes the bytes from the reserve for small bodies. False, and nothing is taken, when it is used up. */
   takeReserve({ known }: BodyShare, bytes: number): boolean {
     const kind = known ? 'known' : 'strangers';
     if (this.reserveUsed[kind] + bytes > RESERVE) return false;
@@ -86,7 +92,10 @@ export class BodyBudget {
     this.arriving.delete(share);
   }
 
-  /** Cuts one body that is still arriving and may make room: a slow one, else the oldest stranger's for a stranger, of the same network if there is one. */
+  /**
+   * Cuts one unfinished body that may make room: a slow one, or else, for a caller without a credential, the oldest body of such a
+   * caller, of the same network if there is one. @returns false when there is none
+   */
   cutFor(share: BodyShare, mayMakeRoom: (other: BodyShare) => boolean): boolean {
     let oldest: BodyShare | undefined;
     let neighbour: BodyShare | undefined;
@@ -120,7 +129,7 @@ function addTo(held: Map<string, number>, holder: string, bytes: number): void {
   else held.delete(holder);
 }
 
-/** What the body of one request holds of the budget. */
+/** The part of the budget that the body of one request holds. */
 export class BodyShare {
   private held = 0;
   private reserved = 0;
@@ -149,7 +158,7 @@ export class BodyShare {
     return ms > TIME_TO_START_MS && this.received * 1000 < ms * SLOW_BYTES_PER_SECOND;
   }
 
-  /** From now on the body may be cut to make room for another one; `onCut` must stop reading it. */
+  /** Starts to read the body. From now on it may be cut to make room for another; `onCut` must then stop reading. */
   arrives(onCut: () => void): void {
     this.onCut = onCut;
     this.since = performance.now();
@@ -165,7 +174,7 @@ export class BodyShare {
     this.onCut?.();
   }
 
-  /** Room for a piece of a body; false when there is none. */
+  /** Takes room for a chunk of the body. False when there is none. */
   takeChunk(bytes: number): boolean {
     this.received += bytes;
     return this.take(bytes + CHUNK_OVERHEAD);
@@ -192,7 +201,7 @@ export class BodyShare {
     this.held -= bytes;
   }
 
-  /** Gives everything back, for good. */
+  /** Returns all room and ends the share. */
   release(): void {
     this.hasArrived();
     this.giveBack(this.held);

@@ -6,16 +6,16 @@ export interface BodyLimits {
   maxDepth: number;
   /** Keys of all objects together. */
   maxKeys: number;
-  /** Values of all objects and arrays together: an empty list costs the parser as much as a key, and only two bytes to send. */
+  /** Values of all objects and arrays together. An empty list costs the parser as much as a key, but only two bytes to send. */
   maxValues: number;
   /** Characters (UTF-16 units) of one key. */
   maxKeyLength: number;
-  /** `false` lets integers through that a double cannot hold exactly; they lose digits. */
+  /** `false` admits integers that a double cannot hold exactly. They lose digits. */
   exactIntegers?: boolean;
 }
 
 export interface BodyProblem {
-  /** Where, e.g. `items[3].data.__proto__`; empty for the body as a whole. Shortened and free of control characters. */
+  /** The place, e.g. `items[3].data.__proto__`; empty for the whole body. It is shortened and free of control characters. */
   path: string;
   reason: string;
   code:
@@ -52,7 +52,7 @@ interface Node {
 }
 
 /**
- * Looks through plain data, a tree, for what must not come in; the first problem or null. Works without recursion, so any
+ * Searches plain data (a tree) for forbidden content. Returns the first problem or null. It does not recurse, so that any
  * nesting is safe.
  */
 export function findBodyProblem(value: unknown, limits: BodyLimits): BodyProblem | null {
@@ -87,8 +87,8 @@ export function findBodyProblem(value: unknown, limits: BodyLimits): BodyProblem
 
 /**
  * Parses JSON text and refuses what {@link findBodyProblem} refuses, numbers that a double cannot hold, and text that is not
- * UTF-8. Depth, keys and values are counted on the raw bytes first: a bomb is turned away before anything is built from it. The same
- * pass tells whether anything needs a closer look, so an ordinary body is never walked.
+ * UTF-8. Depth, keys and values are first counted on the raw bytes, so that an oversized structure is refused before it is built. The
+ * same pass tells whether the parsed value needs a closer check, so that ordinary bodies are not walked again.
  */
 export function parseJsonBody(
   text: string | Buffer,
@@ -105,7 +105,7 @@ export function parseJsonBody(
   try {
     value = JSON.parse(typeof text === 'string' ? text : text.toString());
   } catch (error) {
-    // The engine's own message quotes the body, which may hold secrets.
+    // The message of the JavaScript engine quotes the body, which may contain secrets.
     const at = / at position (\d+)/.exec((error as Error).message)?.[1];
     const reason = at ? `is not valid JSON (at position ${at})` : 'is not valid JSON';
     return { problem: { path: '', reason, code: 'INVALID_JSON' } };
@@ -122,8 +122,8 @@ const UNDERSCORE = 0x5f;
 const LETTER_U = 0x75;
 
 /**
- * One pass over JSON bytes, valid or not. Never misses what {@link findBodyProblem} would refuse in the parsed value; may call
- * a harmless body suspicious. This is the hot path of ingest: about a nanosecond a byte, no allocation.
+ * Scans JSON bytes, valid or not, in one pass. It never misses what {@link findBodyProblem} would refuse in the parsed value, but may
+ * call a harmless body suspicious. Ingest depends on its speed: about a nanosecond a byte, without allocation.
  */
 function scanJson(bytes: Buffer, limits: BodyLimits): 'clean' | 'suspicious' | { at: number; finding: Finding } {
   const { length } = bytes;
@@ -176,7 +176,7 @@ function scanJson(bytes: Buffer, limits: BodyLimits): 'clean' | 'suspicious' | {
         else if ((n | 0x20) === 0x65 /* e */) exponent = true;
         else if (n !== 0x2b /* + */ && n !== 0x2d /* - */) break;
       }
-      // Sixteen digits and more may lose some; only an exponent or hundreds of digits leave the range.
+      // Integers of sixteen digits or more may lose digits. Only an exponent or hundreds of digits can exceed the range.
       if (exponent || (i - from >= 15 && (!fraction || i - from > 300))) {
         const finding = numberFinding(bytes.toString('latin1', from, i + 1), limits);
         if (finding) return { at: from, finding };
@@ -186,7 +186,7 @@ function scanJson(bytes: Buffer, limits: BodyLimits): 'clean' | 'suspicious' | {
   return suspicious ? 'suspicious' : 'clean';
 }
 
-/** The UTF-16 unit written as four hexadecimal digits; anything else gives some number, and the parser refuses it. */
+/** The UTF-16 unit of four hexadecimal digits. For other characters the result is arbitrary, and the parser refuses them. */
 function unitAt(bytes: Buffer, at: number): number {
   return (hex(bytes[at]) << 12) | (hex(bytes[at + 1]) << 8) | (hex(bytes[at + 2]) << 4) | hex(bytes[at + 3]);
 }
@@ -203,7 +203,7 @@ function isLow(unit: number): boolean {
   return (unit & 0xfc00) === 0xdc00;
 }
 
-/** Whether the string whose closing quote is at `end` is followed by a colon. */
+/** True when a colon follows the string whose closing quote is at `end`. */
 function isKey(bytes: Buffer, end: number): boolean {
   let i = end + 1;
   while (bytes[i] <= 0x20) i++;
@@ -273,7 +273,7 @@ function pathOf(parent: Node | null, key: string | number): string {
   return renderPath(parts.reverse());
 }
 
-/** The path to a byte of JSON text that was not parsed; exact as long as the text before it is valid. */
+/** The path to a byte of unparsed JSON text. It is exact when the text before it is valid. */
 function pathAt(bytes: Buffer, offset: number): string {
   const parts: (string | number)[] = [];
   for (let i = 0; i < offset; i++) {
@@ -299,7 +299,7 @@ function keyText(quoted: string): string {
   }
 }
 
-/** Paths go into answers, logs and the audit: bounded, and odd characters escaped. */
+/** Bounds a path and escapes unusual characters, because it appears in answers, logs and the audit trail. */
 function renderPath(parts: (string | number)[]): string {
   let path = '';
   for (const part of parts) {

@@ -14,10 +14,10 @@ export interface JsonBody {
 }
 
 const JSON_LIMITS: BodyLimits = { maxDepth: 64, maxKeys: 10_000, maxValues: 100_000, maxKeyLength: 256 };
-/** Of bodies that come without a credential: 64 labels and some fields. */
+/** Limits of bodies sent without a credential. None of them needs more than 64 labels and some fields. */
 export const STRANGER_LIMITS: BodyLimits = { ...JSON_LIMITS, maxKeys: 80 };
 
-/** How many times its compressed size a body may have, once it is larger than `SMALL_OUTPUT`. */
+/** A body larger than `SMALL_OUTPUT` may be at most this many times as large as its compressed form. */
 const MAX_EXPANSION = 100;
 const SMALL_OUTPUT = 64 * 1024;
 
@@ -29,8 +29,8 @@ const DECOMPRESSORS = new Map([
 ]);
 
 /**
- * Reads the bodies of requests. A compressed body is decompressed only once all of it is here, a few at a time and no further
- * than it may become: neither a slow client nor a small body that unpacks to a large one costs much.
+ * Reads the bodies of requests. A compressed body is decompressed once it is complete, a few at a time and only up to its limit, so
+ * that neither slow clients nor decompression bombs cost much.
  */
 @Injectable()
 export class BodyReader {
@@ -104,7 +104,7 @@ export class BodyReader {
   }
 }
 
-/** Collects what arrives, at most `maxBytes` and as long as there is room for it, and resolves with what `finish` makes of it: one promise for all of it. */
+/** Collects at most `maxBytes`, while the share has room, and resolves with the result of `finish`. One promise serves the whole body. */
 function collect<T>(
   request: IncomingMessage,
   share: BodyShare,
@@ -112,7 +112,7 @@ function collect<T>(
   finish: (raw: Buffer) => T,
 ): Promise<T> {
   if (Number(request.headers['content-length']) > maxBytes) return Promise.reject(tooLarge(maxBytes));
-  // The client went away before anybody listened.
+  // The client disconnected before the body was read.
   if (request.destroyed) return Promise.reject(unreadable('ended early'));
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
@@ -127,7 +127,7 @@ function collect<T>(
     const fail = (error: Error): void => {
       chunks.length = 0;
       share.hasArrived();
-      // What is still coming is thrown away until the answer ends the connection.
+      // The rest of the body is discarded until the answer ends the connection.
       request.off('data', take).resume();
       reject(error);
     };

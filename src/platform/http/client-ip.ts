@@ -5,7 +5,7 @@ type Range = ReturnType<typeof ipaddr.parseCIDR>;
 
 const trusted = new WeakMap<object, Range[]>();
 
-/** Makes `X-Forwarded-*` count on this server when it comes from one of these networks. */
+/** Makes this server trust `X-Forwarded-*` headers of proxies in these networks. */
 export function trustProxies(server: Server, cidrs: readonly string[]): void {
   trusted.set(
     server,
@@ -14,8 +14,8 @@ export function trustProxies(server: Server, cidrs: readonly string[]): void {
 }
 
 /**
- * Address of the client, IPv4-mapped IPv6 shown as IPv4: the peer, or, when that is a trusted proxy, the last address of
- * `X-Forwarded-For` that is none. What a client writes into that header itself is never believed.
+ * The address of the client, with IPv4-mapped IPv6 as IPv4: the peer, or, when the peer is a trusted proxy, the last address of
+ * `X-Forwarded-For` that is not a trusted proxy. Addresses that the client itself writes into that header are never used.
  */
 export function clientIp(request: IncomingMessage): string {
   const peer = peerOf(request);
@@ -32,12 +32,12 @@ export function clientIp(request: IncomingMessage): string {
   return client;
 }
 
-/** True when the connection comes from a proxy whose `X-Forwarded-*` headers count. */
+/** True when the request comes from a proxy whose `X-Forwarded-*` headers are trusted. */
 export function fromTrustedProxy(request: IncomingMessage): boolean {
   return within(peerOf(request), rangesOf(request));
 }
 
-/** Whether a peer of this server is one of its trusted proxies. */
+/** True when a peer of this server is one of its trusted proxies. */
 export function isTrustedProxy(server: Server, peer: string | undefined): boolean {
   return within(plain(peer ?? ''), trusted.get(server) ?? []);
 }

@@ -5,12 +5,12 @@ const IPV6_BITS = 64;
 const IPV4_BITS = 32;
 
 /**
- * Whom an address counts for wherever addresses are counted, limited or turned away: itself, or the /64 network of an IPv6
- * address, since one client has all of those.
+ * The network that stands for an address where addresses are counted, limited or banned: the IPv4 address itself, or the /64 network
+ * of an IPv6 address, because one client usually owns all of it.
  * @param ipv4Bits a shorter prefix also groups IPv4 addresses
  */
 export function networkOf(ip: string | undefined, ipv4Bits = IPV4_BITS): string {
-  // Most are: asked with every request.
+  // A shortcut for most addresses, since every request calls this.
   if (ipv4Bits === IPV4_BITS && ip !== undefined && isIPv4(ip)) return ip;
   if (ip === undefined || !ipaddr.isValid(ip)) return 'unknown';
   const address = ipaddr.process(ip);

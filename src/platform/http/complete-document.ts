@@ -15,7 +15,7 @@ interface Operation extends Json {
 
 const METHODS = ['get', 'put', 'post', 'delete', 'patch'] as const;
 
-/** Answers that any operation of their kind can give; written once under components. */
+/** Error answers that many operations share. The document has each once, under components. */
 const ERRORS: Record<string, { name: string; description: string; code: string; message: string }> = {
   400: {
     name: 'BadRequest',
@@ -124,7 +124,7 @@ const HEADERS: Record<string, { description: string; example: unknown; type: str
   'Retry-After': { description: 'Seconds to wait before trying again', example: 30, type: 'integer' },
 };
 
-/** Adds to the scanned routes what all of them share: errors, headers, `Idempotency-Key`, tags, envelopes; OpenAPI 3.1 words. */
+/** Adds to the scanned routes what they share (errors, headers, `Idempotency-Key`, tags, envelopes) and converts them to OpenAPI 3.1. */
 export function completeDocument(
   document: OpenAPIObject,
   options: { prefix: string; tags: [name: string, description: string][] },
@@ -176,7 +176,7 @@ function completeOperation(operation: Operation, method: string, path: string, l
     ...(method === 'get' ? [] : ['409', '413', '415', '507']),
     ...(writes ? ['422'] : []),
     ...(operation.parameters?.some(({ name }) => name === 'If-Match') ? ['412'] : []),
-    // A refused credential counts also where nothing else does.
+    // Refused credentials are counted also on routes without a rate limit.
     ...(limited || '401' in operation.responses ? ['429'] : []),
     '500',
     '503',
@@ -211,7 +211,7 @@ function completeOperation(operation: Operation, method: string, path: string, l
   if (method === 'get' && contentOf(operation.responses['200'])['application/json']) {
     operation.responses['304'] = { $ref: '#/components/responses/NotModified' };
   }
-  // A route that names one more refusal gets the common description of it.
+  // A route that declares another of the shared errors gets its common description.
   const named = Object.keys(operation.responses).filter((status) => status in ERRORS);
   for (const status of [...statuses, ...named.filter((status) => !operation.responses[status].content)]) {
     const common = { $ref: `#/components/responses/${ERRORS[status].name}` };
@@ -223,7 +223,7 @@ function contentOf(response: Json | undefined): Record<string, Json> {
   return (response?.content ?? {}) as Record<string, Json>;
 }
 
-/** Shows success bodies of the envelope profile as they are sent. */
+/** Wraps the success bodies of the envelope profile in the envelope, as they are sent. */
 function wrapAnswers(operation: Operation): void {
   for (const [status, response] of Object.entries(operation.responses)) {
     const content = contentOf(response)['application/json'] as Json | undefined;

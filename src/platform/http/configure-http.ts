@@ -16,21 +16,21 @@ import { RateLimiter } from './rate-limiter.js';
 import { checkRequest, renderMiddlewareError } from './request-pipeline.js';
 import { compressAnswers, crossOrigin, securityHeaders } from './web-headers.js';
 
-/** How long slow clients are waited for, in milliseconds. */
+/** How long the server waits for slow clients, in milliseconds. */
 export interface ServerTimeouts {
   headers: number;
   request: number;
   checkEvery: number;
-  /** A client that takes nothing of its answer for so long is cut. */
+  /** A client that takes nothing of its answer for this long is disconnected. */
   stall: number;
 }
 
 const MAX_CONNECTIONS = 10_000;
 const TIMEOUTS: ServerTimeouts = { headers: 10_000, request: 30_000, checkEvery: 5_000, stall: 30_000 };
 
-/** Builds the HTTP server itself: slow clients are cut, and lean routes are asked before Express. */
+/** Builds the HTTP server: it disconnects slow clients, and asks the lean routes before Express. */
 class NexusHttpAdapter extends ExpressAdapter {
-  /** First to see every request; set once the pipeline is configured. */
+  /** Gets every request first. It is set when the pipeline is configured. */
   entrance: http.RequestListener | undefined;
 
   constructor(private readonly timeouts: ServerTimeouts) {
@@ -46,14 +46,14 @@ class NexusHttpAdapter extends ExpressAdapter {
         connectionsCheckingInterval: this.timeouts.checkEvery,
         keepAliveTimeout: 5_000,
         maxHeaderSize: 16 * 1024,
-        // A second Authorization header must be seen to be refused: Node would drop it.
+        // Otherwise Node would drop a second Authorization header, and it could not be refused.
         joinDuplicateHeaders: true,
       },
       (request, response) => (this.entrance ?? express)(request, response),
     );
     server.maxConnections = MAX_CONNECTIONS;
     shareConnections(server, MAX_CONNECTIONS / 4);
-    // Of a connection that only waits nothing is left to be sent.
+    // Only a connection with unsent bytes has a slow reader. Idle ones are closed by the keep-alive timeout.
     server.setTimeout(this.timeouts.stall, (socket: Socket) => {
       if (socket.writableLength > 0) socket.destroy();
     });
@@ -61,7 +61,7 @@ class NexusHttpAdapter extends ExpressAdapter {
     this.setHttpServer(server);
   }
 
-  /** Nest's own way leaves paths outside of the API prefix to Express, which answers with a page. */
+  /** Nest would leave paths outside the API prefix to Express, which answers with an HTML page. */
   override setNotFoundHandler(handler: RequestHandler): void {
     this.use(handler);
   }
@@ -71,7 +71,7 @@ export function createHttpAdapter(timeouts: Partial<ServerTimeouts> = {}): Expre
   return new NexusHttpAdapter({ ...TIMEOUTS, ...timeouts });
 }
 
-/** Routes that stand at the root of the server; all others are under the API prefix. */
+/** Routes at the root of the server. All others are under the API prefix. */
 const AT_ROOT = [
   '/',
   'health',
@@ -89,7 +89,7 @@ const AT_ROOT = [
   'agent/nexus-agent.tgz',
 ];
 
-/** The global pipeline of every request, in this order; guards, interceptors and pipes of Nest come after it. */
+/** Sets up the global pipeline of every request, in this order. Nest's guards, interceptors and pipes come after it. */
 export function configureHttp(app: NestExpressApplication): void {
   const settings = app.get(Settings);
   const adapter = app.getHttpAdapter() as unknown as NexusHttpAdapter;
@@ -109,12 +109,12 @@ export function configureHttp(app: NestExpressApplication): void {
   app.use(renderMiddlewareError(app.get(ErrorFilter)));
 }
 
-/** After this long requests still in work are cut when the server stops. */
+/** When the server stops, requests that are not answered after this long are cut. */
 const DRAIN_MS = 15_000;
 
 /**
- * Stops accepting connections, ends event streams and waits for the requests in work. Call it once readiness says
- * `draining`; afterwards the application can be closed without cutting anyone.
+ * Stops accepting connections, ends event streams and waits for the current requests. Call it once readiness reports
+ * `draining`. Afterwards the application can be closed without cutting a request.
  */
 export async function drainHttp(app: NestExpressApplication, graceMs = DRAIN_MS): Promise<void> {
   const server = app.getHttpServer();

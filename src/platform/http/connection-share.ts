@@ -4,8 +4,8 @@ import { isTrustedProxy } from './client-ip.js';
 import { networkOf } from './client-network.js';
 
 /**
- * Ends at once the connections of a client network beyond `most`, open WebSockets included, so that nobody can hold all that the
- * server takes. A trusted proxy stands for many clients and is left alone.
+ * Closes new connections of a client network that already has `most`, open WebSockets included, so that one client cannot use up
+ * the connections of the server. Trusted proxies are exempt, because they stand for many clients.
  */
 export function shareConnections(server: Server, most: number): void {
   const open = new Map<string, number>();

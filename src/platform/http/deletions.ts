@@ -5,17 +5,17 @@ import { isAppError } from '../errors/index.js';
 import { Deletion } from './deletion.entity.js';
 
 /**
- * Remembers for a month the ids whose rows are gone, so that a repeated DELETE is answered as the first one. Resources whose
- * rows stay after their end (keys, sessions, roles, agents, commands) answer from those.
+ * Remembers the ids of deleted rows for a month, so that a repeated DELETE gets the same answer as the first. Resources whose
+ * rows remain (keys, sessions, roles, agents, commands) do not need this.
  */
 @Injectable()
 export class Deletions {
   constructor(private readonly db: Database) {}
 
   /**
-   * Runs `remove` in a transaction and notes the public id with it; returns without an effect when it was deleted before.
-   * @param owner whose it is, where others are not to know of it: only for the same owner it is known afterwards
-   * @throws AppError as `remove` does; its `not_found` for an id that never was
+   * Runs `remove` and records the public id in one transaction. Does nothing when the id was deleted before.
+   * @param owner the owner of a private resource: the deletion is then known to the same owner only
+   * @throws AppError as `remove` does; its `not_found` for an id that never existed
    */
   once(id: string, remove: (tx: Tx) => Promise<void>, owner: string | null = null): Promise<void> {
     return this.db.transaction(async (tx) => {

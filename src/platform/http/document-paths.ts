@@ -4,8 +4,8 @@ interface PathOperation extends Json {
 }
 
 /**
- * The scanned paths in order, without the marks of optional parts. Routes whose paths differ only in the names of their parameters are
- * one path of a document, which takes the names of the first.
+ * Sorts the scanned paths and removes the marks of optional parts. Routes whose paths differ only in the names of their parameters
+ * become one path, with the parameter names of the first.
  */
 export function documentPaths(scanned: Record<string, Json>): Record<string, Json> {
   const paths = new Map<string, { path: string; item: Json }>();

@@ -1,6 +1,6 @@
 type Json = Record<string, unknown>;
 
-/** Words of OpenAPI 3.0 as JSON Schema 2020-12 says them; the scanner has already turned `nullable` into types. */
+/** Converts keywords of OpenAPI 3.0 to JSON Schema 2020-12. The scanner has already converted `nullable`. */
 export function modernise(node: unknown): void {
   if (Array.isArray(node)) return node.forEach(modernise);
   if (typeof node !== 'object' || node === null) return;
@@ -17,7 +17,7 @@ export function modernise(node: unknown): void {
   Object.values(schema).forEach(modernise);
 }
 
-/** Body of every refusal and failure. */
+/** The schema of every error body. */
 export function errorSchema(): Json {
   const text = { type: 'string' };
   const time = { type: 'string', format: 'date-time' };

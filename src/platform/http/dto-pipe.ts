@@ -3,11 +3,11 @@ import { getMetadataStorage, type ValidationError } from 'class-validator';
 import { AppError, type FieldIssue, MAX_ISSUES } from '../errors/index.js';
 import { expectedOf, unknownField } from './field-issues.js';
 
-/** Where `@ApiProperty` keeps what it was given; the package does not export the name. */
+/** The metadata key of `@ApiProperty` options. The package does not export it. */
 const MODEL_PROPERTIES = 'swagger/apiModelProperties';
 const LOCATIONS = { body: 'body', query: 'query', param: 'path', custom: undefined } as const;
 
-/** Checks bodies and queries against their DTO: types strict, unknown fields refused, every issue named. */
+/** Validates bodies and queries against their DTO: strict types, no unknown fields, and every issue named. */
 @Injectable()
 export class DtoPipe extends ValidationPipe {
   constructor() {
@@ -20,7 +20,7 @@ export class DtoPipe extends ValidationPipe {
   }
 
   override async transform(value: unknown, metadata: ArgumentMetadata): Promise<unknown> {
-    // A missing body is an empty one, so that the answer names the fields that are missing.
+    // A missing body counts as an empty one, so that the answer names the missing fields.
     const given = metadata.type === 'body' && value === undefined ? {} : value;
     if (
       metadata.type === 'body' &&
@@ -43,7 +43,7 @@ export class DtoPipe extends ValidationPipe {
       if (Array.isArray(error)) {
         const issues: FieldIssue[] = [];
         for (const issue of issuesOf(error as ValidationError[], '', LOCATIONS[metadata.type])) {
-          // One more than an answer names: it says then that there are more.
+          // One more than an answer lists, so that it can say that there are more.
           if (issues.push(issue) > MAX_ISSUES) break;
         }
         throw AppError.validation(issues);
@@ -52,7 +52,7 @@ export class DtoPipe extends ValidationPipe {
     }
   }
 
-  /** Many unknown fields are refused before the checks, which cost far more for each of them. */
+  /** Refuses a body with many unknown fields before validation, which would cost far more for each of them. */
   private refuseManyUnknown(given: unknown, metadata: ArgumentMetadata): void {
     if (typeof given !== 'object' || given === null || Array.isArray(given) || !this.toValidate(metadata)) return;
     const names = Object.keys(given);
@@ -76,7 +76,7 @@ export class DtoPipe extends ValidationPipe {
   }
 }
 
-/** A null that the API document does not allow counts as left out, as the checks have taken it: no service need think of it. */
+/** Removes nulls that the API document does not allow, as validation has ignored them, so that no service has to handle them. */
 function leaveOutNulls(value: unknown): void {
   if (Array.isArray(value)) value.forEach(leaveOutNulls);
   if (!isDto(value)) return;
@@ -86,7 +86,7 @@ function leaveOutNulls(value: unknown): void {
   }
 }
 
-/** What callers send as they like (the data of an event) stays a plain object. */
+/** False for free-form data of callers (such as the data of an event), which stays a plain object. */
 function isDto(value: unknown): value is object {
   if (typeof value !== 'object' || value === null) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
@@ -98,7 +98,7 @@ function isNullable(dto: object, name: string): boolean {
   return documented?.nullable === true;
 }
 
-/** Made one by one as they are asked for: a body may be wrong in thousands of places. */
+/** Yields the issues one at a time, because a body may have thousands and only the first are needed. */
 function* issuesOf(
   errors: ValidationError[],
   parent: string,
@@ -111,7 +111,7 @@ function* issuesOf(
   }
 }
 
-/** The first rule that the value breaks, and all that it would have to keep. */
+/** The first rule that the value breaks, and what all its rules expect. */
 function wrong({ property, target, value, constraints = {} }: ValidationError): { issue: string; expected?: string } {
   if ('whitelistValidation' in constraints) return unknownField(property, target ? fieldsOf(target.constructor) : []);
   const rules = Object.values(constraints);
@@ -127,7 +127,7 @@ function fieldsOf(dto: object): string[] {
   return [...new Set(rules.map(({ propertyName }) => propertyName))];
 }
 
-/** What came instead, without repeating a value that may be a secret. */
+/** The type of the received value. The value itself may be a secret and is not repeated. */
 function describe(value: unknown): string {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'array';

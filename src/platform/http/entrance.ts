@@ -13,7 +13,7 @@ import { RequestObservers } from './request-observers.js';
 import type { AuditPolicy } from './route-declarations.js';
 import { sendJson } from './send-json.js';
 
-/** Probes and metrics answer also when everything else is turned away, and in every role. */
+/** Probes and metrics answer in every role, and also while all other requests are refused. */
 const ALWAYS = new Set(['/health', '/health/detailed', '/healthz', '/readyz', '/startup', '/metrics']);
 
 export function answersAlways({ path = '' }: RequestContext): boolean {
@@ -21,7 +21,7 @@ export function answersAlways({ path = '' }: RequestContext): boolean {
 }
 
 /**
- * Where every request comes in: it gets its context, then a lean route takes it, or Express does.
+ * The entry point of every request: creates its context and passes it to a lean route or to Express.
  */
 @Injectable()
 export class Entrance {
@@ -81,7 +81,7 @@ function openContext(request: IncomingMessage): RequestContext {
   };
 }
 
-/** What Node refuses before there is a request, in the shape of every other error. */
+/** Errors that Node reports before there is a request. They are answered with the ordinary error body. */
 const CLIENT_ERRORS: Record<string, { status: string; code: string; message: string }> = {
   HPE_HEADER_OVERFLOW: {
     status: '431 Request Header Fields Too Large',
@@ -95,12 +95,12 @@ const CLIENT_ERRORS: Record<string, { status: string; code: string; message: str
   },
 };
 
-/** How long a client has to read that its request was refused. */
+/** Time that a client has to read such an answer. */
 const UNREAD_MS = 1000;
 
 const MALFORMED = { status: '400 Bad Request', code: 'VALIDATION_ERROR', message: 'This is not an HTTP request' };
 
-/** Node's own mark of the answer that is on its way over a connection; nothing may be written into it. */
+/** Node's own property for the response that a connection is sending. Nothing may be written into the middle of it. */
 type Answering = Duplex & { _httpMessage?: { headersSent: boolean } };
 
 export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
@@ -117,7 +117,7 @@ export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex):
     timestamp,
     request_id,
   });
-  // Ended for good: a client that does not read must not keep what was only half closed.
+  // Destroyed in the end, because a client that does not read could keep a half-closed connection open.
   setTimeout(() => socket.destroy(), UNREAD_MS).unref();
   socket.end(
     `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +

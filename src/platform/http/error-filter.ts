@@ -8,7 +8,7 @@ import { RateLimiter } from './rate-limiter.js';
 import { causeOf, renderError } from './render-error.js';
 import { mustClose } from './send-json.js';
 
-/** The only renderer of errors: of routes through Nest, of the middleware before them by {@link render}. */
+/** Renders all errors: those of routes through Nest, and those of the middleware before them by {@link render}. */
 @Catch()
 export class ErrorFilter implements ExceptionFilter {
   constructor(
@@ -22,11 +22,11 @@ export class ErrorFilter implements ExceptionFilter {
     await this.render(thrown, http.getRequest<Request>(), http.getResponse<Response>());
   }
 
-  /** Counts the request against its rate limit when nobody has yet, and answers with the error body. */
+  /** Counts the request against its rate limit if that was not done yet, and answers with the error body. */
   async render(thrown: unknown, request: Request, response: Response): Promise<void> {
     const context = currentContext();
     const refused = context ? await this.limiter.refuse(context, request.headers, thrown, response) : thrown;
-    // Nest throws it for what has no route; the domains have an error of their own.
+    // Only Nest throws this, for paths without a route. Domains throw AppError.
     const error =
       refused instanceof NotFoundException ? this.routes.missing(request.method, context?.path ?? '') : refused;
     const { status, headers, body, unexpected } = renderError(error);

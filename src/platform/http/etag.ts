@@ -21,7 +21,7 @@ export function tagAnswers(): RequestHandler {
           if (response.getHeader('Cache-Control') === 'no-store') {
             response.setHeader('Cache-Control', 'private, no-cache');
           }
-          // Not left to Express: it ignores the tag when the client also says `no-cache`, as every fetch() does.
+          // Express would ignore the tag when the client also sends `no-cache`, as every fetch() does.
           if (names(request.get('if-none-match'), tag)) response.status(304);
         }
         return send(body);
@@ -31,22 +31,22 @@ export function tagAnswers(): RequestHandler {
   };
 }
 
-/** Tag of an envelope, which has a new time and request id in each answer: weak, over the data alone. */
+/** The tag of an envelope. It is weak and covers only the data, because time and request id differ in each answer. */
 export function weakETag(data: unknown): string {
   return `W/"${digest(JSON.stringify(data))}"`;
 }
 
 /**
- * Tag of a resource that counts its changes, which is what `If-Match` is held against. What of its answer changes without being counted
- * goes in as `shown`, so that a reader with `If-None-Match` does not keep it.
+ * The tag of a resource with a version, which `If-Match` is compared with. Parts of the answer that change without a new version are
+ * passed as `shown`, so that a reader with `If-None-Match` gets them again.
  */
 export function versionETag(version: number, shown?: unknown): string {
   return shown === undefined ? `"v${version}"` : `"v${version}.${digest(JSON.stringify(shown))}"`;
 }
 
 /**
- * Version that a write expects of a resource, from `If-Match: "v3"`; undefined when the caller does not care.
- * @throws AppError `precondition` for a tag that no version has
+ * The version that a write expects, from `If-Match: "v3"`; undefined without the header.
+ * @throws AppError `precondition` for a tag that cannot be that of a version
  */
 export const IfMatch = createParamDecorator((_data: unknown, execution: ExecutionContext): number | undefined => {
   const header = execution.switchToHttp().getRequest<Request>().get('if-match')?.trim();

@@ -2,7 +2,7 @@ import { nearestWord } from './nearest-word.js';
 
 const MAX_NAME = 100;
 
-/** What to say of a field that is not known here: the one that was probably meant, and those that there are. */
+/** The issue of an unknown field, with the field that was probably meant and the fields that exist. */
 export function unknownField(name: string, known: readonly string[]): { issue: string; expected: string } {
   const meant = nearestWord(name.slice(0, MAX_NAME), known);
   return {
@@ -11,7 +11,7 @@ export function unknownField(name: string, known: readonly string[]): { issue: s
   };
 }
 
-/** What a rule such as `limit must be an integer number` expects; undefined when it does not say so. */
+/** What a rule such as `limit must be an integer number` expects; undefined when its text does not tell. */
 export function expectedOf(issue: string): string | undefined {
   const [, not = '', rest] = /\bmust (not )?(?:be )?(.+)$/s.exec(issue) ?? [];
   return rest && not + rest;

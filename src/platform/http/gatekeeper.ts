@@ -3,28 +3,28 @@ import { type Actor, actorHas } from '../context/index.js';
 import { AppError } from '../errors/index.js';
 import type { Access } from './route-declarations.js';
 
-/** Who has set up something that goes on without a request. Public ids. */
+/** The owner of something that acts without a request, such as a webhook. The ids are public ids. */
 export interface Holder {
   actorId: string;
-  /** The key or token used for it; null when it was a session, which ends without taking anything away. */
+  /** The key or token that created it; null for a session, whose end changes nothing. */
   credentialId: string | null;
 }
 
-/** Decides who a request comes from. The security domain implements it; Nest's guard, the lean routes and sockets share it. */
+/** Identifies the caller of a request. The security domain implements it for Nest's guard, the lean routes and sockets. */
 export abstract class Gatekeeper {
   /**
-   * Finds the live principal behind the credential of a request: at once when it was looked up a moment ago.
+   * Finds the active principal of the credential in a request. Returns it without a promise when it was looked up a moment ago.
    * @throws AppError `unauthenticated` without a credential, with a bad one or with two different ones
    */
   abstract authenticate(headers: IncomingHttpHeaders, ip: string): Actor | Promise<Actor>;
 
   /**
-   * Calls `listener` when a credential or principal has lost its rights, on every process, within a second. With neither id messages
-   * may have been lost: anybody may have lost rights.
+   * Calls `listener` in every process, within a second, when a credential or principal has lost rights. A call without ids means that
+   * messages may have been lost, so that any credential may have lost rights.
    */
   abstract onRevoked(listener: (revoked: { actorId?: string; credentialId?: string }) => void): () => void;
 
-  /** What the holder may do at this moment; nothing once the user is gone or suspended, or the key was revoked. */
+  /** The current rights of the holder; none when the user was deleted or suspended, or the key was revoked. */
   abstract rightsNow(holder: Holder): Promise<Pick<Actor, 'scopes' | 'targetLabels' | 'agentLabels'>>;
 }
 

@@ -1,6 +1,6 @@
 import { Column, CreateDateColumn, Entity, Index, PrimaryColumn } from 'typeorm';
 
-/** The answer that was given for an Idempotency-Key; without a status the first request is still at work. */
+/** The stored answer of an Idempotency-Key. While the status is null, the first request is still running. */
 @Entity('idempotency_keys')
 @Index('idempotency_keys_expires', ['expiresAt'])
 export class IdempotencyKey {
@@ -22,7 +22,7 @@ export class IdempotencyKey {
   @Column('jsonb', { nullable: true })
   headers!: Record<string, string> | null;
 
-  /** Encrypted: an answer may hold a secret. */
+  /** Encrypted, because an answer may contain a secret. */
   @Column('text', { nullable: true })
   body!: string | null;
 

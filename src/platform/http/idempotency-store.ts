@@ -4,7 +4,7 @@ import type { Tx } from '../database/index.js';
 import { AppError } from '../errors/index.js';
 import { IdempotencyKey } from './idempotency-key.entity.js';
 
-/** What makes two requests the same: who, where and the key. */
+/** Two requests are the same when principal, route and key are. */
 export interface RequestKey {
   principal: string;
   route: string;
@@ -17,7 +17,7 @@ export interface StoredAnswer {
   body: unknown;
 }
 
-/** The table of stored answers. Bodies are encrypted: some hold a key that is shown once. */
+/** The table of stored answers. Bodies are encrypted, because some contain a key that is shown only once. */
 @Injectable()
 @EncryptedColumns({
   table: 'idempotency_keys',
@@ -29,8 +29,8 @@ export class IdempotencyStore {
   constructor(private readonly box: SecretBox) {}
 
   /**
-   * Takes the key for this transaction, waiting for another one that holds it (`lock_timeout`).
-   * @returns the stored answer when the request was done before, else null
+   * Locks the key in this transaction. Waits for another transaction that holds it, up to `lock_timeout`.
+   * @returns the stored answer when the request was executed before, else null
    * @throws AppError `conflict` when the key was used for another request
    */
   async claim(tx: Tx, request: RequestKey, hash: Buffer): Promise<StoredAnswer | null> {

@@ -20,11 +20,11 @@ const EXEMPT = 'nexus:not-idempotent';
 const OWN_FIELD = 'nexus:own-idempotency-field';
 const KEPT_HEADERS = ['location', 'etag'];
 
-/** The route has its own way with repeats, or its effect is not in the database: the header `Idempotency-Key` does nothing. */
+/** The header `Idempotency-Key` has no effect on this route: it handles repeats itself, or its effect is not in the database. */
 export const NotIdempotent = (): MethodDecorator =>
   applyDecorators(SetMetadata(EXEMPT, true), ApiExtension('x-idempotency', false));
 
-/** The route itself does something with the field `idempotency_key` of its body. */
+/** The route itself handles the field `idempotency_key` of its body. */
 export const OwnIdempotencyField = (): MethodDecorator => SetMetadata(OWN_FIELD, true);
 
 /**
@@ -46,7 +46,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
     const request = http.getRequest<Request>();
     const handler = execution.getHandler();
     if (request.method !== 'POST' || this.reflector.get<boolean>(EXEMPT, handler)) return next.handle();
-    // Nobody to keep an answer for: two strangers must not be taken for one.
+    // Without an actor no answer is stored, since two unknown callers must not share one.
     const actor = currentContext()?.actor;
     if (!actor) return next.handle();
     const field = this.reflector.get<boolean>(OWN_FIELD, handler) ? undefined : takeField(request);
@@ -92,14 +92,14 @@ export class IdempotencyInterceptor implements NestInterceptor {
 }
 
 /**
- * Whose answers are kept apart: a key is itself, since it may do less than another one of its user; a user is the same in each
- * session.
+ * Stored answers are separate for each principal. A key is its own principal, because it may have fewer rights than another key of
+ * its user. A user is the same principal in every session.
  */
 function principalOf(actor: Actor): string {
   return actor.type === 'user' ? actor.id : (actor.credentialId ?? actor.id);
 }
 
-/** Takes the field out of the body, whose DTO does not know it. */
+/** Removes the field from the body, because the DTO does not have it. @returns its value */
 function takeField(request: Request): unknown {
   const body = request.body as unknown;
   if (typeof body !== 'object' || body === null || !('idempotency_key' in body)) return undefined;

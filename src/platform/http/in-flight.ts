@@ -6,14 +6,14 @@ import { AppError } from '../errors/index.js';
 import { networkOf } from './client-network.js';
 
 const GOODBYE_MS = 100;
-/** Part of the places that one client network may hold: the rest is always left to others. */
+/** The part of all places that one client network may hold, so that some are always left for others. */
 const NETWORK_SHARE = 0.75;
 
-/** The requests being answered: bounds how many are in work at once and lets a stop wait for them. */
+/** Tracks the current requests: limits how many run at once, and lets a stopping server wait for them. */
 @Injectable()
 export class InFlight {
   private readonly responses = new Set<ServerResponse>();
-  /** The requests in work, each with the network it came from. */
+  /** The requests that hold a place, with their client networks. */
   private readonly places = new Map<ServerResponse, string>();
   private readonly placesOf = new Map<string, number>();
   private readonly stopping = new AbortController();
@@ -21,7 +21,7 @@ export class InFlight {
 
   constructor(private readonly settings: Settings) {}
 
-  /** Aborted when the server drains: handlers of endless answers end them. */
+  /** Aborted when the server drains. Handlers of endless answers then end them. */
   readonly draining: AbortSignal = this.stopping.signal;
 
   get size(): number {
@@ -39,7 +39,7 @@ export class InFlight {
   }
 
   /**
-   * Gives a place to a request that is complete and was let in. A client that only holds a connection open has none.
+   * Gives a place to a request that was admitted and has arrived completely. A client that only holds a connection open takes none.
    * @throws AppError `unavailable` when all places, or those of the client's network, are taken
    */
   takePlace(response: ServerResponse, ip: string): void {
@@ -54,8 +54,8 @@ export class InFlight {
   }
 
   /**
-   * Asks streams to end, ends those that do not, and waits for the other requests, `graceMs` at most. `onAnswered` is called
-   * after each answer: its connection may be idle now and wait for a next request.
+   * Asks streams to end, ends those that do not, and waits at most `graceMs` for the other requests. `onAnswered` is called
+   * after each answer, when its connection may be idle.
    */
   async drain(graceMs: number, onAnswered: () => void): Promise<void> {
     let idle: () => void = () => undefined;
@@ -68,7 +68,7 @@ export class InFlight {
     for (const response of this.responses) {
       if (!response.headersSent) response.setHeader('Connection', 'close');
     }
-    // A moment for streams that say goodbye by themselves.
+    // Gives streams a moment to send a last message and end by themselves.
     await delay(GOODBYE_MS);
     for (const response of this.responses) if (isStream(response)) response.end();
     if (this.working > 0) await Promise.race([emptied, delay(graceMs, undefined, { ref: false })]);

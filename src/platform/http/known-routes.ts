@@ -4,7 +4,7 @@ import { Settings } from '../config/index.js';
 import { AppError } from '../errors/index.js';
 import { nearestNames, nearestWord } from './nearest-word.js';
 
-/** A longer path, or one of more segments, gets no suggestion: what is compared is bounded. */
+/** Longer paths, and paths of more segments, get no suggestion, so that comparing is bounded. */
 const MAX_PATH = 200;
 const MAX_SEGMENTS = 10;
 
@@ -16,13 +16,13 @@ interface Route {
   fits: (path: string) => boolean;
 }
 
-/** What Express keeps of each route. */
+/** A route as Express stores it. */
 interface Layer {
   route?: { path: string; methods: Record<string, boolean> };
   match(path: string): unknown;
 }
 
-/** All routes and sockets of the server, to say what was probably meant by a request for none of them. */
+/** Knows all routes and sockets of the server. Finds what was probably meant by a request for a path that does not exist. */
 @Injectable()
 export class KnownRoutes {
   private readonly sockets = new Set<string>();
@@ -40,7 +40,7 @@ export class KnownRoutes {
     this.sockets.add(path);
   }
 
-  /** The answer to a request that no route takes: 405, 426 or 404. */
+  /** The error for a request without a route: 405, 426 or 404. */
   missing(method: string, path: string): AppError {
     const allowed = this.methodsOf(path);
     if (allowed.length > 0) {
@@ -63,7 +63,7 @@ export class KnownRoutes {
     });
   }
 
-  /** The answer to an upgrade on a path that is no WebSocket. */
+  /** The error for an upgrade on a path that has no WebSocket. */
   noSocket(path: string): AppError {
     const there = nearestNames(path, this.sockets);
     return new AppError('not_found', `There is no WebSocket at this path; there are ${there}`, {
@@ -74,12 +74,12 @@ export class KnownRoutes {
   private methodsOf(path: string): string[] {
     const methods = new Set(this.routes().flatMap((route) => (route.fits(path) ? route.methods : [])));
     if (methods.has('GET')) methods.add('HEAD');
-    // Where pages of other origins are let in, each OPTIONS is answered for them.
+    // When pages of other origins are allowed, every path answers OPTIONS for them.
     if (methods.size > 0 && this.settings.allowedOrigins.length > 0) methods.add('OPTIONS');
     return [...methods].sort();
   }
 
-  /** The path with the right prefix, or with one segment replaced by the known one that is nearest. */
+  /** The path with the right prefix, or with one segment replaced by the most similar known one. */
   private nearest(path: string): string | undefined {
     const segments = path.split('/').filter(Boolean);
     if (path.length > MAX_PATH || segments.length > MAX_SEGMENTS) return undefined;
@@ -109,7 +109,7 @@ export class KnownRoutes {
     return this.sockets.has(path) || this.routes().some(({ fits }) => fits(path));
   }
 
-  /** Read when first asked for: by then all are there. */
+  /** Read at the first call, when all routes are registered. */
   private routes(): Route[] {
     if (this.found) return this.found;
     const express = this.app?.getHttpAdapter().getInstance() as { router: { stack: Layer[] } } | undefined;
@@ -128,7 +128,7 @@ export class KnownRoutes {
   }
 }
 
-/** A path that cannot be decoded fits none. */
+/** False for a path that cannot be decoded. */
 function matches(layer: Layer, path: string): boolean {
   try {
     return Boolean(layer.match(path));
@@ -137,7 +137,7 @@ function matches(layer: Layer, path: string): boolean {
   }
 }
 
-/** Whether a route is that of the segments, but for another word at one place. */
+/** True when a route differs from the segments only in the word at one place. */
 function fitsBut(place: number, route: readonly string[], segments: readonly string[]): boolean {
   if (route.length !== segments.length || route[place].startsWith(':')) return false;
   return route.every((known, at) => at === place || known.startsWith(':') || known === segments[at]);

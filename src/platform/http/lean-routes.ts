@@ -17,24 +17,24 @@ import type { AuditPolicy } from './route-declarations.js';
 import { sendJson } from './send-json.js';
 
 /**
- * A second, shorter way to a high-rate POST route that also exists as an ordinary controller route. It skips Express and
- * Nest but not one rule: the same gatekeeper, scopes, limits, body guard, audit policy and error bodies.
+ * A shorter path to a high-rate POST route that also exists as an ordinary controller route. It skips Express and Nest, but
+ * applies the same authentication, scopes, limits, body guard, audit policy and error bodies.
  */
 export interface LeanRoute {
   /** Path after the API prefix, without parameters: `/telemetry/events`. */
   path: string;
   anyOf: readonly string[];
   audit: AuditPolicy;
-  /** Bucket its requests are counted in, as `@RateLimit` says it for the ordinary route. */
+  /** The category of its rate limit, as `@RateLimit` of the ordinary route. */
   rateLimit?: string;
   limits: BodyLimits;
-  /** As `@LargeBody` says it for the ordinary route. */
+  /** As `@LargeBody` of the ordinary route. */
   largeBody?: boolean;
   /** `raw` are the bytes that `body` was parsed from. */
   handle(actor: Actor, body: unknown, raw: Buffer): Promise<{ status: number; body: object }>;
 }
 
-/** Headers that ask for something only the ordinary way does. */
+/** Headers that only the ordinary route handles. */
 const ORDINARY_ONLY = ['idempotency-key', 'expect', 'origin', 'cookie', 'content-encoding'] as const;
 
 @Injectable()
@@ -56,12 +56,12 @@ export class LeanRoutes {
     this.routes.set(`/${this.settings.apiPrefix}${route.path}`, route);
   }
 
-  /** Limits of a body on the route with this pattern, whichever way it takes; undefined for the usual ones. */
+  /** The body limits of this route, which also apply to its ordinary route; undefined for the usual limits. */
   limitsFor(path: string): BodyLimits | undefined {
     return this.routes.get(path)?.limits;
   }
 
-  /** Takes the request when a lean route fits it exactly; otherwise returns false and touches nothing. */
+  /** Handles the request when a lean route fits it exactly. Otherwise returns false and leaves it untouched. */
   take(request: IncomingMessage, response: ServerResponse, context: RequestContext): boolean {
     if (request.method !== 'POST' || !this.settings.runsApi) return false;
     const route = this.routes.get(request.url ?? '');
@@ -83,7 +83,7 @@ export class LeanRoutes {
     let share: BodyShare | undefined;
     try {
       this.limiter.checkGuesses(context, request.headers);
-      // Waits only where there is something to wait for: each await makes promises, and the context follows every one.
+      // Awaits only real promises: each await creates promises, and tracking the context through them costs time.
       const found = this.gatekeeper.authenticate(request.headers, context.ip ?? '');
       const actor = found instanceof Promise ? await found : found;
       context.actor = actor;

@@ -1,11 +1,11 @@
-/** Most names that {@link nearestNames} gives. */
+/** The most names that {@link nearestNames} returns. */
 const MOST_NAMES = 10;
 
-/** The known word that somebody who wrote this one has probably meant; undefined when none is near. */
+/** The known word that was probably meant by this one; undefined when none is similar. */
 export function nearestWord(word: string, known: readonly string[]): string | undefined {
   const limit = Math.ceil(word.length / 3);
   const near = known
-    // Words that differ more in length than they may differ at all need no closer look.
+    // A difference in length beyond the limit already rules a word out.
     .filter((other) => other.startsWith(`${word}_`) || Math.abs(other.length - word.length) <= limit)
     .map((other) => ({ other, distance: other.startsWith(`${word}_`) ? limit : distanceOf(word, other) }))
     .filter(({ distance }) => distance <= limit)
@@ -14,7 +14,7 @@ export function nearestWord(word: string, known: readonly string[]): string | un
 }
 
 /**
- * What there is instead of a name that is not there, for an error message: the most similar names first, a bounded number of them.
+ * The names that exist, for an error message about one that does not: the most similar first, and only a bounded number.
  */
 export function nearestNames(wrong: string, names: Iterable<string>): string {
   const word = wrong.slice(0, 100);
@@ -33,7 +33,7 @@ function commonStart(a: string, b: string): number {
   return at;
 }
 
-/** Levenshtein distance: letters to add, drop or replace. */
+/** Levenshtein distance: the number of letters to add, remove or replace. */
 function distanceOf(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, n) => n);
   for (let i = 1; i <= a.length; i++) {

@@ -6,7 +6,7 @@ import { clientIp } from './client-ip.js';
 import { authorize, Gatekeeper } from './gatekeeper.js';
 import { hasCredential, RateLimiter } from './rate-limiter.js';
 
-/** For `@Public()` routes that a setting can close. */
+/** Protects `@Public()` routes that a setting can close. */
 @Injectable()
 export class OpenAccess {
   constructor(
@@ -15,7 +15,7 @@ export class OpenAccess {
   ) {}
 
   /**
-   * Does nothing while `open`, else lets in only callers with `scope`.
+   * Does nothing when `open`. Otherwise admits only callers with `scope`.
    * @throws AppError `unauthenticated`, `forbidden`, `rate_limited` for an address that has sent too many wrong credentials
    */
   async require(request: Request, open: boolean, scope: string): Promise<void> {
@@ -27,7 +27,7 @@ export class OpenAccess {
       if (context) context.actor = actor;
       authorize(actor, { public: false, anyOf: [scope] });
     } catch (error) {
-      // The route counts nothing, but a guess is one wherever it is made.
+      // The route has no rate limit, but wrong credentials are counted on every route.
       const guessed = isAppError(error) && error.kind === 'unauthenticated' && hasCredential(request.headers);
       if (context && guessed) context.counted = false;
       throw error;

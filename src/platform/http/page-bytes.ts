@@ -1,17 +1,17 @@
-/** Bytes of the large columns that one page may hold, about: the row that goes beyond them is its last one. */
+/** About how many bytes of large columns one page may have. The row that goes beyond this is the last of the page. */
 export const PAGE_BYTES = 4 * 1024 * 1024;
 
 /** What {@link withinPageBytes} adds to each row. */
 export interface SizedRow {
-  /** Bytes of the large columns up to here, this row included. */
+  /** Bytes of the large columns up to and including this row. */
   bytes_until: number;
-  /** Rows that the query has found, those that were cut off included. */
+  /** Rows that the query found, including those that were cut off. */
   found_rows: number;
 }
 
 /**
- * SQL of the first rows of `query` (which is ordered by `order`), until their `columns` as text fill `room`: the database gives no more
- * than that, however large the rows are.
+ * SQL that returns the first rows of `query` (which is ordered by `order`) until their `columns`, as text, fill `room`. So the database
+ * sends no more than that, however large the rows are.
  */
 export function withinPageBytes(query: string, columns: string[], order: string, room = PAGE_BYTES): string {
   const size = columns.map((column) => `coalesce(octet_length(${column}::text), 0)`).join(' + ');
@@ -22,7 +22,7 @@ export function withinPageBytes(query: string, columns: string[], order: string,
     WHERE bytes_until - row_bytes < ${room} ORDER BY ${order}`;
 }
 
-/** The rows of a page of `limit` rows, of which the query has asked for one more, and whether more follow. */
+/** The rows of a page of `limit` rows and whether more follow. The query must have asked for one row more. */
 export function shownOf<Row extends SizedRow>(
   found: readonly Row[],
   limit: number,

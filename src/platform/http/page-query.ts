@@ -7,9 +7,9 @@ export interface PageOfRows<E> {
 }
 
 /**
- * One page of a list, the newest first, and where it stands in the whole of it.
- * @param time property with the time to sort by, of millisecond precision: a cursor holds no more. Ties are sorted by `id`.
- * @param countedTo the total is exact up to here and a lower bound beyond, so that a list costs the same however long it is
+ * One page of a list, the newest first, with its position in the list.
+ * @param time property with the time to sort by, in milliseconds, since a cursor holds no more. Equal times are sorted by `id`.
+ * @param countedTo the total is exact up to this and a lower bound beyond it, so that the cost does not grow with the list
  */
 export async function pageNewestFirst<E extends ObjectLiteral & { id: string }>(
   list: SelectQueryBuilder<E>,
@@ -30,7 +30,7 @@ export async function pageNewestFirst<E extends ObjectLiteral & { id: string }>(
   return pageOf(page, found, total, (last) => [last[time], last.id], countedTo);
 }
 
-/** How many rows match, up to `max`. */
+/** The number of matching rows, counted up to `max`. */
 export async function countUpTo<E extends ObjectLiteral>(list: SelectQueryBuilder<E>, max: number): Promise<number> {
   const matching = list.clone().select('1').limit(max);
   const counted = await list
@@ -42,7 +42,7 @@ export async function countUpTo<E extends ObjectLiteral>(list: SelectQueryBuilde
   return counted!.total;
 }
 
-/** One page of a list by a unique name, and where it stands in the whole of it. */
+/** One page of a list sorted by a unique name, with its position in the list. */
 export async function pageByName<E extends ObjectLiteral>(
   list: SelectQueryBuilder<E>,
   page: Page,

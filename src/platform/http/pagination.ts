@@ -8,8 +8,9 @@ const MAX_OFFSET = 10_000_000;
 const ISO_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/;
 
 /**
- * The three ways to page through a list; extend it with a resource's filters. Mixing them is refused, except that `limit`, `offset`, `page`
- * and `per_page` may all be given when they name the same page: a form that is filled in with the examples of the API document sends that.
+ * The three ways to page through a list. A resource extends it with its filters. Mixing the ways is refused, except that `limit`,
+ * `offset`, `page` and `per_page` may be combined when they name the same page: forms filled in with the examples of the API
+ * document do that.
  */
 export class PageQueryDto {
   @ApiPropertyOptional({ example: 20, type: 'integer', minimum: 1, description: 'Most items to return.' })
@@ -63,7 +64,7 @@ export class PageQueryDto {
   cursor?: string;
 }
 
-/** Says where a page stands in each of the ways to page. */
+/** The position of a page, in each of the ways to page. */
 export class PaginationDto {
   @ApiProperty({
     type: 'integer',
@@ -87,11 +88,11 @@ export class PaginationDto {
 export interface Page {
   limit: number;
   offset: number;
-  /** Sort keys of the last item seen, when paging by cursor. */
+  /** With a cursor: the sort keys of the last item of the previous page. */
   after?: unknown[];
 }
 
-/** @throws AppError `validation` when styles are mixed, the size is over `max` or the cursor is not one of ours */
+/** @throws AppError `validation` when ways to page are mixed, the size is over `max`, or the cursor is not valid */
 export function resolvePage(query: PageQueryDto, sizes: { default: number; max: number }): Page {
   const byPage = query.page !== undefined || query.per_page !== undefined;
   const byOffset = query.limit !== undefined || query.offset !== undefined;
@@ -115,7 +116,7 @@ function namesOnePage({ limit, offset, page, per_page }: PageQueryDto): boolean 
 }
 
 /**
- * Sort keys of the last item seen in a list by time and id (a UUID, or what `isId` says), for its query; nulls on the first page.
+ * The time and id (a UUID, or what `isId` accepts) after which the next page of a list starts; nulls for the first page.
  * @throws AppError `validation` when the cursor is of another list
  */
 export function timeAndIdAfter(
@@ -131,7 +132,7 @@ export function timeAndIdAfter(
 }
 
 /**
- * Name of the last item seen in a list by name, for its query; null on the first page.
+ * The name after which the next page of a list starts; null for the first page.
  * @throws AppError `validation` when the cursor is of another list
  */
 export function nameAfter({ after }: Page): string | null {
@@ -141,7 +142,7 @@ export function nameAfter({ after }: Page): string | null {
   throw notACursor();
 }
 
-/** A page, made of what a query has found for it: one row more than the page takes tells that there is a next one. */
+/** Makes a page from the rows of a query, which asks for one row more than the page takes to see whether there is a next page. */
 export function pageOf<Row>(
   page: Page,
   found: readonly Row[],
@@ -162,7 +163,7 @@ export function pageOf<Row>(
   };
 }
 
-/** A page of a whole list in memory that is ordered by `keyOf`. */
+/** Makes a page of a list that is in memory and sorted by `keyOf`. */
 export function pageOfSorted<Row>(
   page: Page,
   all: readonly Row[],
@@ -182,12 +183,12 @@ function decodeCursor(cursor: string): unknown[] {
     const keys: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
     if (Array.isArray(keys)) return keys as unknown[];
   } catch {
-    // falls through to the refusal
+    // Refused below.
   }
   throw notACursor();
 }
 
-/** `nextKeys` are the sort keys of the last item of this page, when there is a next one. */
+/** @param nextKeys the sort keys of the last item of this page, when there is a next page */
 export function paginationOf(
   page: Page,
   result: { total: number; exact?: boolean; hasMore: boolean; nextKeys?: unknown[] },
@@ -208,7 +209,7 @@ export function paginationOf(
   };
 }
 
-/** For a cursor that the list has not given. */
+/** The error for a cursor that this list did not return. */
 export function notACursor(): AppError {
   return queryIssue('cursor', 'is not a cursor of this list', 'next_cursor of an answer of this list');
 }

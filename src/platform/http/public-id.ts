@@ -43,19 +43,19 @@ const EXAMPLE_UUID = '550e8400-e29b-41d4-a716-446655440000';
 export const UUID_PATTERN = '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}';
 const UUID = new RegExp(`^${UUID_PATTERN}$`);
 
-/** `cmd` and a row's UUID to `cmd_<uuid>`. */
+/** Makes `cmd_<uuid>` of `cmd` and the UUID of a row. */
 export function publicId(prefix: IdPrefix, uuid: string): string {
   return `${prefix}_${uuid}`;
 }
 
-/** The UUID inside a public id; null when the text is no id of that prefix. */
+/** The UUID in a public id; null when the text is not an id with that prefix. */
 export function parsePublicId(prefix: IdPrefix, text: string): string | null {
   if (!text.startsWith(`${prefix}_`)) return null;
   const uuid = text.slice(prefix.length + 1);
   return isUuid(uuid) ? uuid : null;
 }
 
-/** What ids of this prefix look like, for an error message. */
+/** The form of ids with this prefix, for an error message. */
 export function publicIdForm(prefix: IdPrefix): string {
   return `"${prefix}_" followed by a UUID in lower case`;
 }
@@ -64,7 +64,7 @@ export function isUuid(text: string): boolean {
   return UUID.test(text);
 }
 
-/** Path parameter `cmd_<uuid>` to its UUID. An id of another shape names nothing that exists: 404. */
+/** Converts a path parameter `cmd_<uuid>` to its UUID. An id of another form cannot exist and is answered 404. */
 @Injectable()
 class PublicId implements PipeTransform<string, string> {
   constructor(private readonly prefix: IdPrefix) {}
@@ -79,7 +79,7 @@ class PublicId implements PipeTransform<string, string> {
   }
 }
 
-/** A path parameter that is a public id, documented with an example; the handler gets the UUID in it. */
+/** A path parameter with a public id, documented with an example. The handler gets the UUID. */
 export const IdParam =
   (prefix: IdPrefix, name = 'id'): ParameterDecorator =>
   (target, method, index) => {
@@ -93,12 +93,12 @@ export const IdParam =
   };
 
 const SAFE_REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
-/** Random bytes are had cheaply only many at a time. */
+/** Random bytes are generated in bulk, because small amounts are expensive. */
 const RANDOM = Buffer.allocUnsafe(16 * 1024);
 let used = RANDOM.length;
 const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
 
-/** The caller's `X-Request-ID` when it is safe to repeat, else a new `req_<ULID>`. */
+/** The `X-Request-ID` of the caller when it is safe to repeat, else a new `req_<ULID>`. */
 export function requestIdOf(header: string | string[] | undefined): string {
   if (typeof header === 'string' && SAFE_REQUEST_ID.test(header)) return header;
   let time = Date.now();

@@ -4,9 +4,9 @@ import { fromTrustedProxy } from './client-ip.js';
 const HOST = /^[A-Za-z0-9.:[\]-]{1,255}$/;
 
 /**
- * The address by which the caller reached this server, such as `https://nexus.example`: what a trusted proxy says in
- * `X-Forwarded-Proto` and `X-Forwarded-Host`, else `Host`. A host with anything unusual in it becomes `localhost`: the
- * address ends up in lines for a shell.
+ * The address by which the caller reached this server, such as `https://nexus.example`, from `X-Forwarded-Proto` and
+ * `X-Forwarded-Host` of a trusted proxy, else from `Host`. A host with unusual characters becomes `localhost`, because the
+ * address is inserted into shell commands.
  */
 export function publicOrigin(request: IncomingMessage): string {
   const forwarded = (name: string): string | undefined =>
@@ -16,7 +16,7 @@ export function publicOrigin(request: IncomingMessage): string {
   return `${proto === 'https' ? 'https' : 'http'}://${HOST.test(host) && URL.canParse(`http://${host}`) ? host : 'localhost'}`;
 }
 
-/** Of several values the last one: the nearest proxy has written it, those before may be the client's own. */
+/** The last of several values: the nearest proxy has written it, while earlier ones may come from the client. */
 function lastOf(header: string | string[] | undefined): string | undefined {
   return (
     String(header ?? '')

@@ -11,12 +11,12 @@ import { networkOf } from './client-network.js';
 import { categoryFor, layersOf, rateKey, type RateThrottler, windowInWords } from './rate-policy.js';
 import { type Bucket, RateStorage } from './rate-storage.js';
 
-/** Networks remembered as out of guesses. */
+/** Most networks that are remembered as refused for too many wrong credentials. */
 const MAX_BLOCKED = 10_000;
 
 /**
- * Counts every request once: in the buckets of its route and principal when it got so far, else in that of its address.
- * It needs room in all of them; the tightest one fills the headers. Nest's routes and the lean ones share it.
+ * Counts every request once: against the limits of its route and principal, or, when it was refused earlier, against that of its
+ * address. The request needs room in all of them, and the headers show the tightest. Nest's routes and the lean routes share it.
  */
 @Injectable()
 export class RateLimiter {
@@ -38,7 +38,7 @@ export class RateLimiter {
   }
 
   /**
-   * Counts a request that was let in to its route.
+   * Counts a request that was admitted to its route.
    * @throws AppError `rate_limited`
    */
   admit(context: RequestContext, category: string | undefined, to: HeaderSink): Promise<void> | undefined {
@@ -74,7 +74,7 @@ export class RateLimiter {
   }
 
   /**
-   * Turns away an address that has used up its wrong credentials, before the next one is looked at.
+   * Refuses an address that has sent too many wrong credentials, before the next one is checked.
    * @throws AppError `rate_limited`
    */
   checkGuesses(context: RequestContext, headers: IncomingHttpHeaders): void {
@@ -86,7 +86,7 @@ export class RateLimiter {
     throw blocked.error;
   }
 
-  /** Undefined, so that there is nothing to wait for, when none of its limits is on. */
+  /** Counts a request. Returns undefined, so that nothing is awaited, when all its limits are switched off. */
   private count(context: RequestContext, category: string, to: HeaderSink): Promise<void> | undefined {
     const buckets = this.bucketsOf(context, category);
     return buckets.length === 0 ? undefined : this.countIn(buckets, context, to);
@@ -147,13 +147,13 @@ interface Level {
   timeToBlockExpire: number;
 }
 
-/** The one that lets the next request through last, or of those that have room the one that has least. */
+/** True when the first limit is the tighter one: it frees up later, or, when both have room, it has less left. */
 function isTighter(one: Level, other: Level): boolean {
   if (one.timeToBlockExpire !== other.timeToBlockExpire) return one.timeToBlockExpire > other.timeToBlockExpire;
   return one.left < other.left;
 }
 
-/** What headers are set on: an answer, or the plain map of a lean route. */
+/** Where headers are set: on a response, or on the plain map of a lean route. */
 export type HeaderSink = Pick<ServerResponse, 'setHeader'>;
 
 export function hasCredential(headers: IncomingHttpHeaders): boolean {

@@ -10,11 +10,11 @@ export interface Rate {
   limit: number;
   /** Seconds. */
   window: number;
-  /** So many more at once; the bucket then fills steadily instead of anew with each window. */
+  /** This many more are allowed at once. The bucket then refills steadily instead of at the start of each window. */
   burst?: number;
 }
 
-/** A limit in force, as @nestjs/throttler names it. */
+/** An active limit in the form of @nestjs/throttler. */
 export interface RateThrottler extends ThrottlerOptions {
   name: string;
   limit: number;
@@ -23,7 +23,7 @@ export interface RateThrottler extends ThrottlerOptions {
   burst?: number;
 }
 
-/** The limits in force: those that no setting switches off. */
+/** The active limits: those that no setting switches off. */
 export function throttlersOf(settings: LoadedSettings): RateThrottler[] {
   if (!settings.get(Settings).rateLimits) return [];
   return settings.rateLimits().flatMap(({ category, text }) => {
@@ -32,23 +32,26 @@ export function throttlersOf(settings: LoadedSettings): RateThrottler[] {
   });
 }
 
-/** Everything of a principal that has no high limit of its own, on top of the limit of its category. */
+/** A limit over all requests of a principal, in addition to the limits of their categories. Categories with `alone` are exempt. */
 const OVERALL = 'overall';
 
-/** The category that a request is counted as: an agent, which asks all the time, has its own in place of those for people. */
+/** The category that a request is counted in. Agents have their own, because they poll far more often than people. */
 export function categoryFor(declared: string | undefined, actor: Actor | undefined): string {
   if (actor?.type === 'agent' && (declared === undefined || declared === 'polling')) return 'agents';
   return declared ?? (actor ? 'default' : 'anonymous');
 }
 
-/** The limits that a request of this category has to stay within, all of them; `alone` are those that `overall` leaves out. */
+/** The limits that a request of this category must stay within. @param alone the categories that are exempt from `overall` */
 export function layersOf(category: string, alone: ReadonlySet<string>): string[] {
   return alone.has(category) ? [category] : [category, OVERALL];
 }
 
 const CATEGORY = 'nexus:rate-limit';
 
-/** Counts requests of a route or controller in this category, which a setting declares, instead of `default`; `none` counts nothing (probes). */
+/**
+ * Counts requests of a route or controller in this category, which a setting declares, instead of `default`. With `none` they are
+ * not counted (probes).
+ */
 export const RateLimit = (category: string): MethodDecorator & ClassDecorator =>
   applyDecorators(SetMetadata(CATEGORY, category), ApiExtension('x-rate-limit', category));
 
@@ -59,20 +62,20 @@ export function rateCategoryOf(
   return reflector.getAllAndOverride<string | undefined>(CATEGORY, targets);
 }
 
-/** The setting's text `requests/seconds` or `requests/seconds+burst`; null for `off`, which is no limit at all. */
+/** Parses a setting `requests/seconds` or `requests/seconds+burst`. Null for `off`, which means no limit. */
 export function parseRate(text: string): Rate | null {
   if (text === 'off') return null;
   const [limit, window, burst] = text.split(/[/+]/).map(Number);
   return { limit, window, ...(burst === undefined ? {} : { burst }) };
 }
 
-/** Who is counted: the user, else the agent or key, else the network of the address. */
+/** The key to count by: the user, else the agent or key, else the network of the address. */
 export function rateKey(category: string, actor: Actor | undefined, ip: string | undefined): string {
   if (category === 'auth' || category === 'refused' || !actor) return `${category}:ip:${networkOf(ip)}`;
   return `${category}:${actor.userId ?? actor.agentId ?? actor.credentialId ?? actor.id}`;
 }
 
-/** `60` to `1 minute`, as the error body says it. */
+/** Makes `1 minute` of `60`, for the error body. */
 export function windowInWords(seconds: number): string {
   for (const [unit, size] of [
     ['hour', 3600],

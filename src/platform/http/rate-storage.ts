@@ -4,7 +4,7 @@ import { Redis } from 'ioredis';
 import { AppError } from '../errors/index.js';
 import type { Logger } from '../observability/index.js';
 
-/** Requests that may be made: so many in each window, or, with a burst, so many more at once and refilled steadily. */
+/** A counter of allowed requests: `limit` in each window, or, with a burst, a token bucket. */
 export interface Bucket {
   key: string;
   limit: number;
@@ -13,12 +13,12 @@ export interface Bucket {
   burst?: number;
 }
 
-/** What a bucket says of a request: `totalHits` are those in it, the times are in seconds. */
+/** The state of a bucket after a request: `totalHits` are the counted requests, and times are in seconds. */
 export type Hits = Awaited<ReturnType<ThrottlerStorage['increment']>>;
 
-/** Where requests are counted: in memory or in Redis. The storage of @nestjs/throttler, whose guards can count in it as well. */
+/** Counts requests, in memory or in Redis. It is the storage of @nestjs/throttler, so that its guards can use it too. */
 export abstract class RateStorage implements ThrottlerStorage {
-  /** Counts one request in all buckets, or, when one of them is empty, in none. @returns one result per bucket */
+  /** Counts one request in all buckets, or in none when one of them has no room. @returns one result per bucket */
   abstract take(buckets: readonly Bucket[]): Promise<Hits[]>;
 
   /** @param ttl milliseconds of a window; one that is used up is not blocked beyond its end */
@@ -30,17 +30,17 @@ export abstract class RateStorage implements ThrottlerStorage {
 
 interface State {
   used: number;
-  /** Begin of the window, or when a token bucket was last looked at. */
+  /** The start of the window, or the last update of a token bucket. */
   at: number;
 }
 
-/** Buckets held at once; past it those that began first are forgotten. */
+/** Most buckets in memory. Beyond it the oldest are dropped. */
 const MAX_BUCKETS = 100_000;
 const COMMAND_TIMEOUT_MS = 500;
-/** How long a Redis that did not answer in time is left alone. */
+/** After Redis did not answer in time, it is not asked for this long. */
 const REST_MS = 2000;
 
-/** Buckets of this process. One map entry and two comparisons a bucket: it stands on the ingest path. */
+/** Buckets of this process. A bucket costs one map entry and two comparisons, because every ingest request is counted here. */
 export class MemoryRateStorage extends RateStorage {
   private readonly states = new Map<string, State>();
 
@@ -63,7 +63,7 @@ export class MemoryRateStorage extends RateStorage {
         known.at = now;
         if (known.used > 0) return known;
       }
-      // Set anew at the end of the map, which so stays ordered by the beginning of what is in use.
+      // Inserted again at the end, so that the map stays ordered by the start of the buckets.
       this.states.delete(key);
     } else if (this.states.size >= MAX_BUCKETS) {
       this.states.delete(this.states.keys().next().value as string);
@@ -74,7 +74,7 @@ export class MemoryRateStorage extends RateStorage {
   }
 }
 
-/** {@link MemoryRateStorage.take} in one round trip and one step for Redis; a burst of -1 is none. */
+/** {@link MemoryRateStorage.take} as one atomic script for Redis. A burst of -1 means none. */
 const TAKE = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -105,14 +105,14 @@ end
 return answer`;
 
 /**
- * Buckets shared by all processes. While Redis is away each process counts for itself (`failOpen`), or refuses with 503 when
- * the operator prefers that to a looser limit.
+ * Buckets shared by all processes. While Redis is unavailable, each process counts for itself (`failOpen`), or refuses requests
+ * with 503 when the operator prefers that to a looser limit.
  */
 export class RedisRateStorage extends RateStorage implements OnApplicationShutdown {
   private readonly redis: Redis;
   private readonly memory = new MemoryRateStorage();
   private away = false;
-  /** Until then (monotonic ms) Redis is not asked: while it hangs, each request would wait for its own timeout. */
+  /** Redis is not asked before this time (monotonic ms): while it hangs, each request would wait for its own timeout. */
   private restsUntil = 0;
 
   constructor(

@@ -8,11 +8,11 @@ export interface RenderedError {
   status: number;
   headers: Record<string, string>;
   body: object;
-  /** True when it is our fault and must be logged with its cause. */
+  /** True for a fault of the server, which must be logged with its cause. */
   unexpected: boolean;
 }
 
-/** Any thrown thing as the one error body of the API. Nothing internal gets through. */
+/** Renders anything thrown as the error body of the API, without internal details. */
 export function renderError(thrown: unknown): RenderedError {
   const error = toAppError(thrown);
   const timestamp = new Date().toISOString();
@@ -52,13 +52,13 @@ function renderDetails(error: AppError): unknown {
   }));
 }
 
-/** What to log of an unexpected error. */
+/** The text to log for an unexpected error. */
 export function causeOf(thrown: unknown): string {
   const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
   return cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
 }
 
-/** A full disk is cleared by people, a failover by itself. */
+/** People have to clear a full disk, while a failover ends by itself. */
 const FULL_RETRY_SECONDS = 60;
 const READ_ONLY_RETRY_SECONDS = 5;
 

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import type { RequestContext } from '../context/index.js';
 import type { AuditPolicy } from './route-declarations.js';
 
-/** A request that has been answered, or whose client went away (`status` 499). */
+/** A request that was answered, or whose client disconnected (`status` 499). */
 export interface FinishedRequest {
   context: RequestContext;
   status: number;
@@ -10,7 +10,7 @@ export interface FinishedRequest {
   audit: AuditPolicy;
 }
 
-/** Who wants to know of every finished request: metrics, the audit trail. Observers must be quick and must not throw. */
+/** Notifies observers (metrics, the audit trail) of every finished request. They must be fast and must not throw. */
 @Injectable()
 export class RequestObservers {
   private readonly observers: ((request: FinishedRequest) => void)[] = [];

@@ -19,7 +19,7 @@ export function checkRequest(settings: Settings, limiter: RateLimiter): RequestH
   const base = `/${settings.apiPrefix.replace(/(^|\/)v\d+$/, '')}`.replace(/\/$/, '');
   const version = new RegExp(`^${base}/v\\d+(?=/|$)`);
   return (request, _response, next) => {
-    // Routes are found in any letter case, so checks are made in any.
+    // Routes match in any letter case, so these checks must too.
     const path = request.path.toLowerCase();
     const inApi = path === own || path.startsWith(`${own}/`);
     if (!inApi && version.test(path)) {
@@ -35,7 +35,7 @@ export function checkRequest(settings: Settings, limiter: RateLimiter): RequestH
   };
 }
 
-/** Renders what the middleware above throws; errors of routes are rendered by the filter, with the same body. */
+/** Renders errors of the middleware above. The filter renders errors of routes, with the same body. */
 export function renderMiddlewareError(filter: ErrorFilter) {
   return (error: unknown, request: Request, response: Response, next: NextFunction): void => {
     filter.render(error, request, response).catch(next);

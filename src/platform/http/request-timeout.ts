@@ -8,20 +8,20 @@ import { AppError } from '../errors/index.js';
 
 const STREAMING = 'nexus:streaming';
 
-/** The route answers for as long as it likes (event streams, downloads): the request timeout does not apply. */
+/** Exempts a route from the request timeout (event streams, downloads). */
 export const Streaming = (): MethodDecorator => SetMetadata(STREAMING, true);
 
 /**
- * Resolves with what `start` does, or rejects once that has taken too long. From then on the database takes nothing more from the
- * request: an open transaction is rolled back when it comes to its commit. What was committed before, or is just then, stays: a
- * repeat with the same `Idempotency-Key`, which makes the request one transaction, finds that out.
+ * Resolves with the result of `start`, or rejects after the time limit. After that the database refuses all statements of the request,
+ * and an open transaction is rolled back instead of committed. What was committed before stays. A repeat with the same
+ * `Idempotency-Key`, which makes the request one transaction, shows whether it was.
  * @throws AppError `timeout`
  */
 export function inTime<T>(start: () => Promise<T>, seconds: number): Promise<T> {
   const context = currentContext();
   const deadline = { passed: false };
   if (context) context.deadline = deadline;
-  // Not `Promise.race`: it makes three times as many promises, for every request.
+  // `Promise.race` would create three times as many promises for every request.
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       deadline.passed = true;

@@ -5,8 +5,8 @@ import { rateCategoryOf } from './rate-policy.js';
 import { accessOf } from './route-declarations.js';
 
 /**
- * Deny by default: a route that says neither who may call it nor that everyone may stops the boot. So does one whose rate limit is
- * not declared, which would not be counted.
+ * Deny by default: the server does not start when a route declares neither who may call it nor that everyone may, or names a rate
+ * limit that no setting declares, since its requests would not be counted.
  */
 @Injectable()
 export class RouteCheck implements OnApplicationBootstrap {

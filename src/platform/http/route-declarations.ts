@@ -17,7 +17,7 @@ export type Access = { public: true } | { public: false; anyOf: readonly string[
 /** `entry`: one audit entry per request. `minute`: high-rate routes, one entry per principal, route, status and minute. */
 export type AuditPolicy = 'entry' | 'minute';
 
-/** The caller must hold one of these canonical scopes; without arguments any authenticated caller will do. */
+/** The caller must hold one of these canonical scopes. Without arguments any authenticated caller is admitted. */
 export const Allow = (...anyOf: string[]): MethodDecorator & ClassDecorator =>
   applyDecorators(
     SetMetadata(ACCESS, { public: false, anyOf } satisfies Access),
@@ -28,37 +28,37 @@ export const Allow = (...anyOf: string[]): MethodDecorator & ClassDecorator =>
 
 /** Which GET requests of a route may carry a stream ticket instead of a credential. */
 export interface TicketRule {
-  /** Whether the request asks for an event stream; always when not given. */
+  /** Tells whether a request asks for an event stream. When not given, every request does. */
   when?: (query: Record<string, unknown>) => boolean;
-  /** The route keeps to the channels that a ticket may be limited to; without it such tickets are refused. */
+  /** The route honours the channels that a ticket is limited to. Without it such tickets are refused. */
   limited?: boolean;
 }
 
 /**
- * A browser's EventSource cannot send headers: `?ticket=`, from `POST /stream/tickets`, opens the stream of this GET route once.
- * Its query is a {@link TicketQueryDto}.
+ * Lets `?ticket=`, from `POST /stream/tickets`, open the stream of this GET route once, because the EventSource of a browser cannot
+ * send headers. The query of the route is a {@link TicketQueryDto}.
  */
 export const TakesTicket = (rule: TicketRule = {}): MethodDecorator =>
   applyDecorators(SetMetadata(TICKET, rule), ApiSecurity('ticket'));
 
-/** No credential is needed. A route with neither `@Allow` nor `@Public` stops the boot. */
+/** No credential is needed. The server does not start when a route has neither `@Allow` nor `@Public`. */
 export const Public = (): MethodDecorator & ClassDecorator => SetMetadata(ACCESS, { public: true } satisfies Access);
 
 /** How requests of this route enter the audit trail; `entry` when not given. */
 export const Audit = (policy: AuditPolicy): MethodDecorator & ClassDecorator => SetMetadata(AUDIT, policy);
 
-/** The route takes many things at once: its body may have 10 MB where the setting allows others less. */
+/** The route takes many items at once. Its body may have 10 MB even when the setting allows other routes less. */
 export const LargeBody = (): MethodDecorator => SetMetadata(LARGE_BODY, true);
 
-/** The body of this route has at most so many bytes, even where the setting allows others more. */
+/** The body of this route may have at most this many bytes, even when the setting allows other routes more. */
 export const MaxBody = (bytes: number): MethodDecorator => SetMetadata(MAX_BODY, bytes);
 
-/** The body is read into `request.rawBody` only: the route verifies a signature over it and calls `parseJson` after that. */
+/** The body is read into `request.rawBody` only. The route verifies a signature over it and then calls `parseJson`. */
 export const UnparsedBody = (): MethodDecorator => SetMetadata(UNPARSED_BODY, true);
 
 /**
- * The route goes away: sends `Deprecation` (RFC 9745) and `Sunset` (RFC 8594), at least six months apart .
- * Both are dates such as `2026-01-31`.
+ * The route will be removed. Sends `Deprecation` (RFC 9745) and `Sunset` (RFC 8594), which are dates such as `2026-01-31` at least
+ * six months apart.
  */
 export const Deprecated = (dates: { since: string; sunset: string }): MethodDecorator =>
   applyDecorators(
@@ -81,7 +81,7 @@ export function takesLargeBody(reflector: Reflector, targets: Targets): boolean 
   return reflector.getAllAndOverride<boolean | undefined>(LARGE_BODY, targets) ?? false;
 }
 
-/** Most bytes of a body that the route itself declares; undefined: what the setting says. */
+/** The body limit in bytes that the route declares; undefined: the limit of the setting applies. */
 export function maxBodyOf(reflector: Reflector, targets: Targets): number | undefined {
   return reflector.getAllAndOverride<number | undefined>(MAX_BODY, targets);
 }
@@ -90,7 +90,7 @@ export function leavesBodyUnparsed(reflector: Reflector, targets: Targets): bool
   return reflector.getAllAndOverride<boolean | undefined>(UNPARSED_BODY, targets) ?? false;
 }
 
-/** Set where a ticket may stand in for a credential. */
+/** The rule of a route that accepts a ticket instead of a credential; undefined for other routes. */
 export function ticketRuleOf(reflector: Reflector, targets: Targets): TicketRule | undefined {
   return reflector.getAllAndOverride<TicketRule | undefined>(TICKET, targets);
 }

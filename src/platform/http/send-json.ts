@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
-/** Sends a small JSON answer without Express; headers already set on the response are kept. Does nothing once it is too late. */
+/** Sends a small JSON answer without Express. Keeps headers that were set on the response. Does nothing when an answer was already sent. */
 export function sendJson(
   request: IncomingMessage,
   response: ServerResponse,
@@ -9,7 +9,7 @@ export function sendJson(
   headers: Record<string, string> = {},
 ): void {
   if (response.destroyed || response.headersSent) return;
-  // A string leaves with its headers in one write, a buffer in two.
+  // Node sends a string together with the headers in one write, but a buffer in a second one.
   const text = JSON.stringify(body);
   const lines = [
     'Content-Type',
@@ -27,10 +27,10 @@ export function sendJson(
   response.end(text);
 }
 
-/** A body of this size is let in and thrown away after the answer. */
+/** An unread body of at most this size is received and discarded after the answer, so that the connection can be kept. */
 const SMALL_REST = 64 * 1024;
 
-/** Whether the connection cannot be used again because too much of the body was not read. */
+/** True when too much of the body is unread for the connection to be used again. */
 export function mustClose({ complete, headers }: IncomingMessage): boolean {
   return !complete && !(Number(headers['content-length']) <= SMALL_REST);
 }

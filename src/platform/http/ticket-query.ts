@@ -1,7 +1,7 @@
 import { ApiHideProperty } from '@nestjs/swagger';
 import { IsOptional, IsString, MaxLength } from 'class-validator';
 
-/** Query of a route with `@TakesTicket`; the document shows the ticket among the ways to authenticate. */
+/** The query of a route with `@TakesTicket`. The API document lists the ticket among the ways to authenticate. */
 export class TicketQueryDto {
   @ApiHideProperty()
   @IsOptional()

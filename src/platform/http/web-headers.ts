@@ -4,7 +4,7 @@ import type { RequestHandler } from 'express';
 import helmet from 'helmet';
 import type { Settings } from '../config/index.js';
 
-/** Security headers of an API that shows no pages; a route that does sets its own policy. */
+/** Security headers for an API without pages. A route that serves a page sets its own policy. */
 export function securityHeaders(): RequestHandler {
   return helmet({
     contentSecurityPolicy: {
@@ -29,7 +29,7 @@ const EXPOSED = [
   'X-Request-ID',
 ];
 
-/** Lets pages of the listed origins call the API from a browser; none are listed by default. */
+/** Lets pages of the listed origins call the API from a browser. By default none are listed. */
 export function crossOrigin(settings: Settings): RequestHandler {
   return cors({
     origin: settings.allowedOrigins.includes('*') ? '*' : settings.allowedOrigins,
@@ -41,7 +41,7 @@ export function crossOrigin(settings: Settings): RequestHandler {
   }) as RequestHandler;
 }
 
-/** gzip and br for answers worth it; never for event streams, which must not wait in a compressor. */
+/** Compresses larger answers with gzip or br, but never event streams, whose events must not wait in the compressor. */
 export function compressAnswers(): RequestHandler {
   return compression({
     threshold: 1024,

@@ -17,10 +17,10 @@ import { weakETag } from './etag.js';
 const WIRE = 'nexus:wire';
 export const SUCCESS_MESSAGE = 'Operation completed successfully';
 
-/** Shape of success bodies: `envelope` wraps in `{success, data, message, timestamp, request_id}`; `raw` does not. */
+/** The shape of success bodies: `envelope` wraps them in `{success, data, message, timestamp, request_id}`, `raw` does not. */
 export type WireProfile = 'envelope' | 'raw';
 
-/** One profile per controller; there is no override per request. */
+/** One profile per controller. A request cannot override it. */
 export const Wire = (profile: WireProfile): ClassDecorator & MethodDecorator =>
   applyDecorators(SetMetadata(WIRE, profile), ApiExtension('x-wire', profile));
 
