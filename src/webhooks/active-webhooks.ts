@@ -5,7 +5,7 @@ import { Bus } from '../platform/realtime/index.js';
 import { Webhook } from './webhook.entity.js';
 import type { Wants } from './webhooks.queries.js';
 
-/** What is known of an active webhook, as of a few seconds ago. */
+/** An active webhook as this process knows it, at most a few seconds old. */
 export type Subscription = Wants & Pick<Webhook, 'id' | 'filters' | 'batchSize' | 'failingSince'>;
 
 const SUBSCRIPTION = {
@@ -13,15 +13,15 @@ const SUBSCRIPTION = {
   ...{ filters: true, batchSize: true, failingSince: true },
 } as const;
 
-/** What is looked at to know who wants an event. */
+/** The parts of an event that decide which webhooks want it. */
 export type WantedEvent = Parameters<typeof filterFields>[0];
 
-/** Bus channel: some webhook is not what it was. */
+/** Bus channel: a webhook has changed. */
 const CHANGED = 'webhooks.changed';
-/** A message of the bus can be lost. */
+/** Webhooks are loaded again after this time, because a message of the bus can be lost. */
 const KEEP_MS = 5000;
 
-/** What the active webhooks want, kept in memory: it is asked for with every event. */
+/** Keeps in memory which events the active webhooks want, because every event needs it. */
 @Injectable()
 export class ActiveWebhooks implements OnModuleDestroy {
   private loading: Promise<Subscription[]> | undefined;
@@ -36,12 +36,12 @@ export class ActiveWebhooks implements OnModuleDestroy {
     this.unsubscribe = bus.subscribe(CHANGED, () => (this.loading = undefined));
   }
 
-  /** To be called after the commit of a change. */
+  /** Must be called after the commit of a change. */
   changed(): void {
     this.bus.publish(CHANGED, {});
   }
 
-  /** The webhooks that get this event, each with the type it gets it under. */
+  /** The webhooks that get this event, each with the event type that its delivery will have. */
   async matching(event: WantedEvent): Promise<(Subscription & { type: string })[]> {
     const all = await this.all();
     return all.flatMap((one) => {
@@ -50,7 +50,7 @@ export class ActiveWebhooks implements OnModuleDestroy {
     });
   }
 
-  /** Whether some webhook gets events of a kind, as far as this process knows. */
+  /** True when, as far as this process knows, a webhook gets events of this type. */
   async anyWants(type: string): Promise<boolean> {
     return (await this.all()).some((one) => this.typeFor(one, type) !== null);
   }

@@ -9,24 +9,24 @@ import { WebhookDelivery } from './webhook-delivery.entity.js';
 import { Webhook } from './webhook.entity.js';
 import { type WaitingItem, waitingItems, webhooksWithDueBatch } from './webhooks.queries.js';
 
-/** Bytes of one delivery; the first event goes whatever its size. */
+/** Most bytes of one delivery. A single event may be larger. */
 const MAX_BYTES = 1024 * 1024;
-/** Webhooks looked after in one go; the rest a second later. */
+/** Webhooks handled in one round. The others follow a second later. */
 const MAX_WEBHOOKS = 500;
-/** Deliveries of one webhook made up in one go. */
+/** Most deliveries made for one webhook in one round. */
 const BATCHES_PER_WEBHOOK = 50;
-/** For what was left waiting by a webhook that takes no batches any more. */
+/** For events that still wait for a batch after the webhook stopped taking batches. */
 const DEFAULT_BATCH_SIZE = 100;
 
 /**
- * Events that wait to go out together: the delivery is made up when there are enough of them, or the first has waited long
- * enough. From then on it is a delivery like any other. A row stays behind for each event, so that a repeated one is known.
+ * Collects events for one common delivery, which is made when there are enough of them or the first has waited long enough.
+ * Then it is an ordinary delivery. The row of each event remains, so that a repeated event is recognised.
  */
 @Injectable()
 export class Batches {
   constructor(private readonly db: Database) {}
 
-  /** Makes up the deliveries whose time has come. */
+  /** Makes the deliveries of all batches that are due. */
   async close(): Promise<DueDelivery[]> {
     const ready = await webhooksWithDueBatch(this.db.manager, MAX_WEBHOOKS);
     const made: DueDelivery[] = [];
@@ -40,7 +40,7 @@ export class Batches {
     return made;
   }
 
-  /** Null when there is nothing more to send yet, or another process is at it. */
+  /** Makes one delivery. Null when no batch is due, or another process is making it. */
   private async closeOne(tx: Tx, webhookId: string): Promise<DueDelivery | null> {
     const lock = { mode: 'for_no_key_update', onLocked: 'skip_locked' } as const;
     const webhook = await tx.findOne(Webhook, { where: { id: webhookId, active: true }, lock });
@@ -80,7 +80,7 @@ function upTo(bytes: number, items: readonly WaitingItem[]): WaitingItem[] {
   return end < 0 ? [...items] : items.slice(0, end);
 }
 
-/** The events as single deliveries would have them, in their order. */
+/** The body of a batch. It has the events in order, each as in a delivery of its own. */
 function bodyOf(id: string, items: readonly WaitingItem[]): Buffer {
   const head = { id: messageId(BATCH_TYPE, id), type: BATCH_TYPE, event_type: BATCH_TYPE };
   const start = JSON.stringify({ ...head, timestamp: new Date().toISOString() }).slice(0, -1);

@@ -5,12 +5,12 @@ import type { WebhookAttempt } from './webhook-attempt.entity.js';
 import type { WebhookDelivery } from './webhook-delivery.entity.js';
 import type { Webhook } from './webhook.entity.js';
 
-/** A delivery that somebody may send now. `failing`: whether the last attempts to its webhook failed. */
+/** A delivery that is due. `failing`: the last attempts to its webhook failed. */
 export type DueDelivery = Pick<WebhookDelivery, 'id' | 'webhookId'> & { failing: boolean };
 
 /**
- * A delivery that this process alone may send until its lease ends. `attempts` counts this one already. The previous secret is null
- * when it is no longer valid.
+ * A delivery that only this process may send until its lease ends. `attempts` includes the attempt to come. The previous secret is
+ * null when it is no longer valid.
  */
 export type ClaimedDelivery = Pick<
   WebhookDelivery,
@@ -18,14 +18,14 @@ export type ClaimedDelivery = Pick<
 > &
   Pick<Webhook, 'url' | 'retryConfig' | 'secretBox' | 'previousSecretBox'>;
 
-/** What came of one attempt. */
+/** The outcome of one attempt. */
 export type AttemptOutcome = Omit<WebhookAttempt, 'deliveryInfo'> & {
   webhookId: string;
-  /** `unsent`: the request was never made; it counts as no attempt. */
+  /** `unsent`: no request was made, and this does not count as an attempt. */
   result: 'delivered' | 'retry' | 'failed' | 'unsent';
   /** Milliseconds until the next attempt, with `retry` and `unsent`. */
   pauseMs: number;
-  /** What the body said of the attempt, as it was sent; null when nothing was. */
+  /** The `delivery_info` that the body contained; null when nothing was sent. */
   deliveryInfo: string | null;
 };
 
@@ -33,10 +33,10 @@ export interface DeliveryOrder extends EventBody {
   webhookIds: readonly string[];
 }
 
-/** An attempt that has not reported back after this was cut off with its process. Longer than any attempt may take. */
+/** An attempt without an outcome after this time was cut off with its process. No attempt may take this long. */
 const LEASE_SECONDS = 45;
 const SWEEP_PER_WEBHOOK = 300;
-/** Of a webhook that fails: it gets one request at a time, and what is left waiting in memory is dropped with each pause. */
+/** Fewer for a failing webhook: it gets one request at a time, and each pause drops what waits for it in memory. */
 const SWEEP_PER_FAILING = 20;
 const SWEEP = 5000;
 
@@ -52,16 +52,16 @@ const ADD = prepared(
 );
 
 /**
- * One delivery per event and active webhook; those that exist are left alone. Until the transaction ends no such webhook can be
- * disabled: what gives up its waiting deliveries would miss these. SQL: many rows of many webhooks in one statement.
+ * Adds one delivery per event and active webhook, unless it exists. Until the transaction ends none of these webhooks can be
+ * disabled, since disabling ends the waiting deliveries and would miss these. SQL: many rows of many webhooks in one statement.
  */
 export function addDeliveries(db: EntityManager, orders: readonly DeliveryOrder[]): Promise<DueDelivery[]> {
   return db.query(ADD, columnsOf(orders));
 }
 
 /**
- * Starts the deliveries of events over for a replay, and adds those that are missing. Those under way are left alone.
- * SQL: many rows in one statement. @returns how many
+ * Restarts the deliveries of events for a replay, and adds missing ones. Pending deliveries are not changed.
+ * SQL: many rows in one statement. @returns how many were restarted or added
  */
 export async function replayDeliveries(
   db: EntityManager,
@@ -81,7 +81,7 @@ export async function replayDeliveries(
   return rows.length;
 }
 
-/** For one webhook: adds what is missing and starts over what has failed or was cancelled. SQL: many rows in one statement. */
+/** For one webhook: adds missing deliveries, and restarts failed and cancelled ones. SQL: many rows in one statement. */
 export async function recoverDeliveries(
   db: EntityManager,
   webhookId: string,
@@ -101,7 +101,7 @@ export async function recoverDeliveries(
   return rows.length;
 }
 
-/** Some of what is due of each webhook but these, so that none of them holds up the others. SQL: a limit per webhook (LATERAL). */
+/** A bounded number of due deliveries of each other webhook, so that none delays the others. SQL: a limit per webhook (LATERAL). */
 export function dueDeliveries(db: EntityManager, exceptWebhooks: readonly string[]): Promise<DueDelivery[]> {
   return db.query(
     `SELECT d.id, w.id AS "webhookId", w.failing_since IS NOT NULL AS failing
@@ -136,8 +136,8 @@ const CLAIM = prepared(
 );
 
 /**
- * Makes the next attempt of these ours. What is not due, not active or another's is left out.
- * SQL: claims a batch with a lease (SKIP LOCKED) and logs attempts that were cut off, in one statement.
+ * Claims the next attempt of these deliveries for this process. Leaves out those that are not due, that another process has claimed,
+ * and those of inactive webhooks. SQL: claims a batch with a lease (SKIP LOCKED) and logs attempts that were cut off, in one statement.
  */
 export async function claimDeliveries(db: EntityManager, ids: readonly string[]): Promise<ClaimedDelivery[]> {
   const [rows] = await db.query<[ClaimedDelivery[], number]>(CLAIM, [ids]);
@@ -170,12 +170,12 @@ const FINISH = `WITH o AS (
    RETURNING d.webhook_id AS "webhookId", o.result = 'delivered' AND (
      SELECT failing_since IS NOT NULL OR last_success_at IS NULL OR last_success_at < now() - interval '1 minute'
      FROM webhooks w WHERE w.id = d.webhook_id) AS news`;
-/** Its plan is kept: with few at a time planning costs more than the rest. Of many it depends on the size of the tables. */
+/** Prepared, because for one row planning costs more than the execution. With many rows the best plan depends on the table sizes. */
 const FINISH_ONE = prepared('webhooks.finish', `${FINISH} -- one`);
 
 /**
- * Logs attempts and moves their deliveries on. SQL: both for a whole batch in one statement.
- * @returns the webhooks of whose success their rows do not tell: they say that it fails, or have noted none for a minute
+ * Logs attempts and updates their deliveries. SQL: both for a whole batch in one statement.
+ * @returns the webhooks whose rows have to record a success: they are marked as failing, or recorded none within the last minute
  */
 export async function finishAttempts(db: EntityManager, outcomes: readonly AttemptOutcome[]): Promise<string[]> {
   const column = <K extends keyof AttemptOutcome>(key: K): AttemptOutcome[K][] => outcomes.map((o) => o[key]);
@@ -198,7 +198,7 @@ export async function finishAttempts(db: EntityManager, outcomes: readonly Attem
   return [...new Set(rows.filter(({ news }) => news).map(({ webhookId }) => webhookId))];
 }
 
-/** For `unnest`: the webhooks, each with the place of its event (from 1), and the events. */
+/** Parameters for `unnest`: the webhooks, each with the position of its event (from 1), and the events. */
 function columnsOf(orders: readonly DeliveryOrder[]): unknown[] {
   return [
     orders.flatMap(({ webhookIds }) => webhookIds),

@@ -11,14 +11,14 @@ import { WebhookSecrets } from './webhook-secrets.js';
 const TIMEOUT_MS = 15_000;
 const SNIPPET_BYTES = 1024;
 const GONE = 410;
-/** Pauses after a request that was not made: one host is busy, or left alone for a while. */
+/** Pauses after a request that was not made, because its host was busy or its circuit was open. */
 const BUSY_MS = 500;
 const LEFT_ALONE_MS = 15_000;
 
 /** Error code of a delivery that was not sent because its event had expired. */
 export const EVENT_EXPIRED = 'EXPIRED';
 
-/** Says nothing of the receiver. */
+/** An expired event tells nothing about the receiver. */
 const EXPIRED = {
   result: 'failed',
   errorCode: EVENT_EXPIRED,
@@ -30,7 +30,7 @@ const EXPIRED = {
   deliveryInfo: null,
 } as const;
 
-/** One request to a receiver and what it means. */
+/** Makes one request to a receiver and interprets the answer. */
 @Injectable()
 export class DeliveryAttempt {
   constructor(
@@ -38,7 +38,7 @@ export class DeliveryAttempt {
     private readonly secrets: WebhookSecrets,
   ) {}
 
-  /** Never rejects. Redirects are not followed: they are failures. */
+  /** Never rejects. Redirects are not followed and count as failures. */
   async run(delivery: ClaimedDelivery): Promise<AttemptOutcome> {
     const at = new Date();
     const base = { deliveryId: delivery.id, webhookId: delivery.webhookId, n: delivery.attempts, at };
@@ -110,11 +110,11 @@ function again(delivery: ClaimedDelivery, askedSeconds = 0): Pick<AttemptOutcome
 
 function describe(cause: unknown): { code: string; message: string } {
   if (cause instanceof EgressError) return { code: cause.code, message: cause.message.slice(0, 500) };
-  // A secret that does not open, for one: nothing of it is for the owner's eyes.
+  // An internal error, such as a secret that cannot be decrypted. The owner is not shown its details.
   return { code: 'INTERNAL', message: 'The delivery could not be prepared' };
 }
 
-/** Text without what PostgreSQL cannot store. */
+/** The text without characters that PostgreSQL cannot store. */
 function snippetOf(body: Buffer): string {
   return body.subarray(0, SNIPPET_BYTES).toString('utf8').replaceAll('\0', '\uFFFD');
 }

@@ -2,17 +2,17 @@ import { pauseMs } from './retry-policy.js';
 import type { WebhookDelivery } from './webhook-delivery.entity.js';
 import type { Webhook } from './webhook.entity.js';
 
-/** What the body of an attempt says of itself. */
+/** The part of the body that describes the attempt. */
 export interface DeliveryInfo {
-  /** From 1. */
+  /** Counted from 1. */
   attempt: number;
   max_attempts: number;
-  /** When this attempt fails, the next one does not come before; null when there is no next one. */
+  /** If this attempt fails, the next one comes no earlier than this; null when there is no next one. */
   next_retry: string | null;
 }
 
 /**
- * @param delivery with its attempts so far, this one among them, and those that failed since it was started or started over
+ * @param delivery with all its attempts, including this one, and the failed ones since it was started or restarted
  */
 export function deliveryInfoOf(
   { attempts, failures, retryConfig }: Pick<WebhookDelivery, 'attempts' | 'failures'> & Pick<Webhook, 'retryConfig'>,
@@ -26,7 +26,7 @@ export function deliveryInfoOf(
   };
 }
 
-/** The bytes of one attempt: those that are stored with the delivery, with this as their last field. */
+/** The bytes of one attempt: the stored body with `delivery_info` added as its last field. */
 export function withDeliveryInfo(stored: Buffer, info: DeliveryInfo): Buffer {
   const end = stored.lastIndexOf('}');
   return Buffer.concat([stored.subarray(0, end), Buffer.from(`,"delivery_info":${JSON.stringify(info)}}`)]);

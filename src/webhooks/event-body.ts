@@ -13,8 +13,8 @@ export interface EventBody {
 }
 
 /**
- * The bytes that are stored of an event and begin the body of every attempt of every webhook. Behind them comes what changes from attempt to
- * attempt ({@link DeliveryInfo}), which the log of attempts keeps: both together are the exact bytes that were sent and signed.
+ * The stored bytes of an event, with which the body of every attempt starts. {@link DeliveryInfo}, which differs between attempts,
+ * follows them and is kept in the log of attempts. Both together are the exact bytes that were sent and signed.
  */
 export function bodyOf(event: TellableEvent): EventBody {
   const { source, priority, correlationId, metadata, expiresAt = null } = event;
@@ -25,16 +25,16 @@ export function bodyOf(event: TellableEvent): EventBody {
     timestamp: event.occurredAt,
     source: source ?? SERVER_SOURCE,
     data: event.data,
-    // Of events that callers emit.
+    // Only events of callers have these fields.
     ...(source ? { priority, correlation_id: correlationId, metadata } : {}),
   };
   return { eventId: event.id, eventType: event.type, body: Buffer.from(JSON.stringify(body)), expiresAt };
 }
 
-/** What a delivery of many events says it is; no event has a name of one word. */
+/** The type of a delivery of several events. No event has it, since event names have at least two words. */
 export const BATCH_TYPE = 'batch';
 
-/** The id that a receiver knows a delivery's content by. */
+/** The id by which a receiver recognises the content of a delivery. */
 export function messageId(type: string, id: string): string {
   return publicId(type === BATCH_TYPE ? 'batch' : 'evt', id);
 }

@@ -22,7 +22,7 @@ export interface EventDelivery {
 
 const MAX_SHOWN = 100;
 
-/** For other domains: to whom an event was or will be delivered, and who else is to get it. */
+/** For other domains: shows the deliveries of an event, and delivers an event to further webhooks. */
 @Injectable()
 export class EventDeliveries {
   constructor(
@@ -31,7 +31,7 @@ export class EventDeliveries {
     private readonly courier: Courier,
   ) {}
 
-  /** How many webhooks want an event at the moment. */
+  /** How many webhooks currently want an event. */
   async countWanting(event: WantedEvent): Promise<number> {
     return (await this.active.matching(event)).length;
   }
@@ -42,8 +42,8 @@ export class EventDeliveries {
   }
 
   /**
-   * Delivers an event to a webhook whether it asked for it or not; once, however often it is told to.
-   * @returns false when there is no such webhook, or it is not active
+   * Delivers an event to a webhook, even if the webhook did not subscribe to it. Repeated calls deliver it once.
+   * @returns false when there is no such webhook or it is not active
    */
   async deliverTo(webhookId: string, event: TellableEvent): Promise<boolean> {
     const webhook = await this.db.repository(Webhook).findOneBy({ id: webhookId, active: true });
@@ -59,7 +59,7 @@ export class EventDeliveries {
     return eventCounts(this.db.manager, eventId);
   }
 
-  /** The first hundred, the newest first; those in a batch once it is made up. */
+  /** At most a hundred deliveries of an event, the newest first. Those in a batch appear once the batch is made. */
   async of(eventId: string): Promise<EventDelivery[]> {
     const rows = await deliveriesOfEvent(this.db.manager, eventId, MAX_SHOWN);
     return rows.map((row) => ({

@@ -16,7 +16,7 @@ import { assertRoomForWebhook, switchTo } from './webhook.js';
 import type { BatchConfigDto, RetryConfigDto } from './webhooks.dto.js';
 import { WebhookSettings } from './webhooks.settings.js';
 
-/** What the webhook of an event subscription is to be. */
+/** The wanted properties of the webhook of an event subscription. */
 export interface ManagedWebhook {
   url: string;
   events: readonly string[];
@@ -28,8 +28,8 @@ export interface ManagedWebhook {
 }
 
 /**
- * For other domains: webhooks that are part of an event subscription. They are sent, signed, retried and logged as all
- * others, and get only events that who wrote the subscription may read.
+ * For other domains: webhooks that are part of an event subscription. Their deliveries are signed, sent, retried and logged like all
+ * others. They get only events that the owner of the subscription may read.
  */
 @Injectable()
 export class ManagedWebhooks {
@@ -42,12 +42,12 @@ export class ManagedWebhooks {
     private readonly catalogue: EventCatalogue,
   ) {}
 
-  /** @throws AppError `validation` for a URL that may not be reached */
+  /** @throws AppError `validation` for a URL that is not allowed */
   async assertAllowed(url: string, field: string): Promise<void> {
     await this.egress.assertAllowed(url, field);
   }
 
-  /** @returns the secret too when none was given. @throws AppError `conflict` past the limit */
+  /** @returns also the secret when none was given. @throws AppError `conflict` when there are too many webhooks */
   async create(
     tx: Tx,
     actor: Actor,
@@ -70,7 +70,7 @@ export class ManagedWebhooks {
     return { webhook: created, ...(given === undefined ? { secret } : {}) };
   }
 
-  /** Switched on it forgets why it was disabled. A new secret replaces the old one at once. */
+  /** Activating it clears the reason why it was disabled. A new secret replaces the old one at once. */
   async update(
     tx: Tx,
     actor: Actor,
@@ -95,13 +95,13 @@ export class ManagedWebhooks {
     return stored;
   }
 
-  /** With it go its deliveries and their log. */
+  /** Also removes its deliveries and their log. */
   async remove(tx: Tx, subscriptionId: string): Promise<void> {
     await tx.delete(Webhook, { managedBy: subscriptionId });
     this.db.afterCommit(tx, () => this.active.changed());
   }
 
-  /** By UUID of the subscription. */
+  /** The webhooks of these subscriptions, by UUID of the subscription. */
   async of(subscriptionIds: readonly string[]): Promise<Map<string, Webhook>> {
     const found = await this.db.repository(Webhook).findBy({ managedBy: In([...subscriptionIds]) });
     return new Map(found.map((webhook) => [webhook.managedBy!, webhook]));

@@ -4,12 +4,12 @@ import { BATCH_TYPE } from './event-body.js';
 import { WebhookDelivery } from './webhook-delivery.entity.js';
 import { cancelWaitingItems, deleteWaitingItems, queuedTypes } from './webhooks.queries.js';
 
-/** To be sent again at once, with all its retries. */
+/** The values of a delivery that is sent again at once, with all its retries. */
 export const STARTED_OVER = { status: 'pending', failures: 0, nextAttemptAt: () => 'now()', finishedAt: null } as const;
 
 /**
- * Cancels all that is queued for a webhook: it was meant for another URL or owner. What waits for a batch is recorded as a
- * cancelled delivery each.
+ * Cancels everything queued for a webhook, because it was meant for another URL or owner. Each event that waits for a batch
+ * becomes a cancelled delivery.
  */
 export async function cancelQueued(tx: Tx, webhookId: string): Promise<void> {
   await endQueued(tx, webhookId, 'cancelled');
@@ -25,7 +25,7 @@ export async function giveUpUnreadable(tx: Tx, webhookId: string, mayRead: (type
   await tx.delete(WebhookDelivery, { webhookId, status: Not('delivered'), eventType: BATCH_TYPE });
 }
 
-/** Ends deliveries to a webhook that have not ended. */
+/** Ends the pending deliveries to a webhook. */
 export async function endQueued(
   tx: Tx,
   webhookId: string,

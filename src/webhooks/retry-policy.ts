@@ -1,10 +1,10 @@
 /** When a failed delivery is tried again. */
 export interface RetryConfig {
-  /** `long`: the ladder that Standard Webhooks recommends, 8 attempts within some 28 hours. */
+  /** `long`: the schedule that Standard Webhooks recommends, 8 attempts within about 28 hours. */
   preset?: 'long';
   /** Attempts after the first one. */
   max_retries: number;
-  /** Pause before the first retry; twice as long before each further one. */
+  /** Pause before the first retry. It doubles before each further one. */
   retry_delay_seconds: number;
 }
 
@@ -12,10 +12,10 @@ const DEFAULT_RETRY: RetryConfig = { max_retries: 3, retry_delay_seconds: 60 };
 
 const LONG_LADDER = [5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 10 * 3600];
 const LONGEST_PAUSE = 24 * 3600;
-/** A receiver may ask for more patience, but not for more than this. */
+/** A receiver may ask for a longer pause, but not for more than this. */
 const LONGEST_RETRY_AFTER = 6 * 3600;
 
-/** The whole configuration from the parts a caller gives. */
+/** Completes the configuration of a caller with defaults. */
 export function completeRetry(given: Partial<RetryConfig> = {}): RetryConfig {
   if (given.preset === 'long') {
     return { preset: 'long', max_retries: LONG_LADDER.length, retry_delay_seconds: LONG_LADDER[0] };
@@ -27,8 +27,8 @@ export function completeRetry(given: Partial<RetryConfig> = {}): RetryConfig {
 }
 
 /**
- * Milliseconds until the next attempt after so many failed ones (from 1); null when there is none. Spread by up to a fifth, so that
- * what failed together does not come back together, and never sooner than the receiver asked for.
+ * Milliseconds until the next attempt after this many failed ones (from 1); null when there is none. Varied randomly by up to a fifth,
+ * so that deliveries that failed together are not retried together, and never shorter than the receiver asked for.
  */
 export function pauseMs(
   config: RetryConfig,
@@ -45,7 +45,7 @@ export function pauseMs(
   return Math.round(1000 * Math.max(seconds, asked) * (1 + random() / 5));
 }
 
-/** Seconds that a `Retry-After` header asks for (a number or a date); 0 when it asks for nothing. */
+/** The seconds of a `Retry-After` header, which is a number or a date; 0 without a valid one. */
 export function retryAfterSeconds(header: string | undefined, now: number): number {
   if (header === undefined) return 0;
   const seconds = /^\d{1,9}$/.test(header.trim()) ? Number(header) : (Date.parse(header) - now) / 1000;

@@ -10,8 +10,8 @@ export interface SignedMessage {
 }
 
 /**
- * Both signatures of one attempt: `X-Nexus-Signature` over the exact bytes of the body, and those of Standard
- * Webhooks 1.0 over id, time and body. While a secret is being replaced both secrets sign.
+ * Both signatures of one attempt: `X-Nexus-Signature` over the exact bytes of the body, and that of Standard
+ * Webhooks 1.0 over id, time and body. While a secret is being replaced, both secrets sign.
  * @param secrets the current one first
  */
 export function signatureHeaders(message: SignedMessage, secrets: readonly string[]): Record<string, string> {

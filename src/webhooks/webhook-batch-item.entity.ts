@@ -3,7 +3,7 @@ import { bigintAsNumber } from '../platform/database/index.js';
 import { WebhookDelivery } from './webhook-delivery.entity.js';
 import { Webhook } from './webhook.entity.js';
 
-/** An event that waits for, or belongs to, a delivery of several. */
+/** An event that waits for, or belongs to, a delivery of several events. */
 @Entity('webhook_batch_items')
 @Index('webhook_batch_items_delivery', ['deliveryId'])
 @Index('webhook_batch_items_event', ['eventId'])

@@ -17,14 +17,14 @@ import { RecoverWebhook } from './webhook-recovery.js';
 import { Webhook } from './webhook.entity.js';
 import { WebhookPing } from './webhooks.events.js';
 
-/** All but the body, which may be large. */
+/** All columns but the body, which may be large. */
 const SHOWN = {
   ...{ id: true, webhookId: true, eventId: true, eventType: true, status: true, replayId: true },
   ...{ nextAttemptAt: true, createdAt: true, finishedAt: true },
 } as const;
 type ShownDelivery = Pick<WebhookDelivery, keyof typeof SHOWN>;
 
-/** What was sent, and sending it again. */
+/** Lists deliveries and sends them again. */
 @Injectable()
 export class WebhookDeliveries {
   constructor(
@@ -33,7 +33,7 @@ export class WebhookDeliveries {
     private readonly active: ActiveWebhooks,
   ) {}
 
-  /** The newest first. @throws AppError `not_found` when there is no such webhook */
+  /** Lists the deliveries of a webhook, the newest first. @throws AppError `not_found` when there is no such webhook */
   async list(
     webhookId: string,
     filter: Pick<DeliveryQueryDto, 'status' | 'event_type'>,
@@ -49,8 +49,8 @@ export class WebhookDeliveries {
   }
 
   /**
-   * Sends a delivery again within a second or so, with the same id and event and all its retries.
-   * @throws AppError `conflict` when the webhook is not active, or may not be told of the event any more
+   * Sends a delivery again within about a second, with the same id and event and all its retries.
+   * @throws AppError `conflict` when the webhook is not active or may no longer receive the event
    */
   async redeliver(id: string): Promise<DeliveryDto> {
     return this.db.transaction(async (tx) => {
@@ -63,14 +63,14 @@ export class WebhookDeliveries {
           'The webhook goes by the rights of who set it up, and those do not cover this event any more',
         );
       }
-      // While an attempt is under way its lease stays: two at once would tell nothing more.
+      // A running attempt keeps its lease, since a second one at the same time would show nothing more.
       const nextAttemptAt = delivery.sendingSince ? delivery.nextAttemptAt : STARTED_OVER.nextAttemptAt;
       await tx.update(WebhookDelivery, { id }, { ...STARTED_OVER, nextAttemptAt, replayId: null });
       return this.show(id);
     });
   }
 
-  /** Sends a `webhook.ping` to see whether the receiver takes it. @throws AppError `conflict` when it is not active */
+  /** Sends a `webhook.ping` to test the receiver. @throws AppError `conflict` when the webhook is not active */
   async ping(webhookId: string): Promise<DeliveryDto> {
     if (!(await this.activeOf(webhookId))) throw notActive();
     const data = { webhook_id: publicId('webhook', webhookId), message: 'This is a test.' };
@@ -81,8 +81,8 @@ export class WebhookDeliveries {
   }
 
   /**
-   * Delivers in the background what failed or was missed since then.
-   * @throws AppError `conflict` when the webhook is not active, `rate_limited` when too many are being recovered
+   * Delivers in the background all events since then that failed or were missed.
+   * @throws AppError `conflict` when the webhook is not active, `rate_limited` when too many recoveries are running
    */
   async recover(actor: Actor, webhookId: string, since: string): Promise<RecoveryDto> {
     const from = new Date(since);
@@ -103,7 +103,7 @@ export class WebhookDeliveries {
     });
   }
 
-  /** How far a recovery of the webhook has come. @throws AppError `not_found` */
+  /** The progress of a recovery of the webhook. @throws AppError `not_found` */
   async recovery(webhookId: string, id: string): Promise<RecoveryDto> {
     const task = await this.tasks.find(RecoverWebhook, id);
     if (task?.input.webhookId !== webhookId) throw AppError.notFound('recovery', publicId('job', id));

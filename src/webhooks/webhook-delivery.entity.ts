@@ -1,7 +1,7 @@
 import { Check, Column, CreateDateColumn, Entity, ForeignKey, Index, PrimaryGeneratedColumn, Unique } from 'typeorm';
 import { Webhook } from './webhook.entity.js';
 
-/** One message to one webhook. */
+/** One message to one webhook, sent in one or more attempts. */
 @Entity('webhook_deliveries')
 @Index('webhook_deliveries_due', ['webhookId', 'nextAttemptAt'], { where: "status = 'pending'" })
 @Index('webhook_deliveries_finished', ['finishedAt'], { where: 'finished_at IS NOT NULL' })

@@ -11,7 +11,7 @@ import { type DisabledReason, WebhookDisabled } from './webhooks.events.js';
 import { noteFailures, noteSuccesses } from './webhooks.queries.js';
 import { WebhookSettings } from './webhooks.settings.js';
 
-/** Keeps count of how webhooks fare and switches off those that are gone or have failed for too long. */
+/** Records successes and failures of webhooks, and disables those that are gone or have failed for too long. */
 @Injectable()
 export class WebhookHealth {
   constructor(
@@ -21,7 +21,7 @@ export class WebhookHealth {
     private readonly settings: WebhookSettings,
   ) {}
 
-  /** @param unnoted webhooks of which a success is to be written down */
+  /** @param unnoted webhooks whose success has to be recorded */
   async report(outcomes: readonly AttemptOutcome[], unnoted: readonly string[]): Promise<void> {
     const well = new Set(outcomes.filter((o) => o.result === 'delivered').map((o) => o.webhookId));
     const failures = new Map<string, number>();
@@ -37,7 +37,7 @@ export class WebhookHealth {
     for (const id of tooLong) if (!gone.has(id)) await this.disable(id, 'failing');
   }
 
-  /** What is still to be delivered is given up; `recover` starts it over. */
+  /** Disables a webhook and ends its pending deliveries as failed. `recover` restarts them. */
   async disable(id: string, reason: DisabledReason): Promise<void> {
     await this.db.transaction(async (tx) => {
       const webhook = await findForUpdate(tx, Webhook, { id, active: true });

@@ -17,7 +17,7 @@ const PAGE = 500;
 interface Recovery {
   /** UUID. */
   webhookId: string;
-  /** ISO 8601; what happens after `to` is delivered by itself. */
+  /** ISO 8601. Events after `to` are delivered in the ordinary way. */
   since: string;
   to: string;
 }
@@ -27,14 +27,14 @@ interface RecoveryState {
   recovered: number;
 }
 
-/** Delivers to a webhook what failed, and what it missed, since a time. */
+/** Delivers to a webhook the events since a time that failed or that it missed. */
 export const RecoverWebhook = defineBackgroundTask<Recovery, RecoveryState>({
   kind: 'webhook.recover',
   queue: 'webhooks',
   concurrency: 4,
 });
 
-/** Recovers webhooks: page by page, each in one transaction with the note that it is done. */
+/** Recovers webhooks page by page. Each page and the checkpoint after it are committed in one transaction. */
 @Injectable()
 export class WebhookRecovery {
   constructor(
@@ -65,7 +65,7 @@ export class WebhookRecovery {
     return { recovered: state.recovered };
   }
 
-  /** Deliveries of many events at once that failed. */
+  /** Restarts failed deliveries of several events. */
   private restartBatches(context: TaskContext<Recovery, RecoveryState>): Promise<RecoveryState> {
     const { webhookId, since } = context.input;
     return this.db.transaction(async (tx) => {
@@ -82,7 +82,7 @@ export class WebhookRecovery {
     });
   }
 
-  /** @returns how many deliveries there are to make. @throws AppError `conflict` when the webhook is not active any more */
+  /** @returns how many deliveries were added or restarted. @throws AppError `conflict` when the webhook is no longer active */
   private async deliver(tx: Tx, webhookId: string, events: readonly StoredEvent[]): Promise<number> {
     const webhook = await tx.findOneBy(Webhook, { id: webhookId, active: true });
     if (!webhook) throw AppError.conflict('The webhook is not active any more');

@@ -10,7 +10,7 @@ import { WebhookDelivery } from './webhook-delivery.entity.js';
 import { Webhook } from './webhook.entity.js';
 import { replayCounts } from './webhooks.queries.js';
 
-/** For other domains: delivers again what was delivered or missed. */
+/** For other domains: delivers past events again. */
 @Injectable()
 export class WebhookReplays {
   constructor(
@@ -18,7 +18,7 @@ export class WebhookReplays {
     private readonly active: ActiveWebhooks,
   ) {}
 
-  /** Of these UUIDs those that name no active webhook. */
+  /** The UUIDs among these that do not name an active webhook. */
   async unknown(ids: readonly string[]): Promise<string[]> {
     const found = await this.db
       .repository(Webhook)
@@ -28,10 +28,10 @@ export class WebhookReplays {
   }
 
   /**
-   * Starts the deliveries of these events over, each with the id and body it had, and makes those that are missing. Each webhook gets only what it
-   * asked for; what is on its way to it at the moment is left alone.
+   * Restarts the deliveries of these events, each with its id and body, and adds missing ones. Each webhook gets only events that it
+   * subscribed to. Pending deliveries are not changed.
    * @param webhookIds UUIDs; null: all webhooks
-   * @returns how many deliveries there are to make
+   * @returns how many deliveries were restarted or added
    */
   async replay(
     tx: Tx,
@@ -51,12 +51,12 @@ export class WebhookReplays {
     return orders.length === 0 ? 0 : replayDeliveries(tx, replayId, orders);
   }
 
-  /** What came of the deliveries of a replay so far; one that was sent again since counts no more. */
+  /** The current results of the deliveries of a replay, without those that were restarted for another reason since. */
   outcome(replayId: string): Promise<{ pending: number; delivered: number; failed: number }> {
     return replayCounts(this.db.manager, replayId);
   }
 
-  /** Of these events (UUIDs) those that are still to be delivered to somebody. */
+  /** The events among these (UUIDs) that still have to be delivered to a webhook. */
   async undelivered(tx: Tx, eventIds: readonly string[]): Promise<Set<string>> {
     const [eventId, select] = [In([...eventIds]), { eventId: true } as const];
     const pending = await tx.find(WebhookDelivery, { select, where: { eventId, status: 'pending' } });

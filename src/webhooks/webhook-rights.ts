@@ -10,7 +10,7 @@ import { WebhookHealth } from './webhook-health.js';
 
 type OwnedWebhook = Holder & Pick<Webhook, 'id' | 'managedBy' | 'readerScopes' | 'version'>;
 
-/** A webhook goes on for as long as who set it up may have one, and delivers only what they may read. */
+/** Disables a webhook when its owner may no longer have one, and limits it to events that the owner may read. */
 @Injectable()
 export class WebhookRights implements OwnedKind<OwnedWebhook>, OnModuleInit {
   constructor(
@@ -48,7 +48,7 @@ export class WebhookRights implements OwnedKind<OwnedWebhook>, OnModuleInit {
     if (readerScopes.length === before.length) return;
     await this.db.transaction(async (tx) => {
       const { affected } = await tx.update(Webhook, { id, version }, { readerScopes });
-      // Written in the meantime: looked at again by the next sweep.
+      // The webhook was changed in the meantime. The next sweep checks it again.
       if (affected === 0) return;
       await giveUpUnreadable(tx, id, (type) => this.active.mayRead({ readerScopes }, type));
       this.db.afterCommit(tx, () => this.active.changed());

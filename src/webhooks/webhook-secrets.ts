@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { EncryptedColumns, SecretBox } from '../platform/crypto/index.js';
 import type { Webhook } from './webhook.entity.js';
 
-/** The secrets that sign deliveries: one per webhook, encrypted at rest, two while one replaces the other. */
+/** The secrets that sign deliveries: one per webhook, or two while one replaces the other. They are encrypted at rest. */
 @Injectable()
 @EncryptedColumns({
   table: 'webhooks',
@@ -17,7 +17,7 @@ export class WebhookSecrets {
     return this.box.encrypt(secret, contextOf(webhookId));
   }
 
-  /** The current one first. */
+  /** Decrypts the secrets, the current one first. */
   open(
     webhookId: string,
     { secretBox, previousSecretBox }: Pick<Webhook, 'secretBox' | 'previousSecretBox'>,

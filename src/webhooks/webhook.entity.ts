@@ -11,7 +11,7 @@ import {
 import type { RetryConfig } from './retry-policy.js';
 import type { DisabledReason } from './webhooks.events.js';
 
-/** An endpoint that is told of events. */
+/** An endpoint that receives events. */
 @Entity('webhooks')
 @Index('webhooks_holder', ['holderId'])
 @Check('webhooks_batch_size_check', 'batch_size > 0')

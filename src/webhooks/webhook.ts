@@ -28,14 +28,14 @@ export function toWebhookDto(webhook: Webhook): WebhookDto {
   };
 }
 
-/** Switched on it forgets why it was disabled, and revived also how it had failed. */
+/** Activating clears the reason why it was disabled, and, when it was inactive, also its failures. */
 export function switchTo(webhook: Webhook, active: boolean): void {
   if (active && !webhook.active) Object.assign(webhook, { failingSince: null, consecutiveFailures: 0 });
   if (active) Object.assign(webhook, { disabledAt: null, disabledReason: null });
   webhook.active = active;
 }
 
-/** @throws AppError `conflict` when there are as many webhooks as there may be, those of event subscriptions included */
+/** @throws AppError `conflict` when the most allowed webhooks exist, including those of event subscriptions */
 export function assertRoomForWebhook(tx: Tx, max: number): Promise<void> {
   return assertRoom(tx, { lock: 'webhooks', noun: 'webhooks', max, count: () => tx.count(Webhook) });
 }

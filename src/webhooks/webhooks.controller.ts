@@ -127,7 +127,7 @@ export class WebhooksController {
   }
 }
 
-/** The tag counts changes made by callers: what goes into `If-Match`. */
+/** Sets the tag for `If-Match`. It contains the version, which only changes by callers increase. */
 function tagged(webhook: Webhook, response: Response): WebhookDto {
   response.setHeader('ETag', versionETag(webhook.version));
   return toWebhookDto(webhook);

@@ -158,7 +158,7 @@ export class CreateWebhookDto {
   description?: string;
 }
 
-/** What is left out stays as it is. `active: true` also revives a disabled webhook. */
+/** Omitted fields do not change. `active: true` also activates a disabled webhook. */
 export class UpdateWebhookDto extends PartialType(
   PickType(CreateWebhookDto, ['url', 'events', 'active', 'retry_config', 'filters', 'batch_config', 'description']),
 ) {}

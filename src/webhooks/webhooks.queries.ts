@@ -14,7 +14,7 @@ const WANTS = prepared(
   `SELECT DISTINCT events, reader_scopes AS "readerScopes" FROM webhooks WHERE active`,
 );
 
-/** What the active webhooks want. SQL: prepared, each round of the relay runs it; DISTINCT over many that want the same. */
+/** What the active webhooks want. SQL: prepared, because each round of the relay runs it, and DISTINCT, because many want the same. */
 export function distinctWants(db: EntityManager): Promise<Wants[]> {
   return db.query(WANTS);
 }
@@ -50,7 +50,7 @@ export async function replayCounts(db: EntityManager, replayId: string): Promise
   return counts;
 }
 
-/** Deliveries of an event by status; one that waits in a batch is pending. SQL: counts over two tables. */
+/** Deliveries of an event by status. An event that waits for a batch counts as pending. SQL: counts over two tables. */
 export async function eventCounts(db: EntityManager, eventId: string): Promise<DeliveryCounts> {
   const [counts] = await db.query<[DeliveryCounts]>(
     `SELECT count(*)::int AS total, count(*) FILTER (WHERE status = 'pending')::int AS pending,
@@ -87,7 +87,7 @@ export function deliveriesOfEvent(
   );
 }
 
-/** Written when it says something new, and once a minute. SQL: many rows, locked in one order for all processes. */
+/** Records successes of failing webhooks, and otherwise once a minute. SQL: many rows, locked in one order for all processes. */
 export async function noteSuccesses(db: EntityManager, webhookIds: readonly string[]): Promise<void> {
   await db.query(
     `UPDATE webhooks SET failing_since = NULL, consecutive_failures = 0, last_success_at = now()
@@ -99,8 +99,8 @@ export async function noteSuccesses(db: EntityManager, webhookIds: readonly stri
 }
 
 /**
- * Adds failures, by webhook. SQL: many rows, locked in one order for all processes.
- * @returns the webhooks that have failed too long (seconds) or too often in a row (0: however often)
+ * Adds failures by webhook. SQL: many rows, locked in one order for all processes.
+ * @returns the webhooks that have failed for too long (seconds) or too often in a row (0: no such limit)
  */
 export async function noteFailures(
   db: EntityManager,
@@ -120,7 +120,7 @@ export async function noteFailures(
   return rows.filter(({ tooLong }) => tooLong).map(({ id }) => id);
 }
 
-/** An event for webhooks that take many in one delivery. */
+/** An event for webhooks that take several events in one delivery. */
 export interface BatchItem {
   eventId: string;
   seq: string;
@@ -129,7 +129,7 @@ export interface BatchItem {
   webhookIds: readonly string[];
 }
 
-/** Events that a webhook has already, waiting or sent, are left alone. SQL: many rows in one statement. @returns how many are new */
+/** Adds events to batches, except those that the webhook already has. SQL: many rows in one statement. @returns how many were added */
 export async function addBatchItems(db: EntityManager, items: readonly BatchItem[]): Promise<number> {
   const added = await db.query<object[]>(
     `INSERT INTO webhook_batch_items (webhook_id, event_id, seq, body, expires_at)
@@ -149,7 +149,7 @@ export async function addBatchItems(db: EntityManager, items: readonly BatchItem
   return added.length;
 }
 
-/** Webhooks of which a batch is full or has waited long enough. SQL: looks at the first events of each webhook (LATERAL). */
+/** Webhooks with a batch that is full or has waited long enough. SQL: checks the first events of each webhook (LATERAL). */
 export async function webhooksWithDueBatch(db: EntityManager, limit: number): Promise<string[]> {
   const rows = await db.query<{ id: string }[]>(
     `SELECT w.id FROM webhooks w CROSS JOIN LATERAL (
@@ -164,14 +164,14 @@ export async function webhooksWithDueBatch(db: EntityManager, limit: number): Pr
   return rows.map(({ id }) => id);
 }
 
-/** `late`: it has waited as long as the webhook wants. */
+/** `late`: the event has waited as long as the webhook allows. */
 export type WaitingItem = Pick<WebhookBatchItem, 'eventId' | 'expiresAt'> & {
   body: Buffer;
   expired: boolean;
   late: boolean;
 };
 
-/** The first events that wait for a batch of the webhook. SQL: by the clock that they were added by. */
+/** The first events that wait for a batch of the webhook. SQL: compares times by the clock of the database, which also set them. */
 export function waitingItems(
   db: EntityManager,
   webhookId: string,
@@ -185,7 +185,7 @@ export function waitingItems(
   );
 }
 
-/** Makes each event that waits for a batch a cancelled delivery. SQL: moves rows from table to table in one statement. */
+/** Turns each event that waits for a batch into a cancelled delivery. SQL: moves rows between tables in one statement. */
 export async function cancelWaitingItems(db: EntityManager, webhookId: string): Promise<void> {
   await db.query(
     `WITH waiting AS (
@@ -199,7 +199,7 @@ export async function cancelWaitingItems(db: EntityManager, webhookId: string): 
   );
 }
 
-/** The kinds of events that are queued for a webhook. SQL: distinct over two tables, one of another room. */
+/** The event types that are queued for a webhook. SQL: distinct over two tables, one of them of another module. */
 export async function queuedTypes(db: EntityManager, webhookId: string): Promise<string[]> {
   const rows = await db.query<{ type: string }[]>(
     `SELECT event_type AS type FROM webhook_deliveries WHERE webhook_id = $1 AND status = 'pending' GROUP BY 1
@@ -210,7 +210,7 @@ export async function queuedTypes(db: EntityManager, webhookId: string): Promise
   return rows.map(({ type }) => type);
 }
 
-/** Deletes events of these kinds that wait for a batch. SQL: by a column of a table of another room. */
+/** Deletes events of these types that wait for a batch. SQL: by a column of a table of another module. */
 export async function deleteWaitingItems(
   db: EntityManager,
   webhookId: string,

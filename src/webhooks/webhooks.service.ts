@@ -28,7 +28,7 @@ import { deliveryStats } from './webhooks.queries.js';
 
 const DEFAULT_OVERLAP_SECONDS = 86_400;
 
-/** Who is told of which events, and where. */
+/** Manages webhooks: where events are sent, and which. */
 @Injectable()
 export class WebhooksService {
   constructor(
@@ -41,7 +41,11 @@ export class WebhooksService {
     private readonly catalogue: EventCatalogue,
   ) {}
 
-  /** @returns the secret too when the caller gave none. @throws AppError `validation` for a URL that may not be reached; `forbidden` for events that the actor may not read; `conflict` past the limit */
+  /**
+   * @returns also the secret when the caller gave none
+   * @throws AppError `validation` for a URL that is not allowed, `forbidden` for events that the actor may not read, `conflict` when
+   * there are too many webhooks
+   */
   async create(actor: Actor, dto: CreateWebhookDto): Promise<{ webhook: Webhook; secret?: string }> {
     await this.egress.assertAllowed(dto.url, 'url');
     filterOf(dto.filters);
@@ -87,8 +91,8 @@ export class WebhooksService {
   }
 
   /**
-   * Switching it on forgets why it was disabled. Another URL or owner gets nothing that was queued for the one before.
-   * @throws AppError `precondition` when it is not at the expected version
+   * Activating it clears the reason why it was disabled. A new URL or owner gets nothing that was queued for the previous one.
+   * @throws AppError `precondition` when it does not have the expected version
    */
   async update(actor: Actor, id: string, dto: UpdateWebhookDto, expected: number | undefined): Promise<Webhook> {
     if (dto.url !== undefined) await this.egress.assertAllowed(dto.url, 'url');
@@ -98,10 +102,10 @@ export class WebhooksService {
       assertNotManaged(webhook);
       assertVersion(expected, webhook.version);
       const before = { ...webhook };
-      // Where the events go is as much a matter of who may hear them as which they are.
+      // A new URL needs the same check as new events, because it also changes who receives them.
       const rewritten = dto.events !== undefined || dto.url !== undefined;
       const holder = rewritten || dto.active === true ? ownerOf(actor) : undefined;
-      // Who revives another's webhook answers for it from now on, and lends it nothing.
+      // Activating somebody else's webhook makes the actor its owner, but adds none of the actor's rights to it.
       const kept = holder ? stillHeld(webhook.readerScopes, actor) : webhook.readerScopes;
       webhook.url = dto.url ?? webhook.url;
       if (dto.events) webhook.events = [...new Set(dto.events)];
@@ -125,7 +129,7 @@ export class WebhooksService {
     });
   }
 
-  /** With it go its deliveries and their log. */
+  /** Also removes its deliveries and their log. */
   remove(id: string): Promise<void> {
     return this.deletions.once(publicId('webhook', id), async (tx) => {
       assertNotManaged(await lock(tx, id));
@@ -135,8 +139,8 @@ export class WebhooksService {
   }
 
   /**
-   * Both secrets sign until the overlap is over.
-   * @returns the secret too when the caller gave none
+   * Both secrets sign until the overlap ends.
+   * @returns also the secret when the caller gave none
    * @throws AppError `conflict` while an earlier rotation overlaps, unless `overlap_seconds` is 0
    */
   async rotateSecret(id: string, dto: RotateSecretDto): Promise<{ until: Date; secret?: string }> {

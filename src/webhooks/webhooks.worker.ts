@@ -12,17 +12,17 @@ import { SweepDeliveries } from './webhooks.jobs.js';
 import { addBatchItems, type BatchItem, distinctWants } from './webhooks.queries.js';
 
 const HANDLER = 'webhooks.deliver';
-/** Deliveries that one round of the relay writes itself. With more, jobs write them while the relay goes on. */
+/** Most deliveries that one round of the relay writes itself. With more, jobs write them while the relay continues. */
 const MAX_IN_RELAY = 100;
 
-/** The deliveries of events, by who is to get them. */
+/** The deliveries of events, by the state and kind of their webhooks. */
 interface Orders {
   healthy: DeliveryOrder[];
   failing: DeliveryOrder[];
   batched: BatchItem[];
 }
 
-/** What happens to webhooks without a request. */
+/** Handles events and jobs for webhooks. */
 @Injectable()
 export class WebhooksWorker implements OnModuleInit {
   constructor(
@@ -34,7 +34,7 @@ export class WebhooksWorker implements OnModuleInit {
     private readonly events: EventBus,
   ) {}
 
-  /** Most kinds of events have no webhook: they cost one look for a whole batch instead of a job each. */
+  /** Most event types have no webhook. This filter costs one query for a round of events instead of a job for each. */
   onModuleInit(): void {
     this.events.narrow(HANDLER, async (tx, types) => {
       const asked = await distinctWants(tx);
@@ -43,7 +43,7 @@ export class WebhooksWorker implements OnModuleInit {
     if (this.settings.runsWorkers) this.events.handleInRelay(HANDLER, (tx, events) => this.deliverInRelay(tx, events));
   }
 
-  /** @returns the events for a job: those of webhooks that fail or take batches, or that this process has not heard of yet */
+  /** @returns the events left for a job: those for webhooks that fail, that take batches, or that this process does not know yet */
   private async deliverInRelay(tx: Tx, events: StoredEvent[]): Promise<StoredEvent[]> {
     const left: StoredEvent[] = [];
     const orders: DeliveryOrder[] = [];
@@ -68,7 +68,7 @@ export class WebhooksWorker implements OnModuleInit {
       await addBatchItems(this.db.manager, batched);
       this.courier.offer(await this.batches.close());
     }
-    // Once the others are on their way; the next sweep is soon enough to send these.
+    // Added after the others were offered, and not offered: the next sweep sends these soon enough.
     if (failing.length > 0) await addDeliveries(this.db.manager, failing);
   }
 
