@@ -19,17 +19,17 @@ const MOST_AT_ONCE = 1024;
 const SUSPECTS_AT_ONCE = 64;
 const CLAIM_BATCH = 128;
 const FINISH_BATCH = 256;
-/** With so many attempts not logged yet, the database is too slow to send more. */
+/** With this many attempts not logged yet, the database is too slow to send more. */
 const MAX_UNLOGGED = 1024;
-/** A request that takes longer makes its webhook a suspect, at that moment and not when it ends. */
+/** A request that takes longer makes its webhook a suspect at that moment, not only when the request ends. */
 const SLOW_MS = 2000;
-/** Pause after the database refused. */
+/** Pause before another try after an error of the database. */
 const TROUBLE_MS = 1000;
 const DRAIN_MS = 5000;
 
 /**
- * Sends deliveries. Not one job each: the rows say what is to do, so what is offered here may be forgotten, and requests that hang
- * occupy no worker. Rows are claimed and attempts logged in batches that grow with the load.
+ * Sends deliveries without a job for each. Their rows record what has to be sent, so that deliveries offered here may be lost from
+ * memory, and hanging requests occupy no worker. Rows are claimed and attempts logged in batches that grow with the load.
  */
 @Injectable()
 export class Courier implements BeforeApplicationShutdown {
@@ -57,19 +57,19 @@ export class Courier implements BeforeApplicationShutdown {
     this.attempts = metrics.counter('nexus_webhook_attempts_total', 'Attempts to deliver to a webhook', ['result']);
   }
 
-  /** Sends these soon, if they are still due by then. */
+  /** Sends these deliveries soon, unless they are no longer due then. */
   offer(due: readonly DueDelivery[]): void {
     if (this.stopped) return;
     for (const one of due) this.lanes.offer(one);
     void runDetached(() => this.sendWaiting());
   }
 
-  /** UUIDs of webhooks for which nothing more can be taken at the moment. */
+  /** UUIDs of webhooks for which no more deliveries can be accepted at the moment. */
   unready(): string[] {
     return this.lanes.unready();
   }
 
-  /** Lets requests under way end; what is left then counts as cut off and is sent again. */
+  /** Waits for running requests. Those that do not end in time count as cut off and are sent again. */
   async beforeApplicationShutdown(): Promise<void> {
     this.stopped = true;
     const end = Date.now() + DRAIN_MS;
@@ -144,7 +144,7 @@ export class Courier implements BeforeApplicationShutdown {
     } finally {
       this.logging = false;
     }
-    // Sending may have paused for want of this.
+    // Sending may have paused because too many attempts were not logged.
     void this.sendWaiting();
   }
 }

@@ -1,20 +1,20 @@
 import type { DueDelivery } from './deliveries.queries.js';
 
 export interface LaneLimits {
-  /** Requests at once to webhooks that are no suspects. */
+  /** Most concurrent requests to webhooks that are not suspects. */
   total: number;
-  /** Requests at once of all kinds: more than `total` and `suspects` only while many webhooks begin to hang together. */
+  /** Most concurrent requests to all webhooks. They exceed `total` plus `suspects` only when many webhooks become suspects at once. */
   most: number;
-  /** To one webhook whose last attempt went well. */
+  /** Most concurrent requests to one webhook whose last attempt succeeded. */
   perWebhook: number;
-  /** To all webhooks together whose last attempt failed or took long. */
+  /** Most concurrent requests to all suspects together: webhooks whose last attempt failed or took long. */
   suspects: number;
 }
 
 interface Lane {
   waiting: string[];
   active: number;
-  /** `fresh`: nothing is known yet. */
+  /** `fresh`: no attempt has ended yet. */
   standing: 'good' | 'fresh' | 'suspect';
   pausedUntil: number;
 }
@@ -22,15 +22,15 @@ interface Lane {
 const FRESH_AT_ONCE = 2;
 const MAX_WAITING = 1000;
 const ENOUGH_WAITING = 100;
-/** Of a suspect, which gets one request at a time. */
+/** Fewer for a suspect, which gets one request at a time. */
 const ENOUGH_FOR_SUSPECT = 10;
-/** Beyond so many, what is known of idle webhooks is forgotten. */
+/** With more lanes than this, those of idle webhooks are removed. */
 const MAX_LANES = 5000;
 
 /**
- * Who is served next. Each webhook has a lane of its own; those that fail or are slow get one slot each out of a small share, so that
- * however many of them hang they delay no other; also not while they begin to, since a request that takes long makes its webhook a suspect
- * before it ends. Pure: knows neither network nor rows.
+ * Decides which delivery is sent next. Each webhook has a lane. Webhooks that fail or are slow (suspects) get one slot each out of a
+ * small share, so that they do not delay the others, however many they are. A slow request makes its webhook a suspect before it ends,
+ * so that this holds from the start. This class uses neither the network nor the database.
  */
 export class Lanes {
   private readonly lanes = new Map<string, Lane>();
@@ -43,7 +43,7 @@ export class Lanes {
     private readonly now: () => number = () => performance.now(),
   ) {}
 
-  /** What does not fit is left to the next sweep. */
+  /** Adds a delivery to the lane of its webhook. When the lane is full, the next sweep offers it again. */
   offer({ id, webhookId, failing }: DueDelivery): void {
     if (this.known.has(id)) return;
     const lane = this.lanes.get(webhookId) ?? newLane(failing);
@@ -53,7 +53,7 @@ export class Lanes {
     this.known.set(id, webhookId);
   }
 
-  /** Takes what may be sent now, one of each lane in turn. Every one must come back through {@link release}. */
+  /** Takes deliveries that may be sent now, one of each lane in turn. Each must be given back with {@link release}. */
   take(most: number): string[] {
     const taken: string[] = [];
     for (const [webhookId, lane] of this.lanes) {
@@ -61,20 +61,20 @@ export class Lanes {
       if (lane.waiting.length === 0 || lane.active >= this.limitOf(lane)) continue;
       taken.push(lane.waiting.shift() as string);
       this.occupy(lane, 1);
-      // To the end of the queue, where this loop comes by again.
+      // Moved to the end, where this loop reaches the lane again.
       this.lanes.delete(webhookId);
       this.lanes.set(webhookId, lane);
     }
     return taken;
   }
 
-  /** The request has taken long already: what the webhook occupies is no longer counted among the slots of the others. */
+  /** Makes the webhook of a slow request a suspect, so that its requests no longer use the slots of the others. */
   late(id: string): void {
     const lane = this.lanes.get(this.known.get(id) ?? '');
     if (lane) this.judge(lane, 'suspect');
   }
 
-  /** The slot is free again. Without a verdict nothing was sent. */
+  /** Frees the slot of a delivery. Without a verdict nothing was sent. */
   release(id: string, verdict?: 'good' | 'suspect' | 'left_alone', pauseMs = 0): void {
     const webhookId = this.known.get(id);
     const lane = webhookId === undefined ? undefined : this.lanes.get(webhookId);
@@ -88,7 +88,7 @@ export class Lanes {
     if (this.lanes.size > MAX_LANES && lane.active === 0 && lane.waiting.length === 0) this.lanes.delete(webhookId);
   }
 
-  /** Webhooks that have enough waiting or are left alone. */
+  /** Webhooks that have enough deliveries waiting or are paused. */
   unready(): string[] {
     return [...this.lanes]
       .filter(([, lane]) => lane.waiting.length >= enoughFor(lane) || lane.pausedUntil > this.now())
