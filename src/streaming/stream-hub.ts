@@ -85,10 +85,11 @@ export class StreamHub implements OnModuleDestroy {
   async listenTo(channels: Iterable<string>): Promise<void> {
     for (const channel of channels) {
       if (isTelemetry(channel)) this.ends.telemetry ??= this.telemetry.subscribe((event) => this.deliver(event));
-      else
-        {this.ends.events ??= this.feed.subscribe((event) =>
+      else {
+        this.ends.events ??= this.feed.subscribe((event) =>
           this.deliver(new CatalogueEvent(event, this.catalogue.accessTo(event.type))),
-        );}
+        );
+      }
     }
     if (this.ends.events) await this.feed.started();
   }

@@ -34,7 +34,7 @@ const MAX_REMEMBERED = 1000;
 interface Rule extends EventAccess {
   pattern: string;
   open: boolean;
-  matches(type: string): boolean;
+  matches: (type: string) => boolean;
 }
 
 /** Who may read which kinds of events: the first rule that names a kind holds. `*` in `pattern` is one or more characters. */
