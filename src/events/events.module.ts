@@ -27,7 +27,7 @@ import { ReplayEvents } from './replay.task.js';
 import { ReplayWorker } from './replay.worker.js';
 import { SubscriptionRights } from './subscription-rights.js';
 
-/** The events API: callers publish, look up and count events (rows EVT-01..08). The outbox itself is `platform/events`. */
+/** The events API: callers publish, look up and count events. The outbox itself is `platform/events`. */
 @Module({
   imports: [
     EventsModule.forFeature({ families: FAMILIES_TO_COME }),

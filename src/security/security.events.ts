@@ -25,7 +25,6 @@ export const TokenCreated = defineEvent<{ token_id: string; name: string; scopes
     schema: payloadSchema({ token_id: text, name: text, scopes: texts, owner_id: text }),
   },
 );
-/** Row SEC-13. */
 export const SecurityAlert = defineEvent<{
   alert_id: string;
   severity: string;

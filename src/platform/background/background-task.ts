@@ -12,7 +12,7 @@ export interface TaskError {
   message: string;
 }
 
-/** A row of `background_tasks` as others may see it (rows JOB-01, JOB-02). */
+/** A row of `background_tasks` as others may see it. */
 export interface BackgroundTask<Input extends object = Record<string, unknown>> {
   id: string;
   kind: string;

@@ -14,7 +14,7 @@ import { CANCELLED, TaskRunner } from './task-runner.js';
 /** Seconds after which one may ask again for a task of a kind that has too many open. */
 const ASK_AGAIN_SECONDS = 30;
 
-/** Long operations: begun in a request, run by the workers, watched and cancelled from anywhere (rows JOB-01..03, JOB-07). */
+/** Long operations: begun in a request, run by the workers, watched and cancelled from anywhere. */
 @Injectable()
 export class BackgroundTasks implements OnModuleInit {
   constructor(

@@ -2,7 +2,7 @@ import type { Tx } from '../database/index.js';
 import { Feature } from '../features/index.js';
 import { appendMetadata } from '../jobs/index.js';
 
-/** A kind of long operation (row JOB-05), declared once; the types of its input and its checkpoint follow from it. */
+/** A kind of long operation, declared once; the types of its input and its checkpoint follow from it. */
 export interface TaskDefinition<Input extends object, State extends object> {
   /** Dotted lower case: `<domain>.<what it does>`. */
   readonly kind: string;

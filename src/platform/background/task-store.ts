@@ -3,7 +3,7 @@ import { Database, type Tx, takeLock } from '../database/index.js';
 import type { TaskError, TaskStatus, TaskStep } from './background-task.js';
 import type { LogLevel, TaskDefinition } from './task-definition.js';
 
-/** A run that has not shown itself for so long died with its process (G3: resumed within 30 s). */
+/** A run without a sign of life for this long died with its process. Another process resumes it within 30 s. */
 const SILENCE_SECONDS = 15;
 /** What was given to a worker and not begun is given again. */
 const AGAIN_SECONDS = 30;

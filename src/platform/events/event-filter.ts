@@ -17,7 +17,7 @@ const LONGEST = 200;
 const NONE = ' '.repeat(LONGEST + 1);
 
 /**
- * A filter of wanted values, one or a list per field; all fields must fit (row STR-03). A field may be a path (`data.unit`);
+ * A filter of wanted values, one or a list per field; all fields must fit. A field may be a path (`data.unit`);
  * `tag.<name>` is a tag of telemetry. Null when nothing is filtered; fields that do not apply are checked, but filter nothing.
  * @throws AppError `validation`
  */

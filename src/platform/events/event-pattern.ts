@@ -1,7 +1,7 @@
-/** Dotted lower case (row EVT-10). */
+/** Dotted lower case. */
 export const EVENT_NAME = /^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$/;
 
-/** `*`, a name, or a name with `*` for all before or behind it: `task.completed`, `task.*`, `*.created` (row EVT-10). */
+/** `*`, a name, or a name with `*` for all before or behind it: `task.completed`, `task.*`, `*.created`. */
 export const EVENT_PATTERN = /^(\*|(\*\.)?[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*(\.\*)?)$/;
 export const EVENT_PATTERN_RULE = 'each of events must be an event name such as task.completed, task.*, *.created or *';
 
