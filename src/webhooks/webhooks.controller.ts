@@ -127,7 +127,7 @@ export class WebhooksController {
   }
 }
 
-/** Sets the tag for `If-Match`. It contains the version, which only changes by callers increase. */
+/** Sets the tag for `If-Match`, which contains the version of the webhook. */
 function tagged(webhook: Webhook, response: Response): WebhookDto {
   response.setHeader('ETag', versionETag(webhook.version));
   return toWebhookDto(webhook);
