@@ -3,15 +3,15 @@ import { AppError } from '../platform/errors/index.js';
 import type { EventOperationDto } from './replay.dto.js';
 
 export function toOperationDto(task: BackgroundTask<object>): EventOperationDto {
-  const { status, progress, current_step, created_by, error } = task;
+  const { status, progress, error } = task;
   return {
     status,
     progress,
-    current_step,
-    created_by,
-    created_at: task.created_at.toISOString(),
-    started_at: task.started_at?.toISOString() ?? null,
-    completed_at: task.finished_at?.toISOString() ?? null,
+    current_step: task.currentStep,
+    created_by: task.createdBy,
+    created_at: task.createdAt.toISOString(),
+    started_at: task.startedAt?.toISOString() ?? null,
+    completed_at: task.finishedAt?.toISOString() ?? null,
     error,
     total: numberIn(task, 'total'),
   };

@@ -172,7 +172,7 @@ function toRecoveryDto(task: BackgroundTask<{ webhookId: string; since: string }
     progress: task.progress,
     recovered: typeof recovered === 'number' ? recovered : 0,
     error: task.error?.message ?? null,
-    created_at: task.created_at.toISOString(),
-    completed_at: task.finished_at?.toISOString() ?? null,
+    created_at: task.createdAt.toISOString(),
+    completed_at: task.finishedAt?.toISOString() ?? null,
   };
 }

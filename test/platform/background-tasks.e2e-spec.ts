@@ -118,14 +118,14 @@ function runsTasks(): void {
       kind: 'test.copy',
       status: 'queued',
       progress: 0,
-      created_by: 'user_1',
+      createdBy: 'user_1',
       result: null,
     });
     const half = await eventually(async () => {
       const now = await get(app, task);
       return now.details.files === 1 && now;
     }, LONG);
-    expect(half).toMatchObject({ status: 'running', progress: 62.5, current_step: 'write', attempt: 1 });
+    expect(half).toMatchObject({ status: 'running', progress: 62.5, currentStep: 'write', attempt: 1 });
     expect(half.steps).toEqual([
       { name: 'read', status: 'completed', progress: 100 },
       { name: 'write', status: 'running', progress: 25 },
@@ -133,7 +133,7 @@ function runsTasks(): void {
     go();
     const done = await when(app, task, 'completed');
     expect(done).toMatchObject({ progress: 100, result: { bytes: 42 }, details: { files: 1 }, error: null });
-    expect(done.finished_at).toBeInstanceOf(Date);
+    expect(done.finishedAt).toBeInstanceOf(Date);
     const [line] = await app.get(BackgroundTasks).logs(task.id);
     expect(line).toMatchObject({ level: 'info', message: 'One file of four' });
   });
@@ -186,7 +186,7 @@ function runsTasks(): void {
     });
     const task = await begin(api, 'long');
     await eventually(() => runs.length === 1, LONG);
-    expect(await cancel(api, task.id)).toMatchObject({ status: 'cancelled', cancelled_by: 'system', result: null });
+    expect(await cancel(api, task.id)).toMatchObject({ status: 'cancelled', cancelledBy: 'system', result: null });
     await eventually(() => refusals.length === 1, LONG);
     expect(await api.get(Database).query('SELECT * FROM effects')).toEqual([]);
     expect(await get(api, task)).toMatchObject({ status: 'cancelled', result: null });
@@ -302,7 +302,7 @@ describe('A background task on PostgreSQL', () => {
       for (let n = 0; n < 700; n++) context.log(`b${n}\0`);
     });
     const task = await when(app, await begin(app, 'talker'), 'completed');
-    const lines = await app.get(BackgroundTasks).logs(task.id, '0', 2000);
+    const lines = await app.get(BackgroundTasks).logs(task.id, 0, 2000);
     expect(lines).toHaveLength(1000);
     expect([lines[0].message, lines[999].message]).toEqual(['a400', 'b699\uFFFD']);
     expect(await app.get(BackgroundTasks).logs(task.id, lines[998].n)).toHaveLength(1);
@@ -316,9 +316,9 @@ describe('A background task on PostgreSQL', () => {
     const b = await begin(app, 'b');
     expect(await tasks.find(Copy, a.id)).toBeNull();
     expect((await tasks.find(Plain, a.id))?.input.name).toBe('a');
-    expect((await tasks.list({}, { limit: 10 })).map(({ id }) => id)).toEqual([b.id, a.id]);
-    expect(await tasks.list({ kinds: ['test.copy'], status: 'completed' }, { limit: 10 })).toEqual([]);
-    const rest = await tasks.list({}, { limit: 10, after: [b.created_at, b.id] });
+    expect((await tasks.list({}, { limit: 10, offset: 0 })).map(({ id }) => id)).toEqual([b.id, a.id]);
+    expect(await tasks.list({ kinds: ['test.copy'], status: 'completed' }, { limit: 10, offset: 0 })).toEqual([]);
+    const rest = await tasks.list({}, { limit: 10, offset: 0, after: [b.createdAt.toISOString(), b.id] });
     expect(rest.map(({ id }) => id)).toEqual([a.id]);
     await when(app, b, 'running');
     const { text } = await app.get(Metrics).render(false);

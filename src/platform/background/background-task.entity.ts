@@ -11,7 +11,7 @@ import type { TaskError, TaskStatus, TaskStep } from './background-task.js';
 @Check('background_tasks_check2', "(status = 'cancelled') = (cancelled_by IS NOT NULL)")
 @Check('background_tasks_progress_check', '(progress >= (0)) AND (progress <= (100))')
 @Check('background_tasks_status_check', "status IN ('queued', 'running', 'completed', 'failed', 'cancelled')")
-export class BackgroundTask {
+export class BackgroundTask<Input extends object = object> {
   @PrimaryGeneratedColumn('uuid')
   id!: string;
 
@@ -31,16 +31,16 @@ export class BackgroundTask {
   currentStep!: string | null;
 
   @Column('jsonb')
-  input!: Record<string, unknown>;
+  input!: Input;
 
   @Column('jsonb', { default: {} })
   details!: Record<string, unknown>;
 
   @Column('jsonb', { nullable: true })
-  checkpoint!: Record<string, unknown> | null;
+  checkpoint!: object | null;
 
   @Column('jsonb', { nullable: true })
-  result!: Record<string, unknown> | null;
+  result!: object | null;
 
   @Column('jsonb', { nullable: true })
   error!: TaskError | null;

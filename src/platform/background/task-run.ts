@@ -1,8 +1,9 @@
 import type { Tx } from '../database/index.js';
+import type { ClaimedTask, LogEntry, RunState } from './background.queries.js';
 import type { TaskContext } from './task-definition.js';
 import { type LogLevel, TaskEnded } from './task-definition.js';
 import { beginStep, overall, percent } from './task-progress.js';
-import type { ClaimedTask, LogEntry, RunState, TaskStore } from './task-store.js';
+import type { TaskStore } from './task-store.js';
 
 const MAX_MESSAGE = 2000;
 /** Lines between two writes; of more the newest are kept. */
@@ -27,12 +28,12 @@ export class TaskRun implements TaskContext<object, object> {
     private readonly store: TaskStore,
     stopping: AbortSignal,
   ) {
-    const { id, attempt, progress, steps, current_step, details } = task;
+    const { id, attempt, progress, steps, currentStep, details } = task;
     this.taskId = id;
     this.input = task.input;
     this.attempt = attempt;
     this.state = task.checkpoint;
-    this.current = { id, attempt, progress, steps, current_step, details };
+    this.current = { id, attempt, progress, steps, currentStep, details };
     this.signal = AbortSignal.any([this.ended.signal, stopping]);
   }
 
@@ -51,7 +52,7 @@ export class TaskRun implements TaskContext<object, object> {
 
   async step(name: string): Promise<void> {
     const steps = beginStep(this.current.steps, name);
-    this.current = { ...this.current, steps, current_step: name, progress: overall(steps) };
+    this.current = { ...this.current, steps, currentStep: name, progress: overall(steps) };
     if ((await this.store.beat([this.current])).length === 0) this.lost();
     await this.writeLog();
   }
@@ -62,7 +63,7 @@ export class TaskRun implements TaskContext<object, object> {
       this.current = { ...this.current, progress: part };
       return;
     }
-    const name = this.current.current_step;
+    const name = this.current.currentStep;
     const steps = this.current.steps.map((step) => (step.name === name ? { ...step, progress: part } : step));
     this.current = { ...this.current, steps, progress: overall(steps) };
   }

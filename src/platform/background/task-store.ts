@@ -1,182 +1,63 @@
 import { Injectable } from '@nestjs/common';
 import { Database, type Tx, takeLock } from '../database/index.js';
-import type { TaskError, TaskStatus, TaskStep } from './background-task.js';
-import type { LogLevel, TaskDefinition } from './task-definition.js';
-
-/** A run without a sign of life for this long died with its process. Another process resumes it within 30 s. */
-const SILENCE_SECONDS = 15;
-/** What was given to a worker and not begun is given again. */
-const AGAIN_SECONDS = 30;
-const DISPATCH = 200;
-const KEPT_LOG_LINES = 1000;
-
-const OVERDUE = `(status = 'queued' AND run_at <= now()
-   OR status = 'running' AND heartbeat_at < now() - interval '${SILENCE_SECONDS} seconds')`;
-
-/** A task that this process alone may write to, until somebody else claims it or it is cancelled. */
-export interface ClaimedTask {
-  id: string;
-  kind: string;
-  input: object;
-  checkpoint: object | null;
-  details: Record<string, unknown>;
-  steps: TaskStep[];
-  current_step: string | null;
-  progress: number;
-  attempt: number;
-  failures: number;
-  created_by: string;
-}
-
-/** What a run says of itself, as it is written down. */
-export interface RunState {
-  id: string;
-  attempt: number;
-  progress: number;
-  steps: readonly TaskStep[];
-  current_step: string | null;
-  details: Record<string, unknown>;
-}
-
-export interface LogEntry {
-  at: Date;
-  level: LogLevel;
-  message: string;
-}
+import {
+  addLog,
+  beat,
+  type ClaimedTask,
+  claimTask,
+  type DueTask,
+  finishTask,
+  keepCheckpoint,
+  type LogEntry,
+  type Outcome,
+  putBack,
+  type RunState,
+  takeDue,
+  undispatch,
+} from './background.queries.js';
+import type { TaskDefinition } from './task-definition.js';
 
 /** The rows of background tasks: who may run one, and what its run writes. All of a run's writes name its attempt. */
 @Injectable()
 export class TaskStore {
   constructor(private readonly db: Database) {}
 
-  /** What some worker is to begin now, as far as the limits of the kinds allow; given out again only after a while. */
-  async due(
-    kinds: readonly TaskDefinition<object, object>[],
-  ): Promise<{ id: string; kind: string; dispatches: number }[]> {
-    const [rows] = await this.db.manager.query<[{ id: string; kind: string; dispatches: number }[], number]>(
-      `WITH due AS (
-         SELECT t.id, row_number() OVER (PARTITION BY t.kind ORDER BY t.status DESC, t.created_at, t.id) AS place,
-           k.most - (SELECT count(*) FROM background_tasks r WHERE r.kind = t.kind AND r.status = 'running'
-                       AND r.heartbeat_at >= now() - interval '${SILENCE_SECONDS} seconds') AS free
-         FROM background_tasks t JOIN unnest($1::text[], $2::int[]) AS k (kind, most) USING (kind) WHERE ${OVERDUE}
-       )
-       UPDATE background_tasks t SET dispatched_at = now(), dispatches = t.dispatches + 1
-       FROM due WHERE t.id = due.id AND due.place <= due.free AND due.place <= ${DISPATCH}
-         AND (t.dispatched_at IS NULL OR t.dispatched_at < now() - interval '${AGAIN_SECONDS} seconds')
-       RETURNING t.id, t.kind, t.dispatches`,
-      [kinds.map((k) => k.kind), kinds.map((k) => k.concurrency)],
-    );
-    return rows;
+  due(kinds: readonly TaskDefinition<object, object>[]): Promise<DueTask[]> {
+    return takeDue(this.db.manager, kinds);
   }
 
-  /** After it could not be given to a worker. */
-  async undispatch(ids: readonly string[]): Promise<void> {
-    await this.db.query(`UPDATE background_tasks SET dispatched_at = NULL WHERE id = ANY ($1::uuid[])`, [ids]);
+  undispatch(ids: readonly string[]): Promise<void> {
+    return undispatch(this.db.manager, ids);
   }
 
   /** Begins a run. Null when it is another's, has ended, or as many of its kind run as may. */
-  claim(id: string, { kind, concurrency }: TaskDefinition<object, object>): Promise<ClaimedTask | null> {
+  claim(id: string, definition: TaskDefinition<object, object>): Promise<ClaimedTask | null> {
     return this.db.transaction(async (tx) => {
-      await takeLock(tx, 'background.claim', kind);
-      const [[row]] = await tx.query<[ClaimedTask[], number]>(
-        `UPDATE background_tasks SET status = 'running', attempt = attempt + 1, heartbeat_at = now(), updated_at = now(),
-           failures = failures + CASE WHEN status = 'running' THEN 1 ELSE 0 END, started_at = coalesce(started_at, now())
-         WHERE id = $1 AND kind = $2 AND ${OVERDUE}
-           AND $3 > (SELECT count(*) FROM background_tasks r WHERE r.kind = $2 AND r.status = 'running' AND r.id <> $1
-                       AND r.heartbeat_at >= now() - interval '${SILENCE_SECONDS} seconds')
-         RETURNING id, kind, input, checkpoint, details, steps, current_step, progress, attempt, failures, created_by`,
-        [id, kind, concurrency],
-      );
-      return row ?? null;
+      await takeLock(tx, 'background.claim', definition.kind);
+      return claimTask(tx, id, definition);
     });
   }
 
-  /** Shows that these runs live and writes what they say. @returns those whose task is still theirs */
   async beat<Run extends RunState>(runs: readonly Run[]): Promise<Run[]> {
-    const [rows] = await this.db.manager.query<[{ id: string; attempt: number }[], number]>(
-      `UPDATE background_tasks t SET heartbeat_at = now(), updated_at = now(), progress = r.progress, steps = r.steps,
-         current_step = r.current_step, details = r.details
-       FROM unnest($1::uuid[], $2::int[], $3::float8[], $4::jsonb[], $5::text[], $6::jsonb[])
-         AS r (id, attempt, progress, steps, current_step, details)
-       WHERE t.id = r.id AND t.attempt = r.attempt AND t.status = 'running' RETURNING t.id, t.attempt`,
-      [
-        runs.map((r) => r.id),
-        runs.map((r) => r.attempt),
-        runs.map((r) => r.progress),
-        runs.map((r) => JSON.stringify(r.steps)),
-        runs.map((r) => r.current_step),
-        runs.map((r) => JSON.stringify(r.details)),
-      ],
-    );
-    return runs.filter((run) => rows.some(({ id, attempt }) => id === run.id && attempt === run.attempt));
+    return beat(this.db.manager, runs);
   }
 
   /** Work that got this far is no reason to give it up. @returns whether the task is still this run's */
   async checkpoint(run: RunState, state: object, tx: Tx = this.db.manager): Promise<boolean> {
-    const [, count] = await tx.query<[unknown, number]>(
-      `UPDATE background_tasks SET checkpoint = $3, failures = 0, heartbeat_at = now(), updated_at = now(), progress = $4,
-         steps = $5, current_step = $6, details = $7
-       WHERE id = $1 AND attempt = $2 AND status = 'running'`,
-      [
-        run.id,
-        run.attempt,
-        JSON.stringify(state),
-        run.progress,
-        JSON.stringify(run.steps),
-        run.current_step,
-        JSON.stringify(run.details),
-      ],
-    );
-    return count === 1;
+    return keepCheckpoint(tx, run, state);
   }
 
   /** @returns whether the task was still this run's */
-  async finish(
-    run: RunState,
-    outcome: { status: TaskStatus & ('completed' | 'failed'); result?: object; error?: TaskError },
-  ): Promise<boolean> {
-    const [, count] = await this.db.manager.query<[unknown, number]>(
-      `UPDATE background_tasks SET status = $3, result = $4, error = $5, progress = $6, steps = $7, current_step = $8,
-         details = $9, heartbeat_at = NULL, finished_at = now(), updated_at = now()
-       WHERE id = $1 AND attempt = $2 AND status = 'running'`,
-      [
-        run.id,
-        run.attempt,
-        outcome.status,
-        outcome.result ? JSON.stringify(outcome.result) : null,
-        outcome.error ? JSON.stringify(outcome.error) : null,
-        run.progress,
-        JSON.stringify(run.steps),
-        run.current_step,
-        JSON.stringify(run.details),
-      ],
-    );
-    return count === 1;
+  async finish(run: RunState, outcome: Outcome): Promise<boolean> {
+    return finishTask(this.db.manager, run, outcome);
   }
 
   /** Leaves the task to a later run. `failed`: it counts as a failure. */
-  async putBack({ id, attempt }: RunState, pauseMs: number, failed: boolean): Promise<void> {
-    await this.db.query(
-      `UPDATE background_tasks SET status = 'queued', heartbeat_at = NULL, dispatched_at = NULL, updated_at = now(),
-         run_at = now() + $3 * interval '1 millisecond', failures = failures + $4
-       WHERE id = $1 AND attempt = $2 AND status = 'running'`,
-      [id, attempt, pauseMs, failed ? 1 : 0],
-    );
+  async putBack(run: RunState, pauseMs: number, failed: boolean): Promise<void> {
+    await putBack(this.db.manager, run, pauseMs, failed);
   }
 
-  /** Adds lines to the log of a task, and drops the oldest of too many. */
   async addLog(id: string, entries: readonly LogEntry[]): Promise<void> {
-    await this.db.query(
-      `INSERT INTO background_task_logs (task_id, at, level, message)
-       SELECT t.id, l.at, l.level, l.message
-       FROM background_tasks t, unnest($2::timestamptz[], $3::text[], $4::text[]) WITH ORDINALITY AS l (at, level, message, n)
-       WHERE t.id = $1 ORDER BY l.n`,
-      [id, entries.map((e) => e.at), entries.map((e) => e.level), entries.map((e) => e.message)],
-    );
-    await this.db.query(
-      `DELETE FROM background_task_logs WHERE task_id = $1 AND n <= (
-         SELECT n FROM background_task_logs WHERE task_id = $1 ORDER BY n DESC OFFSET ${KEPT_LOG_LINES} LIMIT 1)`,
-      [id],
-    );
+    await addLog(this.db.manager, id, entries);
   }
 }
