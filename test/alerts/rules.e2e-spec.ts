@@ -115,6 +115,7 @@ describe('rules', () => {
     ['data.items.exists(i, i > 1)', 1, 'exists'],
     ['source.matches("(a+)+$")', 1, 'matches'],
     ['[1, 2].map(x, x).size() > 1', 1, 'map'],
+    [`source${'.trim()'.repeat(11)} == ""`, 1, 'more than 10 functions on texts'],
   ])('say where an expression is wrong: %s', async (condition, position, words) => {
     const { status, body } = await bench.call<Rule>('POST', '/rules', { name: 'x', event_type: 'e', condition });
     expect(status).toBe(400);
