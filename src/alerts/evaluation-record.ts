@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type BeforeApplicationShutdown, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { MoreThan } from 'typeorm';
 import { Settings } from '../platform/config/index.js';
 import { Database } from '../platform/database/index.js';
 import { Logger } from '../platform/observability/index.js';
@@ -14,6 +15,8 @@ import { RuleSet } from './rule-set.js';
 const BEAT_MS = 1000;
 /** Longest time from an event's receipt until it is stored and handed to the evaluator, with room to spare. */
 const ON_THE_WAY_MS = 35_000;
+/** How long a stop waits for events to be judged; what is left then is another process's, or this one's after it has started again. */
+const STOP_MS = 3000;
 
 /**
  * Writes down how far this process has come with judging what it takes in, so that another one can go on from there when it dies
@@ -47,12 +50,21 @@ export class EvaluationRecord implements OnApplicationBootstrap, BeforeApplicati
   async beforeApplicationShutdown(): Promise<void> {
     clearInterval(this.timer);
     this.stopping.abort();
+    const patience = setTimeout(() => this.evaluator.hurry(), STOP_MS);
     await this.beating;
     await this.evaluator.settled();
-    if (this.evaluator.behindSince !== null || !this.registered) return;
+    clearTimeout(patience);
+    if (!this.registered) return;
     try {
       await this.flushCounts();
-      await this.db.repository(AlertEvaluator).delete({ id: this.id });
+      const { behindSince } = this.evaluator;
+      const records = this.db.repository(AlertEvaluator);
+      if (behindSince === null) {
+        await records.delete({ id: this.id });
+      } else {
+        const doneBefore = new Date(behindSince);
+        await records.update({ id: this.id, doneBefore: MoreThan(doneBefore) }, { doneBefore });
+      }
     } catch (error) {
       this.logger.warn({ err: String(error) }, 'Another process will look after the last alerts');
     }
@@ -76,7 +88,7 @@ export class EvaluationRecord implements OnApplicationBootstrap, BeforeApplicati
     if (!this.settings.runsApi) return;
     await this.flushCounts();
     const behindSince = this.evaluator.behindSince;
-    const doneBefore = Math.min(Date.now() - ON_THE_WAY_MS, behindSince ?? Infinity);
+    const doneBefore = Math.min(Date.now() - ON_THE_WAY_MS, this.evaluator.openSince);
     await beat(this.db.manager, { id: this.id, doneBefore: new Date(doneBefore) });
     this.registered = true;
     if (behindSince === null) return;

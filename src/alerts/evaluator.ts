@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 import { AlertSettings } from './alerts.settings.js';
 import { runDetached } from '../platform/context/index.js';
@@ -17,10 +18,30 @@ import type { Verdict } from './verdict.js';
 const AT_ONCE = 250;
 /** Events waiting for their transaction; past it they are read again from the table later. */
 const MAX_WAITING = 20_000;
+/** Events that no rule has judged yet, and characters of their data; past either they are read again from the table later. */
+const MAX_UNJUDGED = 20_000;
+const MAX_UNJUDGED_CHARACTERS = 64_000_000;
+/** How long judging may go on before the event loop does something else. */
+const SLICE_MS = 10;
+/** Judged so long after it was stored, an event may have been read from the table and judged meanwhile. */
+const OVERDUE_MS = 1000;
 
 export interface GroupName {
   ruleId: string;
   groupKey: string;
+}
+
+/** Events that wait to be judged. */
+interface Unjudged {
+  rows: readonly JudgedEvent[];
+  again: boolean;
+  only: GroupName | undefined;
+  /** What was older than the newest of its series when it came, so that it is too late to raise anything. */
+  late: ReadonlySet<JudgedEvent>;
+  takenAt: number;
+  /** The oldest time of receipt among them. */
+  receivedSince: number;
+  characters: number;
 }
 
 /** Events of one group that wait for their transaction. */
@@ -45,6 +66,14 @@ class Waiting implements GroupWork {
  */
 @Injectable()
 export class Evaluator {
+  /** In the order they came. */
+  private readonly unjudged = new Set<Unjudged>();
+  private unjudgedEvents = 0;
+  private unjudgedCharacters = 0;
+  /** Resolves once everything taken so far is judged. */
+  private judging: Promise<void> = Promise.resolve();
+  private sliceEnds = 0;
+  private hurried = false;
   private readonly waiting = new Map<string, Waiting>();
   private waitingEvents = 0;
   private working: Promise<void> | undefined;
@@ -68,51 +97,108 @@ export class Evaluator {
   }
 
   /**
-   * Judges events; never throws. `again`: they may have been judged before, here or elsewhere, so that only those count which are
-   * newer than what their group has seen. `only`: what they say of all other groups is known.
+   * Judges events, soon and in the order they were taken; never throws. `again`: they may have been judged before, here or elsewhere,
+   * so that only those count which are newer than what their group has seen. `only`: what they say of all other groups is known.
    */
   take(rows: readonly JudgedEvent[], again: boolean, only?: GroupName): void {
-    if (this.rules.isEmpty) return;
-    let evaluated = 0;
-    const context = new LazyContext();
-    for (const row of rows) {
-      for (const rule of this.rules.candidates(row)) {
-        const groups = this.open.of(rule.id);
-        // Data ends absences; none is open here.
-        if ((rule.isAbsence && !groups) || !rule.concernsCandidate(row)) continue;
-        if (only && (rule.id !== only.ruleId || rule.groupKey(row) !== only.groupKey)) continue;
-        evaluated++;
-        const verdict = rule.judgement(row, context);
-        if (verdict !== 'breach' && (verdict === 'silent' || !groups)) continue;
-        this.consider(rule, row, verdict, groups, again);
-      }
+    if (this.rules.isEmpty || rows.length === 0) return;
+    const batch: Unjudged = {
+      rows,
+      again,
+      only,
+      late: new Set(again ? [] : rows.filter(({ ts, series }) => series !== null && ts < series.lastSeen)),
+      takenAt: performance.now(),
+      receivedSince: rows.reduce((oldest, { receivedAt }) => Math.min(oldest, receivedAt), Infinity),
+      characters: rows.reduce((sum, { data }) => sum + data.length, 0),
+    };
+    const tooMany =
+      this.unjudgedEvents + rows.length > MAX_UNJUDGED ||
+      this.unjudgedCharacters + batch.characters > MAX_UNJUDGED_CHARACTERS;
+    // What is read again comes page by page, each when the one before is judged.
+    if (this.hurried || (tooMany && !again)) {
+      for (const row of rows) this.leaveOut(row);
+      return;
     }
-    this.evaluations.inc(evaluated);
+    this.unjudged.add(batch);
+    this.unjudgedEvents += rows.length;
+    this.unjudgedCharacters += batch.characters;
+    this.judging = runDetached(() => this.judging.then(() => this.judge(batch)));
   }
 
   /** Resolves once everything taken so far is stored or left out. */
   async settled(): Promise<void> {
+    await this.judging;
     while (this.working) await this.working;
+  }
+
+  /** From now on what is not judged is left out: the process cannot wait for it. */
+  hurry(): void {
+    this.hurried = true;
+  }
+
+  /** The oldest time of receipt of what is left out or not judged yet; Infinity: there is none. */
+  get openSince(): number {
+    const since = this.behindSince ?? Infinity;
+    return [...this.unjudged].reduce((oldest, { receivedSince }) => Math.min(oldest, receivedSince), since);
+  }
+
+  /** Gives the event loop back after each slice; never throws. */
+  private async judge(batch: Unjudged): Promise<void> {
+    const context = new LazyContext();
+    let evaluated = 0;
+    try {
+      for (const row of batch.rows) {
+        for (const rule of this.rules.candidates(row)) {
+          if (performance.now() >= this.sliceEnds) await this.nextSlice();
+          if (this.hurried) this.leaveOut(row);
+          else if (this.evaluate(rule, row, batch, context)) evaluated++;
+        }
+      }
+    } catch (error) {
+      this.lost.inc();
+      this.logger.error({ err: String(error) }, 'Events could not be evaluated');
+    }
+    this.evaluations.inc(evaluated);
+    this.unjudged.delete(batch);
+    this.unjudgedEvents -= batch.rows.length;
+    this.unjudgedCharacters -= batch.characters;
+  }
+
+  private async nextSlice(): Promise<void> {
+    await turn();
+    this.sliceEnds = performance.now() + SLICE_MS;
+  }
+
+  /** Whether the rule is about the event at all. */
+  private evaluate(rule: CompiledRule, row: JudgedEvent, batch: Unjudged, context: LazyContext): boolean {
+    const { only, late, takenAt } = batch;
+    const groups = this.open.of(rule.id);
+    // Data ends absences; none is open here.
+    if ((rule.isAbsence && !groups) || !rule.concernsCandidate(row)) return false;
+    if (only && (rule.id !== only.ruleId || rule.groupKey(row) !== only.groupKey)) return false;
+    const verdict = rule.judgement(row, context);
+    if (verdict !== 'breach' && (verdict === 'silent' || !groups)) return true;
+    const again = batch.again || performance.now() - takenAt > OVERDUE_MS;
+    this.consider(rule, { row, verdict, again }, groups, late.has(row));
+    return true;
   }
 
   private consider(
     rule: CompiledRule,
-    row: JudgedEvent,
-    verdict: Verdict,
+    reading: Reading,
     groups: ReadonlyMap<string, OpenGroup> | undefined,
-    again: boolean,
+    late: boolean,
   ): void {
+    const { row, verdict, again } = reading;
     const groupKey = rule.groupKey(row);
     const group = groups?.get(groupKey);
     if (!group) {
-      // What is older than the newest of its series comes too late to raise anything.
-      const late = !again && row.series !== null && row.ts < row.series.lastSeen;
       if (verdict !== 'breach' || late) return;
       // The database would refuse it as well, in a transaction for each event.
       if (this.open.count(rule.id) >= this.settings.maxGroups) this.writer.passOver(rule, 1);
-      else this.enqueue(rule, groupKey, { row, verdict, again });
+      else this.enqueue(rule, groupKey, reading);
     } else if (again || group.busy > 0 || mayChange(group, row, verdict, rule)) {
-      this.enqueue(rule, groupKey, { row, verdict, again });
+      this.enqueue(rule, groupKey, reading);
     } else if (verdict === 'breach' && row.ts >= group.lastTs) {
       group.uncounted++;
       group.lastTs = row.ts;
@@ -136,12 +222,12 @@ export class Evaluator {
     waiting.readings.push(reading);
     this.waiting.set(key, waiting);
     this.open.hold(rule.id, groupKey);
-    this.working ??= runDetached(() => this.work()).finally(() => (this.working = undefined));
+    this.working ??= runDetached(() => this.work());
   }
 
   private async work(): Promise<void> {
     // What was flushed together is judged together.
-    await new Promise((resolve) => setImmediate(resolve));
+    await turn();
     while (this.waiting.size > 0) {
       const batch = [...this.waiting].slice(0, AT_ONCE);
       for (const [key, { readings }] of batch) {
@@ -152,6 +238,7 @@ export class Evaluator {
       await this.write(works);
       for (const { rule, groupKey } of works) this.open.release(rule.id, groupKey);
     }
+    this.working = undefined;
   }
 
   /** Never throws. A group that cannot be stored at all does not hold up the others. */

@@ -209,3 +209,38 @@ it(
   },
   KILLS * 4 * PATIENT_MS,
 );
+
+it('kill -9 while expensive rules are being evaluated: each event raises its alert once', async () => {
+  const [type, prefix, count] = ['text.reading', 'halfway-', 500];
+  const calls = '.lowerAscii().upperAscii()'.repeat(4);
+  for (let n = 0; n < 20; n++) {
+    const condition = `data.text${calls} ${n === 19 ? '!=' : '=='} "q"`;
+    const rule = { name: `expensive ${n}`, event_type: type, sources: [`${prefix}*`], condition };
+    expect((await bench.call('POST', '/rules', rule)).status).toBe(201);
+  }
+  const process = await NexusProcess.start({
+    home: home.path,
+    port: await freePort(),
+    env: { ...env, NEXUS_ROLE: 'api', NEXUS_LOCAL_AGENT: 'false' },
+  });
+  const data = { text: 'aB'.repeat(2000) };
+  const sent = (sources: string[]): object => ({
+    events: sources.map((source) => ({ event_type: type, source, data })),
+  });
+  // The process that will die has said that it is there, and that it knows the rules.
+  await eventually(async () => {
+    await post(process.url, sent([`${prefix}first`]));
+    return (await toldOf(`${prefix}first`))[RAISED] === 1;
+  }, PATIENT_MS);
+  const sources = Array.from({ length: count }, (_, n) => `${prefix}${n}`);
+  expect((await post(process.url, sent(sources))).status).toBe(202);
+  await eventually(async () => ((await toldOf(prefix))[RAISED] ?? 0) > 1, PATIENT_MS);
+  await process.kill();
+  await eventually(async () => {
+    const dead = await bench.app.db.query(
+      `SELECT 1 FROM alert_evaluators WHERE beat_at < now() - interval '3 seconds'`,
+    );
+    return dead.length === 0 && (await toldOf(prefix))[RAISED] === count + 1;
+  }, 2 * PATIENT_MS);
+  expect(await toldOf(prefix)).toEqual({ [RAISED]: count + 1 });
+});
