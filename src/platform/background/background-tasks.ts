@@ -78,9 +78,7 @@ export class BackgroundTasks implements OnModuleInit {
     definition: TaskDefinition<Input, State>,
     id: string,
   ): Promise<BackgroundTask<Input> | null> {
-    return this.db
-      .repository<BackgroundTask<Input>>(BackgroundTask)
-      .findOne({ where: { id, kind: definition.kind } as object });
+    return this.db.repository<BackgroundTask<Input>>(BackgroundTask).findOne({ where: { id, kind: definition.kind } });
   }
 
   /** Of any kind. `id` is its UUID. @throws AppError `not_found` */

@@ -4,7 +4,7 @@ import type { BackgroundTaskLog } from './background-task-log.entity.js';
 import type { BackgroundTask } from './background-task.entity.js';
 import type { TaskDefinition } from './task-definition.js';
 
-/** A run that has not shown itself for so long died with its process (G3: resumed within 30 s). */
+/** A run that has not shown itself for so long died with its process. Another process resumes it within 30 s. */
 const SILENCE_SECONDS = 15;
 /** What was given to a worker and not begun is given again. */
 const AGAIN_SECONDS = 30;
