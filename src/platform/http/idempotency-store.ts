@@ -3,6 +3,7 @@ import { EncryptedColumns, SecretBox } from '../crypto/index.js';
 import type { Tx } from '../database/index.js';
 import { AppError } from '../errors/index.js';
 import { IdempotencyKey } from './idempotency-key.entity.js';
+import { claimKey } from './idempotency.queries.js';
 
 /** Two requests are the same when principal, route and key are. */
 export interface RequestKey {
@@ -35,16 +36,7 @@ export class IdempotencyStore {
    */
   async claim(tx: Tx, request: RequestKey, hash: Buffer): Promise<StoredAnswer | null> {
     const { principal, route, key } = request;
-    const claimed = await tx.query<unknown[]>(
-      `INSERT INTO idempotency_keys AS k (principal, route, key, request_hash, expires_at)
-       VALUES ($1, $2, $3, $4, now() + interval '24 hours')
-       ON CONFLICT (principal, route, key) DO UPDATE
-         SET request_hash = excluded.request_hash, created_at = now(), expires_at = excluded.expires_at
-         WHERE k.expires_at <= now()
-       RETURNING 1`,
-      [principal, route, key, hash],
-    );
-    if (claimed.length > 0) return null;
+    if (await claimKey(tx, request, hash)) return null;
     const row = await tx.findOneByOrFail(IdempotencyKey, { principal, route, key });
     if (!row.requestHash.equals(hash)) {
       throw AppError.conflict('This Idempotency-Key was used for another request', { idempotency_key: key });

@@ -5,6 +5,7 @@ import { isFrequent, isScheduled, type JobDefinition } from './job-definition.js
 import { JobQueue } from './job-queue.js';
 import { JobRegistry } from './job-registry.js';
 import type { QueueBackend } from './queue-backend.js';
+import { lastRuns, noteRuns } from './schedules.queries.js';
 
 const ENSURE_MS = 15_000;
 /** After the store was away or refused something. */
@@ -130,32 +131,26 @@ export class JobSchedules implements OnModuleInit {
     return this.scheduled().filter((definition) => definition.queue === queueName && !isFrequent(definition));
   }
 
-  /** In one statement for all, far less often than the fastest of them run. */
+  /** For all together, far less often than the fastest of them run. */
   private async writeRuns(): Promise<void> {
     const names = [...this.ran].filter((name) => this.registry.get(name)?.definition.everyMs !== undefined).sort();
     this.ran.clear();
     if (names.length === 0) return;
-    await this.db.query(
-      `INSERT INTO schedule_runs (job) SELECT unnest($1::text[])
-       ON CONFLICT (job) DO UPDATE SET last_run_at = now()`,
-      [names],
-    );
+    await noteRuns(this.db.manager, names);
   }
 
   /** Of schedules with a fixed step only; the daily ones cannot be late while those are not. */
   private async check(): Promise<Record<string, unknown>> {
-    const rows = await this.db.query<{ job: string; last_run_at: Date; age_ms: number }>(
-      `SELECT job, last_run_at, extract(epoch FROM now() - last_run_at)::float8 * 1000 AS age_ms FROM schedule_runs`,
-    );
+    const rows = await lastRuns(this.db.manager);
     const runs = new Map(rows.map((row) => [row.job, row]));
     const late = this.scheduled()
       .filter(({ name, everyMs = Infinity }) => {
         // Where none has run yet, this process's start counts.
-        const age = Math.min(runs.get(name)?.age_ms ?? Infinity, process.uptime() * 1000);
+        const age = Math.min(runs.get(name)?.ageMs ?? Infinity, process.uptime() * 1000);
         return age > 2 * everyMs + STALE_MS;
       })
       .map(({ name }) => name);
-    const newest = Math.max(...rows.map(({ last_run_at }) => last_run_at.getTime()));
+    const newest = Math.max(...rows.map(({ lastRunAt }) => lastRunAt.getTime()));
     const details = { last_run: rows.length === 0 ? null : new Date(newest).toISOString(), late };
     if (late.length > 0) throw new CheckFailed('Schedules are late', details);
     return details;
