@@ -8,7 +8,7 @@ import type { INestApplication } from '@nestjs/common';
 import type { JoinResponse } from '@nexus/agent/protocol';
 import { AgentsService } from './agents/index.js';
 import type { Settings } from './platform/config/index.js';
-import { parsePublicId, publicId } from './platform/http/index.js';
+import { parsePublicId, publicId } from './platform/ids/index.js';
 import { Logger } from './platform/observability/index.js';
 
 const NAME = 'local';

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { AgentSettings } from './agents.settings.js';
 import { AppError } from '../platform/errors/index.js';
 import { Database } from '../platform/database/index.js';
-import { parsePublicId, publicId } from '../platform/http/index.js';
+import { parsePublicId, publicId } from '../platform/ids/index.js';
 import { trustedLabels } from './agent-limits.js';
 import { findTargetById, findTargetByName, findTargetsByLabels, type TargetAgent } from './agents.queries.js';
 import { parseLabels } from './labels.js';

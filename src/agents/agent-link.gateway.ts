@@ -11,7 +11,8 @@ import {
 import type { Counter } from 'prom-client';
 import { Settings } from '../platform/config/index.js';
 import { AgentSettings } from './agents.settings.js';
-import { parseJsonBody, publicId } from '../platform/http/index.js';
+import { parseJsonBody } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
 import {
   CLOSE_GOING_AWAY,

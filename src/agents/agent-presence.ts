@@ -4,7 +4,7 @@ import type { AgentFrame } from '@nexus/agent/protocol';
 import { AgentSettings } from './agents.settings.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { EventBus } from '../platform/events/index.js';
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import type { AgentStatus } from './agent.js';
 import { AgentSigningKeys } from './agent-signing-keys.js';
 import { AgentOffline, AgentStatusChanged, type OfflineReason } from './agents.events.js';

@@ -2,17 +2,8 @@ import { Body, Controller, Delete, Get, HttpCode, Patch, Post, Query, Res } from
 import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
-import {
-  Allow,
-  Audit,
-  CurrentActor,
-  IfMatch,
-  IdParam,
-  publicId,
-  resolvePage,
-  versionETag,
-  Wire,
-} from '../platform/http/index.js';
+import { Allow, Audit, CurrentActor, IfMatch, resolvePage, versionETag, Wire } from '../platform/http/index.js';
+import { IdParam, publicId } from '../platform/ids/index.js';
 import type { Agent } from './agent.entity.js';
 import {
   AgentDto,

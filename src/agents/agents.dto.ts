@@ -16,7 +16,8 @@ import {
   ValidateIf,
   ValidateNested,
 } from 'class-validator';
-import { PageQueryDto, PaginationDto, publicId } from '../platform/http/index.js';
+import { PageQueryDto, PaginationDto } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { AGENT_STATUSES, type AgentStatus } from './agent.js';
 import type { Agent } from './agent.entity.js';
 import { IsLabels, LABELS_SCHEMA } from './labels.js';

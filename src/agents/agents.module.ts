@@ -24,6 +24,13 @@ import { JoinToken } from './join-token.entity.js';
 import { JoinTokensController } from './join-tokens.controller.js';
 import { JoinTokensService } from './join-tokens.service.js';
 
+declare module '../platform/ids/id-prefixes.js' {
+  interface IdPrefixes {
+    agent: 'agent';
+    join: 'join token';
+  }
+}
+
 @Module({
   imports: [
     EventsModule.forFeature({

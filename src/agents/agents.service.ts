@@ -8,7 +8,8 @@ import { Database, findForUpdate, insertIfNew, type Tx } from '../platform/datab
 import { EgressClient } from '../platform/egress/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EventBus } from '../platform/events/index.js';
-import { assertVersion, type Page, pageNewestFirst, type PaginationDto, publicId } from '../platform/http/index.js';
+import { assertVersion, type Page, pageNewestFirst, type PaginationDto } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { AgentCredentials } from '../security/index.js';
 import type { AgentChanges, AgentStatus } from './agent.js';
 import { Agent } from './agent.entity.js';

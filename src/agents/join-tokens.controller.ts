@@ -10,12 +10,11 @@ import {
   MaxBody,
   PageQueryDto,
   Public,
-  IdParam,
-  publicId,
   publicOrigin,
   resolvePage,
   Wire,
 } from '../platform/http/index.js';
+import { IdParam, publicId } from '../platform/ids/index.js';
 import { AGENT_PACKAGE_PATH, AgentPackage } from './agent-package.js';
 import {
   CreateJoinTokenDto,

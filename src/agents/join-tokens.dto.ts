@@ -1,7 +1,8 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { ArrayMaxSize, IsArray, IsInt, IsOptional, IsString, Matches, Max, MaxLength, Min } from 'class-validator';
 import type { JoinRequest, JoinResponse } from '@nexus/agent/protocol';
-import { PaginationDto, publicId } from '../platform/http/index.js';
+import { PaginationDto } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { AGENT_NAME, AGENT_NAME_RULE, AGENT_WORD, SIGNING_KEY_DESCRIPTION, SIGNING_KEY_EXAMPLE } from './agents.dto.js';
 import type { JoinToken } from './join-token.entity.js';
 import { IsLabels, LABELS_SCHEMA } from './labels.js';

@@ -4,7 +4,7 @@ import type { Actor } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import { isAppError } from '../platform/errors/index.js';
 import { EventBus, OnEvent, type StoredEvent } from '../platform/events/index.js';
-import { parsePublicId, publicId } from '../platform/http/index.js';
+import { parsePublicId, publicId } from '../platform/ids/index.js';
 import { EventDeliveries } from '../webhooks/index.js';
 import { type ActionOutcome, Alert } from './alert.entity.js';
 import { recordOutcome } from './alerts.queries.js';

@@ -3,7 +3,7 @@ import { In, IsNull, MoreThan } from 'typeorm';
 import { AlertSettings } from './alerts.settings.js';
 import { Database, type Tx } from '../platform/database/index.js';
 import { EventBus } from '../platform/events/index.js';
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
 import { raisedData, resolvedData } from './alert.js';
 import { Alert } from './alert.entity.js';

@@ -1,4 +1,4 @@
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import type { Alert } from './alert.entity.js';
 import type { AlertEventData, AlertResolvedData } from './alerts.events.js';
 

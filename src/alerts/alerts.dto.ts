@@ -1,7 +1,8 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { Transform } from 'class-transformer';
 import { IsBoolean, IsIn, IsOptional, IsString, MaxLength } from 'class-validator';
-import { IsPublicId, PageQueryDto, PaginationDto } from '../platform/http/index.js';
+import { PageQueryDto, PaginationDto } from '../platform/http/index.js';
+import { IsPublicId } from '../platform/ids/index.js';
 import { SEVERITIES, type Severity } from './rule-definition.js';
 
 const EXAMPLE_TIME = '2025-01-15T10:30:00.000Z';

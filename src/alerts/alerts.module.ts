@@ -34,6 +34,14 @@ import { RulesService } from './rules.service.js';
 import { SilencesController } from './silences.controller.js';
 import { SilencesService } from './silences.service.js';
 
+declare module '../platform/ids/id-prefixes.js' {
+  interface IdPrefixes {
+    alert: 'alert';
+    rule: 'alert rule';
+    silence: 'silence';
+  }
+}
+
 /** Rules over telemetry and the alerts they raise. */
 @Module({
   imports: [

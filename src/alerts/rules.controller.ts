@@ -2,17 +2,8 @@ import { Body, Controller, Delete, Get, HttpCode, Post, Put, Query, Res } from '
 import { ApiBody, ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
-import {
-  Allow,
-  CurrentActor,
-  IfMatch,
-  IdParam,
-  publicId,
-  resolvePage,
-  versionETag,
-  RateLimit,
-  Wire,
-} from '../platform/http/index.js';
+import { Allow, CurrentActor, IfMatch, resolvePage, versionETag, RateLimit, Wire } from '../platform/http/index.js';
+import { IdParam, publicId } from '../platform/ids/index.js';
 import type { AlertRule } from './alert-rule.entity.js';
 import { RuleTrial } from './rule-trial.js';
 import { RULE_EXAMPLES, RULE_TEST_EXAMPLES } from './rule-examples.js';

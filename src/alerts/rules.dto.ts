@@ -18,7 +18,8 @@ import {
   ValidateIf,
   ValidateNested,
 } from 'class-validator';
-import { IsPublicId, PageQueryDto } from '../platform/http/index.js';
+import { PageQueryDto } from '../platform/http/index.js';
+import { IsPublicId } from '../platform/ids/index.js';
 import { LONGEST_EXPRESSION } from './expression.js';
 import {
   OPERATOR_SPELLINGS,

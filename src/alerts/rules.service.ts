@@ -4,15 +4,8 @@ import { AlertSettings } from './alerts.settings.js';
 import { type Actor, actorHas, actsOn } from '../platform/context/index.js';
 import { assertRoom, Database, findForUpdate, insertRow, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import {
-  assertVersion,
-  Deletions,
-  type Page,
-  pageNewestFirst,
-  type PaginationDto,
-  parsePublicId,
-  publicId,
-} from '../platform/http/index.js';
+import { assertVersion, Deletions, type Page, pageNewestFirst, type PaginationDto } from '../platform/http/index.js';
+import { parsePublicId, publicId } from '../platform/ids/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
 import { EventDeliveries } from '../webhooks/index.js';
 import type { ClearReason } from './alert.entity.js';

@@ -1,7 +1,8 @@
 import { Body, Controller, Delete, Get, Post, Query } from '@nestjs/common';
 import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../platform/context/index.js';
-import { Allow, CurrentActor, IdParam, publicId, resolvePage, RateLimit, Wire } from '../platform/http/index.js';
+import { Allow, CurrentActor, resolvePage, RateLimit, Wire } from '../platform/http/index.js';
+import { IdParam, publicId } from '../platform/ids/index.js';
 import {
   CreateSilenceDto,
   DeletedSilenceDto,

@@ -12,7 +12,8 @@ import {
   MaxLength,
   ValidateNested,
 } from 'class-validator';
-import { IsPublicId, PageQueryDto, PaginationDto } from '../platform/http/index.js';
+import { PageQueryDto, PaginationDto } from '../platform/http/index.js';
+import { IsPublicId } from '../platform/ids/index.js';
 import { SEVERITIES, type Severity } from './rule-definition.js';
 
 const EXAMPLE_TIME = '2025-01-15T10:30:00.000Z';

@@ -1,6 +1,6 @@
 import { LessThanOrEqual, MoreThan } from 'typeorm';
 import type { Tx } from '../platform/database/index.js';
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import type { Alert } from './alert.entity.js';
 import { AlertSilence } from './alert-silence.entity.js';
 import type { Matchers } from './silence-matchers.js';

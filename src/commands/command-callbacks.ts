@@ -4,7 +4,7 @@ import { IsNull, Not } from 'typeorm';
 import { MasterKeys, newSigningSecret, standardSignatures } from '../platform/crypto/index.js';
 import { Database, findForUpdate } from '../platform/database/index.js';
 import { EgressClient } from '../platform/egress/index.js';
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { HandleJob } from '../platform/jobs/index.js';
 import { CommandQueries } from './command-queries.service.js';
 import { toCommandDetailDto } from './command-view.js';

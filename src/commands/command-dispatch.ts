@@ -3,7 +3,7 @@ import { Any, IsNull } from 'typeorm';
 import { type AgentLink, AgentLinks, AgentSigningKeys, type Sign } from '../agents/index.js';
 import { Database } from '../platform/database/index.js';
 import { OnEvents, type StoredEvent } from '../platform/events/index.js';
-import { parsePublicId, publicId } from '../platform/http/index.js';
+import { parsePublicId, publicId } from '../platform/ids/index.js';
 import { JobQueue } from '../platform/jobs/index.js';
 import { Logger } from '../platform/observability/index.js';
 import { type Dispatchable, envelopeOf } from './command-envelope.js';

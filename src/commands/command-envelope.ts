@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { CommandEnvelope } from '@nexus/agent/protocol';
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import type { Command } from './command.entity.js';
 
 /** What has to be known of a command to hand it to an agent. */

@@ -4,16 +4,8 @@ import { ApiExtraModels, ApiOkResponse, ApiOperation, ApiTags, getSchemaPath } f
 import type { Response } from 'express';
 import { type Actor, currentContext } from '../platform/context/index.js';
 import { AppError } from '../platform/errors/index.js';
-import {
-  Allow,
-  CurrentActor,
-  IdParam,
-  publicId,
-  RateLimit,
-  Streaming,
-  TakesTicket,
-  Wire,
-} from '../platform/http/index.js';
+import { Allow, CurrentActor, RateLimit, Streaming, TakesTicket, Wire } from '../platform/http/index.js';
+import { IdParam, publicId } from '../platform/ids/index.js';
 import type { CredentialHolder } from '../platform/realtime/index.js';
 import { CommandLogQueryDto, CommandLogDto, OutputChunkDto } from './command-logs.dto.js';
 import { CommandLogs, endOf, type OutputChunk } from './command-logs.service.js';

@@ -3,7 +3,7 @@ import { In } from 'typeorm';
 import { AgentStatusChanged } from '../agents/agents.events.js';
 import { Database } from '../platform/database/index.js';
 import { OnEvent, type StoredEvent } from '../platform/events/index.js';
-import { parsePublicId } from '../platform/http/index.js';
+import { parsePublicId } from '../platform/ids/index.js';
 import { HandleJob, type JobDefinition, JobQueue } from '../platform/jobs/index.js';
 import { finishHeld } from './agent-reports.js';
 import type { CommandTransition } from './command-draft.js';

@@ -1,4 +1,4 @@
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { priorityWord, statusOf } from './command-status.js';
 import type { Command } from './command.entity.js';
 import type { CommandDetailDto, CommandDto } from './commands.dto.js';

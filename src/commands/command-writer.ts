@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import { Database, type Tx } from '../platform/database/index.js';
 import { EventBus, type EventDefinition } from '../platform/events/index.js';
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { JobQueue } from '../platform/jobs/index.js';
 import { Logger, Metrics } from '../platform/observability/index.js';
 import { Bus } from '../platform/realtime/index.js';

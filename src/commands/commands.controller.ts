@@ -2,16 +2,8 @@ import { Body, Controller, Delete, Get, HttpCode, Post, Query, Res } from '@nest
 import { ApiCreatedResponse, ApiNotFoundResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
-import {
-  Allow,
-  CurrentActor,
-  OwnIdempotencyField,
-  IdParam,
-  publicId,
-  RateLimit,
-  resolvePage,
-  Wire,
-} from '../platform/http/index.js';
+import { Allow, CurrentActor, OwnIdempotencyField, RateLimit, resolvePage, Wire } from '../platform/http/index.js';
+import { IdParam, publicId } from '../platform/ids/index.js';
 import { CommandCallbacks } from './command-callbacks.js';
 import { CommandQueries } from './command-queries.service.js';
 import { toCommandDetailDto, toCommandDto } from './command-view.js';

@@ -1,6 +1,7 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsIn, IsInt, IsISO8601, IsObject, IsOptional, IsString, Matches, Max, MaxLength, Min } from 'class-validator';
-import { IsPublicId, PageQueryDto, PaginationDto } from '../platform/http/index.js';
+import { PageQueryDto, PaginationDto } from '../platform/http/index.js';
+import { IsPublicId } from '../platform/ids/index.js';
 import { COMMAND_STATES, COMMAND_STATUSES, type CommandState, type CommandStatus } from './command-status.js';
 
 const PRIORITY_WORDS = ['low', 'normal', 'medium', 'high', 'critical'] as const;

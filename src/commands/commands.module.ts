@@ -40,6 +40,12 @@ import { CommandsService } from './commands.service.js';
 import { CommandSettings } from './commands.settings.js';
 import { EndpointClient } from './endpoint-client.js';
 
+declare module '../platform/ids/id-prefixes.js' {
+  interface IdPrefixes {
+    cmd: 'command';
+  }
+}
+
 /** From a command's request to its result. */
 @Module({
   imports: [

@@ -4,7 +4,7 @@ import { type Actor, currentContext } from '../platform/context/index.js';
 import { Database, findForUpdate, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EventBus } from '../platform/events/index.js';
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { CommandDispatch } from './command-dispatch.js';
 import type { CommandTransition } from './command-draft.js';
 import { type CommandPlan, CommandPlanner, type PlannedTarget } from './command-plan.js';

@@ -1,6 +1,7 @@
 import { Body, Controller, Delete, Get, HttpCode, Post, Query } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { Allow, IdParam, publicId, Wire } from '../platform/http/index.js';
+import { Allow, Wire } from '../platform/http/index.js';
+import { IdParam, publicId } from '../platform/ids/index.js';
 import {
   DeadLetterDetailDto,
   DeadLetterDto,

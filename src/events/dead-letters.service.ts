@@ -2,7 +2,8 @@ import { Injectable } from '@nestjs/common';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { DeadLetters, type DeadLetterSummary } from '../platform/events/index.js';
-import { Deletions, publicId, resolvePage } from '../platform/http/index.js';
+import { Deletions, resolvePage } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import type {
   DeadLetterDetailDto,
   DeadLetterDto,

@@ -3,7 +3,8 @@ import { type Actor, actorHas } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EventCatalogue, SERVER_SOURCE } from '../platform/events/index.js';
-import { notACursor, type Page, type PaginationDto, paginationOf, publicId, shownOf } from '../platform/http/index.js';
+import { notACursor, type Page, type PaginationDto, paginationOf, shownOf } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { EventDeliveries } from '../webhooks/index.js';
 import {
   countEvents,

@@ -1,4 +1,4 @@
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import type { ManagedWebhooks } from '../webhooks/index.js';
 import type { EventSubscription } from './event-subscription.entity.js';
 import type { SubscriptionDto } from './event-subscriptions.dto.js';

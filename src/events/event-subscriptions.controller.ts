@@ -3,16 +3,8 @@ import { ApiCreatedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } f
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
 import { EventNames } from '../platform/events/index.js';
-import {
-  Allow,
-  CurrentActor,
-  IfMatch,
-  IdParam,
-  publicId,
-  resolvePage,
-  versionETag,
-  Wire,
-} from '../platform/http/index.js';
+import { Allow, CurrentActor, IfMatch, resolvePage, versionETag, Wire } from '../platform/http/index.js';
+import { IdParam, publicId } from '../platform/ids/index.js';
 import {
   CreateSubscriptionDto,
   DeletedSubscriptionDto,

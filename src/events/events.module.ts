@@ -27,6 +27,15 @@ import { ReplayEvents } from './replay.task.js';
 import { ReplayWorker } from './replay.worker.js';
 import { SubscriptionRights } from './subscription-rights.js';
 
+declare module '../platform/ids/id-prefixes.js' {
+  interface IdPrefixes {
+    dead: 'dead letter';
+    purge: 'purge';
+    replay: 'replay';
+    sub: 'event subscription';
+  }
+}
+
 /** The events API: callers publish, look up and count events. The outbox itself is `platform/events`. */
 @Module({
   imports: [

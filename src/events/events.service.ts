@@ -3,7 +3,7 @@ import { type Actor, currentContext } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EventBus, EventCatalogue, SERVER_SOURCE } from '../platform/events/index.js';
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { EventSubscribers } from './event-subscribers.js';
 import type { EmitEventDto, EmittedEventAnswerDto } from './events.dto.js';
 

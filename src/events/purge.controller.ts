@@ -1,7 +1,8 @@
 import { Body, Controller, Delete, Get, HttpCode, Post } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../platform/context/index.js';
-import { Allow, CurrentActor, IdParam, RateLimit, Wire } from '../platform/http/index.js';
+import { Allow, CurrentActor, RateLimit, Wire } from '../platform/http/index.js';
+import { IdParam } from '../platform/ids/index.js';
 import { CreatePurgeDto, PurgeDto } from './purge.dto.js';
 import { PurgeService } from './purge.service.js';
 

@@ -4,7 +4,7 @@ import { type Actor, currentContext } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { SERVER_SOURCE } from '../platform/events/index.js';
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { instantOf, numberIn, toOperationDto } from './event-operation.js';
 import type { CreatePurgeDto, PurgeCriteriaDto, PurgeDto } from './purge.dto.js';
 import { PurgeMatching, type PurgeInput } from './purge.task.js';

@@ -18,7 +18,7 @@ import {
   ValidateNested,
 } from 'class-validator';
 import { EVENT_PATTERN } from '../platform/events/index.js';
-import { IsPublicId } from '../platform/http/index.js';
+import { IsPublicId } from '../platform/ids/index.js';
 
 export const REPLAY_MODES = ['immediate', 'paced'] as const;
 const TASK_STATUSES = ['queued', 'running', 'completed', 'failed', 'cancelled'] as const;

@@ -4,7 +4,7 @@ import { type Actor, currentContext } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EventHandlers, type HistoryFilter, SERVER_SOURCE } from '../platform/events/index.js';
-import { parsePublicId, publicId } from '../platform/http/index.js';
+import { parsePublicId, publicId } from '../platform/ids/index.js';
 import { ManagedWebhooks, WebhookReplays } from '../webhooks/index.js';
 import { instantOf, numberIn, toOperationDto } from './event-operation.js';
 import type { CreateReplayDto, ReplayDto, ReplayFilterDto } from './replay.dto.js';

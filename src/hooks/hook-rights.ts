@@ -1,7 +1,8 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { actorHas } from '../platform/context/index.js';
 import { Database } from '../platform/database/index.js';
-import { type Holder, publicId } from '../platform/http/index.js';
+import { type Holder } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { Logger } from '../platform/observability/index.js';
 import { type OwnedKind, OwnerRights, type Rights } from '../platform/ownership/index.js';
 import { Hook } from './hook.entity.js';

@@ -1,4 +1,4 @@
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import type { Hook } from './hook.entity.js';
 import type { HookDto } from './hooks.dto.js';
 

@@ -7,13 +7,12 @@ import {
   CurrentActor,
   IfMatch,
   PageQueryDto,
-  IdParam,
-  publicId,
   RateLimit,
   resolvePage,
   versionETag,
   Wire,
 } from '../platform/http/index.js';
+import { IdParam, publicId } from '../platform/ids/index.js';
 import type { Hook } from './hook.entity.js';
 import { toHookDto } from './hook.js';
 import {

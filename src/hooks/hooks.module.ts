@@ -13,6 +13,12 @@ import { Hook } from './hook.entity.js';
 import { HooksController } from './hooks.controller.js';
 import { HooksService } from './hooks.service.js';
 
+declare module '../platform/ids/id-prefixes.js' {
+  interface IdPrefixes {
+    hook: 'inbound hook';
+  }
+}
+
 /** Lets other programs tell Nexus what happens: signed calls become events. Who acts on them subscribes to the events. */
 @Module({
   imports: [

@@ -5,14 +5,8 @@ import { assertRotatable, newSigningSecret } from '../platform/crypto/index.js';
 import { assertRoom, Database, findForUpdate, insertIfNew, type Tx } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EventCatalogue } from '../platform/events/index.js';
-import {
-  assertVersion,
-  Deletions,
-  type Page,
-  pageNewestFirst,
-  type PaginationDto,
-  publicId,
-} from '../platform/http/index.js';
+import { assertVersion, Deletions, type Page, pageNewestFirst, type PaginationDto } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
 import { HookSecrets } from './hook-secrets.js';
 import { Hook } from './hook.entity.js';

@@ -55,6 +55,17 @@ import {
   TokenRevoked,
 } from './security.events.js';
 
+declare module '../platform/ids/id-prefixes.js' {
+  interface IdPrefixes {
+    user: 'user';
+    sess: 'session';
+    key: 'API key';
+    token: 'access token';
+    role: 'role';
+    rekey: 're-encryption';
+  }
+}
+
 @Global()
 @Module({
   imports: [

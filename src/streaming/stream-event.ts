@@ -6,7 +6,7 @@ import {
   isExpired,
   type StoredEvent,
 } from '../platform/events/index.js';
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import type { TelemetryRow } from '../telemetry/index.js';
 import { ALL_EVENTS, TELEMETRY_SCOPE } from './channels.js';
 

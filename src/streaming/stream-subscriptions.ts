@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { EventCatalogue, matcherOf, EventFeed } from '../platform/events/index.js';
-import { parsePublicId, publicIdForm } from '../platform/http/index.js';
+import { parsePublicId, publicIdForm } from '../platform/ids/index.js';
 import { ALL_EVENTS, Channels, checked, isTelemetry } from './channels.js';
 import { SavedSubscriptions } from './saved-subscriptions.js';
 import type { StreamClient } from './stream-client.js';

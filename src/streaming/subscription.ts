@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type Filter, matcherOf } from '../platform/events/index.js';
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { ALL_EVENTS, isTelemetry } from './channels.js';
 import type { StreamEvent } from './stream-event.js';
 

@@ -10,9 +10,9 @@ import {
   PAGE_BYTES,
   paginationOf,
   type PaginationDto,
-  publicId,
   resolvePage,
 } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { readNewestFirst } from './newest-first.js';
 import {
   type EventFilter,

@@ -23,17 +23,8 @@ import {
 import type { Response } from 'express';
 import type { Actor } from '../platform/context/index.js';
 import { AppError } from '../platform/errors/index.js';
-import {
-  Allow,
-  Audit,
-  CurrentActor,
-  LargeBody,
-  LeanRoutes,
-  IdParam,
-  publicId,
-  RateLimit,
-  Wire,
-} from '../platform/http/index.js';
+import { Allow, Audit, CurrentActor, LargeBody, LeanRoutes, RateLimit, Wire } from '../platform/http/index.js';
+import { IdParam, publicId } from '../platform/ids/index.js';
 import { EventQueries } from './event-queries.js';
 import { TagFilters } from './tag-filters.js';
 import { metricWarnings } from './metric-warnings.js';

@@ -28,6 +28,12 @@ import { RollUpTelemetry } from './telemetry.jobs.js';
 import { TelemetrySettings } from './telemetry.settings.js';
 import { TelemetryWorker } from './telemetry.worker.js';
 
+declare module '../platform/ids/id-prefixes.js' {
+  interface IdPrefixes {
+    batch: 'telemetry batch';
+  }
+}
+
 @Module({
   imports: [
     JobsModule.forFeature([RollUpTelemetry]),

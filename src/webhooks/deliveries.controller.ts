@@ -1,7 +1,8 @@
 import { Controller, Get, HttpCode, Post, Query } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../platform/context/index.js';
-import { Allow, CurrentActor, IdParam, RateLimit, resolvePage, Wire } from '../platform/http/index.js';
+import { Allow, CurrentActor, RateLimit, resolvePage, Wire } from '../platform/http/index.js';
+import { IdParam } from '../platform/ids/index.js';
 import { WebhookDeliveries } from './webhook-deliveries.service.js';
 import { DeliveryDto, DeliveryListDto, DeliveryQueryDto, RecoverQueryDto, RecoveryDto } from './webhooks.dto.js';
 

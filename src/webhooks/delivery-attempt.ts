@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { EgressClient, EgressError, type EgressResponse } from '../platform/egress/index.js';
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import type { AttemptOutcome, ClaimedDelivery } from './deliveries.queries.js';
 import { type DeliveryInfo, deliveryInfoOf, withDeliveryInfo } from './delivery-info.js';
 import { messageId } from './event-body.js';

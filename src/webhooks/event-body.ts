@@ -1,5 +1,5 @@
 import { SERVER_SOURCE, type StoredEvent } from '../platform/events/index.js';
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 
 export type TellableEvent = Pick<StoredEvent, 'id' | 'type' | 'data' | 'occurredAt'> &
   Partial<Pick<StoredEvent, 'source' | 'priority' | 'correlationId' | 'metadata' | 'expiresAt'>>;

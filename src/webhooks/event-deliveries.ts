@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from '../platform/database/index.js';
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { ActiveWebhooks, type WantedEvent } from './active-webhooks.js';
 import { Courier } from './courier.js';
 import { addDeliveries } from './deliveries.queries.js';

@@ -5,7 +5,8 @@ import { type BackgroundTask, BackgroundTasks } from '../platform/background/ind
 import { type Actor, currentContext } from '../platform/context/index.js';
 import { Database, findForUpdate } from '../platform/database/index.js';
 import { AppError } from '../platform/errors/index.js';
-import { type Page, pageNewestFirst, type PaginationDto, publicId } from '../platform/http/index.js';
+import { type Page, pageNewestFirst, type PaginationDto } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import { addDeliveries } from './deliveries.queries.js';
 import { bodyOf, messageId } from './event-body.js';

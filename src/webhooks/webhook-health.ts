@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { Database, findForUpdate } from '../platform/database/index.js';
 import { EventBus } from '../platform/events/index.js';
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import type { AttemptOutcome } from './deliveries.queries.js';
 import { EVENT_EXPIRED } from './delivery-attempt.js';

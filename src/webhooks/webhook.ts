@@ -1,5 +1,5 @@
 import { assertRoom, type Tx } from '../platform/database/index.js';
-import { publicId } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { Webhook } from './webhook.entity.js';
 import type { WebhookDto } from './webhooks.dto.js';
 

@@ -9,14 +9,13 @@ import {
   IfMatch,
   PageQueryDto,
   pageOfSorted,
-  IdParam,
-  publicId,
   RateLimit,
   resolvePage,
   versionETag,
   type WarningDto,
   Wire,
 } from '../platform/http/index.js';
+import { IdParam, publicId } from '../platform/ids/index.js';
 import { toWebhookDto } from './webhook.js';
 import type { Webhook } from './webhook.entity.js';
 import {

@@ -30,6 +30,14 @@ import { WebhooksService } from './webhooks.service.js';
 import { WebhookSettings } from './webhooks.settings.js';
 import { WebhooksWorker } from './webhooks.worker.js';
 
+declare module '../platform/ids/id-prefixes.js' {
+  interface IdPrefixes {
+    webhook: 'webhook';
+    dlv: 'delivery';
+    job: 'recovery of deliveries';
+  }
+}
+
 /** Tells the programs of others what happens here. Only listens: nobody who publishes an event knows it. */
 @Module({
   imports: [

@@ -7,14 +7,8 @@ import { Database, findForUpdate, insertRow, type Tx } from '../platform/databas
 import { EgressClient } from '../platform/egress/index.js';
 import { AppError } from '../platform/errors/index.js';
 import { EventCatalogue, filterOf } from '../platform/events/index.js';
-import {
-  assertVersion,
-  Deletions,
-  type Page,
-  pageNewestFirst,
-  type PaginationDto,
-  publicId,
-} from '../platform/http/index.js';
+import { assertVersion, Deletions, type Page, pageNewestFirst, type PaginationDto } from '../platform/http/index.js';
+import { publicId } from '../platform/ids/index.js';
 import { ownerOf } from '../platform/ownership/index.js';
 import { ActiveWebhooks } from './active-webhooks.js';
 import { completeRetry } from './retry-policy.js';

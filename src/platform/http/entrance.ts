@@ -7,7 +7,7 @@ import { AppError } from '../errors/index.js';
 import { clientIp } from './client-ip.js';
 import { InFlight } from './in-flight.js';
 import { LeanRoutes } from './lean-routes.js';
-import { requestIdOf } from './public-id.js';
+import { requestIdOf } from './request-id.js';
 import { renderError } from './render-error.js';
 import { RequestObservers } from './request-observers.js';
 import type { AuditPolicy } from './route-declarations.js';

@@ -16,8 +16,7 @@ export {
 } from './route-declarations.js';
 export { Gatekeeper, authorize, type Holder } from './gatekeeper.js';
 export { Wire, type WireProfile } from './wire.js';
-export { IdParam, publicId, publicIdForm, parsePublicId, requestIdOf } from './public-id.js';
-export { IsPublicId } from './is-public-id.js';
+export { requestIdOf } from './request-id.js';
 export { WarningDto } from './warning.dto.js';
 export {
   PageQueryDto,

@@ -4,7 +4,7 @@ import { decodeProtectedHeader, errors, type JWK, jwtVerify, SignJWT } from 'jos
 import { Settings } from '../../platform/config/index.js';
 import { SecuritySettings } from '../security.settings.js';
 import { MasterKeys } from '../../platform/crypto/index.js';
-import { publicId, parsePublicId } from '../../platform/http/index.js';
+import { publicId, parsePublicId } from '../../platform/ids/index.js';
 import { Logger } from '../../platform/observability/index.js';
 import { expiredToken, invalidToken } from './presented-credential.js';
 import { type SigningKeys, signingKeys } from './signing-keys.js';

@@ -1,7 +1,7 @@
 import { type BeforeApplicationShutdown, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import type { Actor } from '../../platform/context/index.js';
 import { Database } from '../../platform/database/index.js';
-import { parsePublicId } from '../../platform/http/index.js';
+import { parsePublicId } from '../../platform/ids/index.js';
 import { Logger } from '../../platform/observability/index.js';
 import { noteUsed } from './access.queries.js';
 

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { Injectable } from '@nestjs/common';
 import type { Actor } from '../../platform/context/index.js';
 import { Database } from '../../platform/database/index.js';
-import { parsePublicId } from '../../platform/http/index.js';
+import { parsePublicId } from '../../platform/ids/index.js';
 import { AccessTokens } from '../access/access-tokens.js';
 import { presentedCredential } from '../access/presented-credential.js';
 import { canonicalScope, covers } from '../access/scopes.js';

@@ -3,16 +3,8 @@ import { ApiOkResponse, ApiOperation, ApiResponse, ApiTags, ApiUnauthorizedRespo
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Actor } from '../../platform/context/index.js';
 import { AppError } from '../../platform/errors/index.js';
-import {
-  Allow,
-  CurrentActor,
-  MaxBody,
-  NotIdempotent,
-  Public,
-  publicId,
-  RateLimit,
-  Wire,
-} from '../../platform/http/index.js';
+import { Allow, CurrentActor, MaxBody, NotIdempotent, Public, RateLimit, Wire } from '../../platform/http/index.js';
+import { publicId } from '../../platform/ids/index.js';
 import { AccountService } from './account.service.js';
 import {
   ChangePasswordDto,

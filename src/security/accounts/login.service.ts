@@ -4,7 +4,8 @@ import { checkPasswordStrength, PasswordHasher } from '../../platform/crypto/ind
 import { Database } from '../../platform/database/index.js';
 import { AppError, isAppError } from '../../platform/errors/index.js';
 import { EventBus } from '../../platform/events/index.js';
-import { networkOf, parsePublicId, publicId } from '../../platform/http/index.js';
+import { networkOf } from '../../platform/http/index.js';
+import { parsePublicId, publicId } from '../../platform/ids/index.js';
 import { AlertSignals } from '../alerts/alert-signals.js';
 import { UserLoggedIn, UserLoggedOut } from '../security.events.js';
 import { noteLogin } from './login.queries.js';

@@ -1,7 +1,8 @@
 import { Controller, Delete, Get, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../../platform/context/index.js';
-import { Allow, CurrentActor, PageQueryDto, IdParam, resolvePage, Wire } from '../../platform/http/index.js';
+import { Allow, CurrentActor, PageQueryDto, resolvePage, Wire } from '../../platform/http/index.js';
+import { IdParam } from '../../platform/ids/index.js';
 import { MessageDto, SessionListDto, SessionsEndedDto } from './auth.dto.js';
 import { SessionsService } from './sessions.service.js';
 

@@ -4,7 +4,7 @@ import { type Actor, actorHas } from '../../platform/context/index.js';
 import { insertRow, type Tx } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
 import { EventBus } from '../../platform/events/index.js';
-import { publicId } from '../../platform/http/index.js';
+import { publicId } from '../../platform/ids/index.js';
 import { UserCreated } from '../security.events.js';
 import type { UserDto } from './auth.dto.js';
 import { User } from './user.entity.js';

@@ -1,7 +1,8 @@
 import { Controller, Get, HttpCode, Post, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../../platform/context/index.js';
-import { Allow, CurrentActor, IdParam, Wire } from '../../platform/http/index.js';
+import { Allow, CurrentActor, Wire } from '../../platform/http/index.js';
+import { IdParam } from '../../platform/ids/index.js';
 import { AlertQueryDto, SecurityAlertDto, SecurityAlertListDto } from './alerts.dto.js';
 import { toAlertDto } from './security-alert.js';
 import { SecurityAlerts } from './security-alerts.js';

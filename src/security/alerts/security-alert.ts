@@ -1,4 +1,4 @@
-import { publicId } from '../../platform/http/index.js';
+import { publicId } from '../../platform/ids/index.js';
 import type { SecurityAlertDto } from './alerts.dto.js';
 import type { SecurityAlert } from './security-alert.entity.js';
 

@@ -1,7 +1,8 @@
 import { Body, Controller, Delete, Get, Post, Query } from '@nestjs/common';
 import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../../platform/context/index.js';
-import { Allow, CurrentActor, PageQueryDto, IdParam, Wire } from '../../platform/http/index.js';
+import { Allow, CurrentActor, PageQueryDto, Wire } from '../../platform/http/index.js';
+import { IdParam } from '../../platform/ids/index.js';
 import { MessageDto } from '../accounts/auth.dto.js';
 import type { Credential } from './credential.entity.js';
 import { credentialId, parentId } from './credentials.js';

@@ -4,7 +4,7 @@ import { type Actor, currentContext } from '../../platform/context/index.js';
 import { SecretBox } from '../../platform/crypto/index.js';
 import { Database } from '../../platform/database/index.js';
 import { AppError } from '../../platform/errors/index.js';
-import { publicId } from '../../platform/http/index.js';
+import { publicId } from '../../platform/ids/index.js';
 import { MasterKeyProbe } from './master-key-probe.js';
 import type { ReencryptionDto } from './reencryptions.dto.js';
 import { type ReencryptionInput, ReencryptSecrets } from './reencryption.task.js';

@@ -1,5 +1,6 @@
 import { Matches } from 'class-validator';
-import { type IdPrefix, publicIdForm, UUID_PATTERN } from './public-id.js';
+import type { IdPrefix } from './id-prefixes.js';
+import { publicIdForm, UUID_PATTERN } from './public-id.js';
 
 /** The field, or with `each` every item of it, is a public id of this prefix. */
 export function IsPublicId(prefix: IdPrefix, { each = false } = {}): PropertyDecorator {

@@ -1,43 +1,7 @@
-import { randomFillSync } from 'node:crypto';
 import { Injectable, Param, type PipeTransform } from '@nestjs/common';
 import { ApiParam } from '@nestjs/swagger';
 import { AppError } from '../errors/index.js';
-
-/** Prefixes of public ids. */
-export type IdPrefix =
-  | 'cmd'
-  | 'task'
-  | 'subtask'
-  | 'job'
-  | 'batch'
-  | 'agent'
-  | 'req'
-  | 'wf'
-  | 'token'
-  | 'key'
-  | 'sub'
-  | 'webhook'
-  | 'dlv'
-  | 'evt'
-  | 'diag'
-  | 'scan'
-  | 'alert'
-  | 'backup'
-  | 'restore'
-  | 'sess'
-  | 'user'
-  | 'audit'
-  | 'ticket'
-  | 'dead'
-  | 'rekey'
-  | 'replay'
-  | 'purge'
-  | 'appr'
-  | 'rule'
-  | 'silence'
-  | 'join'
-  | 'hook'
-  | 'role';
+import type { IdPrefix } from './id-prefixes.js';
 
 const EXAMPLE_UUID = '550e8400-e29b-41d4-a716-446655440000';
 export const UUID_PATTERN = '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}';
@@ -91,26 +55,3 @@ export const IdParam =
       handler,
     );
   };
-
-const SAFE_REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
-/** Random bytes are generated in bulk, because small amounts are expensive. */
-const RANDOM = Buffer.allocUnsafe(16 * 1024);
-let used = RANDOM.length;
-const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
-
-/** The `X-Request-ID` of the caller when it is safe to repeat, else a new `req_<ULID>`. */
-export function requestIdOf(header: string | string[] | undefined): string {
-  if (typeof header === 'string' && SAFE_REQUEST_ID.test(header)) return header;
-  let time = Date.now();
-  let id = '';
-  for (let i = 0; i < 10; i++) {
-    id = CROCKFORD[time % 32] + id;
-    time = Math.floor(time / 32);
-  }
-  if (used + 16 > RANDOM.length) {
-    randomFillSync(RANDOM);
-    used = 0;
-  }
-  for (const end = used + 16; used < end; used++) id += CROCKFORD[RANDOM[used] & 31];
-  return `req_${id}`;
-}
