@@ -28,7 +28,7 @@ it('SQL by hand stands only in files that say so', () => {
 });
 
 /** How many files have SQL today. */
-const MAX_FILES = 35;
+const MAX_FILES = 33;
 
 function withoutComments(source: string): string {
   return source.replace(/\/\*[^]*?\*\/|^\s*\/\/.*$/gm, '');
